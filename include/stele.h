@@ -1,0 +1,2 @@
+/* The whole public interface of Stele. */
+#include <stele/stele.h>
