@@ -1,0 +1,204 @@
+/* The store: streams, revisions, conditions, reads, retention, over the log and the index.
+ *
+ * Sans-I/O: it owns no thread, lock, clock or random source. Whoever drives it (libstele's runtime,
+ * or the simulator) calls it with the time, performs the effects it asks for, and tells it how they
+ * ended:
+ *
+ *     prepare ──▶ append ──▶ take ──▶ write + sync (driver) ──▶ done ──▶ durable(place)?
+ *
+ * Threads: functions that take struct stele_store run one at a time ("under the lock", the
+ * driver's). Those marked "no lock" may run on any thread beside them.
+ *
+ * Invariants (each asserted in stele_store_check() and attacked in tests):
+ *  S1 revisions of a stream are dense; S2 positions grow in log order; S3 nothing is visible that
+ *  is not durable; S4 all events of an append become visible at once; S5 an append that was
+ *  answered with an outcome other than OK has left nothing behind. */
+#ifndef STELE_STORE_STORE_H
+#define STELE_STORE_STORE_H
+
+#include "index/index.h"
+#include "log/log.h"
+
+#include <stele/stele.h>
+
+struct stele_store;
+
+struct stele_store_options {
+    struct stele_options public;
+    bool read_only;
+    uint64_t live_end; /* Read-only beside a writer: end of what is durable; else UINT64_MAX. */
+};
+
+/* Opens the store whose files io reaches, or creates it (public.create, not read_only). */
+STELE_MUST_USE
+int stele_store_open(struct stele_io *io, const struct stele_store_options *options,
+                     struct stele_store **out_store, struct stele_error *err);
+
+/* Releases memory; writes nothing (see stele_store_close_job). Reads must have ended. NULL is fine. */
+void stele_store_close(struct stele_store *store);
+
+/* ---- Appending ---- */
+
+/* A request, checked and encoded as far as possible without knowing the store's state. No lock.
+ * Everything of the request has been copied. May be reused: begin again with prepare. */
+struct stele_prepared;
+
+STELE_MUST_USE
+int stele_prepared_create(const struct stele_store *store, struct stele_prepared **out_prepared,
+                          struct stele_error *err);
+void stele_prepared_destroy(struct stele_prepared *prepared);
+
+/* No lock. now_us stamps events without a time of their own; random makes ids for drafts without.
+ * STELE_OK, STELE_E_INVALID, STELE_E_LIMIT, STELE_E_NO_MEMORY. */
+STELE_MUST_USE
+int stele_prepare(struct stele_prepared *prepared, const struct stele_append *streams,
+                  size_t streams_count, const struct stele_condition *conditions,
+                  size_t conditions_count, int64_t now_us, struct stele_error *err);
+/* As above for one event of the type "$tombstone" that closes the stream. */
+STELE_MUST_USE
+int stele_prepare_tombstone(struct stele_prepared *prepared, const char *stream, uint64_t expected,
+                            int64_t now_us, struct stele_error *err);
+
+/* Internal outcomes of stele_store_append(). Nothing was changed. */
+#define STELE_STORE_ROLL 64  /* Let all groups finish, stele_store_roll(size), try again. */
+#define STELE_STORE_INDEX 65 /* The index has a hole: let it be filled (background), try again. */
+
+/* What the caller must wait for: the append is acknowledged once stele_store_durable() >= place. */
+struct stele_ticket {
+    uint64_t place;
+    uint64_t roll_size; /* On STELE_STORE_ROLL. */
+};
+
+/* Decides and stages. On STELE_OK the outcome is decided, not durable: *out_ticket. *out_result is
+ * complete (to be told to the user only when durable). Any other outcome is final and nothing was
+ * staged. revisions_last may be NULL. */
+STELE_MUST_USE
+int stele_store_append(struct stele_store *store, struct stele_prepared *prepared, int64_t now_us,
+                       struct stele_ticket *out_ticket, uint64_t *revisions_last,
+                       struct stele_append_result *out_result, struct stele_error *err);
+
+/* The driver's side of group commit; see log.h. */
+bool stele_store_take(struct stele_store *store, struct stele_log_group *out_group);
+void stele_store_done(struct stele_store *store, uint64_t group_id, int outcome);
+STELE_MUST_USE
+int stele_store_roll(struct stele_store *store, uint64_t size, struct stele_error *err);
+uint64_t stele_store_durable(const struct stele_store *store); /* A place. */
+bool stele_store_is_fenced(const struct stele_store *store);
+bool stele_store_has_staged(const struct stele_store *store);
+uint64_t stele_store_staged_size(const struct stele_store *store);
+uint32_t stele_store_in_flight(const struct stele_store *store);
+/* The last visible position; 0: none. */
+uint64_t stele_store_position(const struct stele_store *store);
+
+/* ---- Reading ---- */
+
+/* One read. begin, refill and end under the lock; next without it. */
+struct stele_read;
+
+/* stream NULL or "$all": all events. Outcomes as stele_read_stream(); also STELE_STORE_INDEX never:
+ * a hole in the index is read around, slowly. wait_for_stream: a stream that does not exist gives
+ * an empty read instead of STELE_NO_STREAM (for subscriptions). */
+STELE_MUST_USE
+int stele_read_begin(struct stele_store *store, const char *stream,
+                     const struct stele_read_options *options, bool wait_for_stream, int64_t now_us,
+                     struct stele_read **out_read, struct stele_error *err);
+void stele_read_end(struct stele_store *store, struct stele_read *read);
+
+/* No lock. STELE_OK, STELE_END, STELE_E_CORRUPT as stele_iterator_next(); STELE_INCOMPLETE: call
+ * refill under the lock and try again. A read that ended goes on after a refill when more has
+ * become visible. */
+STELE_MUST_USE
+int stele_read_next(struct stele_read *read, const struct stele_event **out_events,
+                    size_t *out_count, struct stele_error *err);
+/* Takes a newer look: what has become durable, what memory has. */
+STELE_MUST_USE
+int stele_read_refill(struct stele_store *store, struct stele_read *read, struct stele_error *err);
+/* Everything at or below this position was handed out or filtered away. */
+uint64_t stele_read_position(const struct stele_read *read);
+
+/* ---- Streams ---- */
+STELE_MUST_USE
+int stele_store_stream_info(struct stele_store *store, const char *stream, int64_t now_us,
+                            struct stele_stream_info *out_info, struct stele_error *err);
+/* Copies the newest metadata of a stream: *out_json is released by the caller with alloc. */
+STELE_MUST_USE
+int stele_store_metadata(struct stele_store *store, const char *stream, struct stele_buf *out_json,
+                         uint64_t *out_revision, struct stele_error *err);
+/* Checks a metadata object as stele_set_metadata() does. No lock. */
+STELE_MUST_USE
+int stele_metadata_check(const char *json, size_t size, struct stele_error *err);
+/* The metadata object that soft-deletes the stream: its present one with "$tb" past the last. */
+STELE_MUST_USE
+int stele_store_delete_metadata(struct stele_store *store, const char *stream, uint64_t expected,
+                                struct stele_buf *out_json, uint64_t *out_expected,
+                                struct stele_append_result *out_result, struct stele_error *err);
+
+/* Listing: begin and end under the lock, next without. */
+struct stele_list;
+STELE_MUST_USE
+int stele_list_begin(struct stele_store *store, int what, const char *prefix, const char *after,
+                     int64_t now_us, struct stele_list **out_list, struct stele_error *err);
+STELE_MUST_USE
+int stele_list_next(struct stele_list *list, struct stele_text *out_name, uint64_t *out_count,
+                    struct stele_error *err);
+void stele_list_end(struct stele_store *store, struct stele_list *list);
+
+void stele_store_stats(struct stele_store *store, struct stele_stats *out_stats);
+
+/* ---- Background work ---- */
+
+/* One piece of work: begin (lock) decides what is most needed; run (no lock) does it; end (lock)
+ * installs it. STELE_NOT_FOUND from begin: nothing to do now. closing: write what makes the next
+ * opening fast, regardless of thresholds. */
+struct stele_work;
+#define STELE_WORK_SPARE 1
+#define STELE_WORK_FLUSH 2
+#define STELE_WORK_MERGE 3
+#define STELE_WORK_FILL 4
+#define STELE_WORK_PACK 5
+#define STELE_WORK_SCRUB 6
+#define STELE_WORK_MARK 7
+STELE_MUST_USE
+int stele_work_begin(struct stele_store *store, int64_t now_us, bool closing,
+                     struct stele_work **out_work, struct stele_error *err);
+int stele_work_kind(const struct stele_work *work);
+STELE_MUST_USE
+int stele_work_run(struct stele_work *work, struct stele_error *err);
+STELE_MUST_USE
+int stele_work_end(struct stele_store *store, struct stele_work *work, int outcome,
+                   struct stele_error *err);
+
+/* Scavenging, one segment at a time: begin (lock) with the base to start from (0 first); run (no
+ * lock); end (lock) tells the next base. STELE_NOT_FOUND from begin: all segments were seen. */
+STELE_MUST_USE
+int stele_scavenge_begin(struct stele_store *store, uint64_t base, bool compress, int64_t now_us,
+                         int (*on_bytes)(void *context, uint64_t bytes), void *context,
+                         struct stele_work **out_work, struct stele_error *err);
+STELE_MUST_USE
+int stele_scavenge_end(struct stele_store *store, struct stele_work *work, int outcome,
+                       uint64_t *out_next_base, struct stele_log_pack_result *out_result,
+                       struct stele_error *err);
+
+/* ---- Verifying: begin and end under the lock, step without ---- */
+struct stele_verify;
+STELE_MUST_USE
+int stele_verify_begin(struct stele_store *store, const char *against,
+                       stele_damage_callback on_damage, void *context, bool digest_only,
+                       struct stele_verify **out_verify, struct stele_error *err);
+/* STELE_OK: more to do; STELE_END: done, *out_result is set. */
+STELE_MUST_USE
+int stele_verify_step(struct stele_verify *verify, uint64_t *out_done, uint64_t *out_total,
+                      struct stele_verify_result *out_result, struct stele_error *err);
+void stele_verify_end(struct stele_store *store, struct stele_verify *verify);
+
+/* ---- Read-only beside a writer ---- */
+STELE_MUST_USE
+int stele_store_follow(struct stele_store *store, uint64_t live_end, struct stele_error *err);
+
+/* Damage found since opening; reads report through stele_read_end and refill. */
+int stele_store_damages(struct stele_store *store, stele_damage_callback on_damage, void *context);
+
+/* Debug and simulator builds: asserts every invariant that can be seen in memory. */
+void stele_store_check(struct stele_store *store);
+
+#endif
