@@ -109,6 +109,11 @@ void stele_log_put_frame(struct stele_log *log, uint8_t *buffer, struct stele_fr
 /* The reserved bytes are complete; position_last is that of their last event. */
 void stele_log_commit(struct stele_log *log, uint64_t position_last, uint64_t events);
 
+/* The bytes from place to the end of what is staged or in flight there: for looking at a record
+ * that is not durable yet. place must lie at a record between durable and end. Good until the next
+ * reserve or done. */
+struct stele_bytes stele_log_staged(const struct stele_log *log, uint64_t place);
+
 /* Are there staged bytes that no group holds? */
 bool stele_log_has_staged(const struct stele_log *log);
 uint64_t stele_log_staged_size(const struct stele_log *log);

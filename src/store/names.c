@@ -1,0 +1,107 @@
+#include "store/store_internal.h"
+
+#include <stdio.h>
+
+/* The length of the UTF-8 sequence at the start of text, or 0: RFC 3629, section 4, so no overlong
+ * forms, no surrogates, nothing above U+10FFFF. */
+static size_t utf8_sequence(struct stele_bytes text)
+{
+    const uint8_t a = text.data[0];
+    if (a < 0x80) {
+        return 1;
+    }
+    const size_t size = a >= 0xf0 ? 4 : a >= 0xe0 ? 3 : 2;
+    if (a < 0xc2 || a > 0xf4 || text.size < size) {
+        return 0;
+    }
+    for (size_t i = 1; i < size; i++) {
+        if ((text.data[i] & 0xc0) != 0x80) {
+            return 0;
+        }
+    }
+    const uint8_t b = text.data[1];
+    const bool overlong = (a == 0xe0 && b < 0xa0) || (a == 0xf0 && b < 0x90);
+    const bool surrogate = a == 0xed && b > 0x9f;
+    const bool too_large = a == 0xf4 && b > 0x8f;
+    return overlong || surrogate || too_large ? 0 : size;
+}
+
+bool stele_store__text_is_clean(struct stele_bytes text)
+{
+    while (text.size > 0) {
+        const size_t size = utf8_sequence(text);
+        /* Control characters would let a name write into logs and terminals. U+0080 … U+009F are
+         * controls too. */
+        if (size == 0 || text.data[0] < 0x20 || text.data[0] == 0x7f ||
+            (text.data[0] == 0xc2 && text.data[1] < 0xa0)) {
+            return false;
+        }
+        text = stele_bytes_slice(text, size, text.size - size);
+    }
+    return true;
+}
+
+struct stele_bytes stele_store__category(struct stele_bytes stream)
+{
+    const uint8_t *dash = memchr(stream.data, '-', stream.size);
+    if (dash == NULL || dash == stream.data) {
+        return stream;
+    }
+    return stele_bytes_slice(stream, 0, (size_t)(dash - stream.data));
+}
+
+uint32_t stele_store__partition(const struct stele_store *store, struct stele_bytes stream)
+{
+    struct stele_bytes key = stream;
+    if (store->superblock.partition_key == STELE_KEY_CATEGORY) {
+        key = stele_store__category(stream);
+    } else {
+        const uint8_t *open = memchr(stream.data, '{', stream.size);
+        if (open != NULL) {
+            const size_t begin = (size_t)(open - stream.data) + 1;
+            const uint8_t *close = memchr(open, '}', stream.size - begin + 1);
+            const size_t size = close == NULL ? 0 : (size_t)(close - open) - 1;
+            if (size > 0) {
+                key = stele_bytes_slice(stream, begin, size);
+            }
+        }
+    }
+    return stele_murmur3(key) % store->superblock.partitions;
+}
+
+struct stele_bytes stele_store__metastream(struct stele_bytes stream,
+                                           uint8_t buffer[STELE_STREAM_NAME_SIZE_MAX + 2])
+{
+    if (stele_store__is_metastream(stream) || stream.size > STELE_STREAM_NAME_SIZE_MAX) {
+        return (struct stele_bytes){.data = buffer, .size = 0};
+    }
+    buffer[0] = '$';
+    buffer[1] = '$';
+    memcpy(buffer + 2, stream.data, stream.size);
+    return (struct stele_bytes){.data = buffer, .size = stream.size + 2};
+}
+
+int stele_store__grow(struct stele_alloc *alloc, void **items, size_t *capacity, size_t item_size,
+                      size_t count)
+{
+    if (count <= *capacity) {
+        return STELE_OK;
+    }
+    size_t larger = *capacity == 0 ? 4 : *capacity * 2;
+    while (larger < count) {
+        larger *= 2;
+    }
+    void *moved =
+        alloc->reallocate(alloc, *items, *capacity * item_size, larger * item_size);
+    if (moved == NULL) {
+        return STELE_E_NO_MEMORY;
+    }
+    *items = moved;
+    *capacity = larger;
+    return STELE_OK;
+}
+
+void stele_store__token(uint64_t position, char token[STELE_TOKEN_SIZE])
+{
+    (void)snprintf(token, STELE_TOKEN_SIZE, "s1-%016llx", (unsigned long long)position);
+}
