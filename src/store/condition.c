@@ -38,24 +38,13 @@ static int check_key(struct stele_store *store, const struct stele_prepared *pre
         uint64_t places[CHUNK];
         const uint64_t lo = next > CHUNK ? next - CHUNK : 0;
         size_t count = 0;
-        int outcome = stele_store__places(store, key, lo, (size_t)(next - lo), places, &count, err);
-        if (outcome != STELE_OK) {
-            return outcome;
-        }
-        /* A gap in front of memory's part: what is before it in this chunk was answered, the rest
-         * is asked for again. */
-        if (lo + count < next) {
-            size_t rest = 0;
-            while (lo + count < next) {
-                outcome = stele_store__places(store, key, lo + count, (size_t)(next - lo - count),
-                                              places + count, &rest, err);
-                if (outcome != STELE_OK) {
-                    return outcome;
-                }
-                if (rest == 0) {
-                    break;
-                }
-                count += rest;
+        int outcome = STELE_OK;
+        /* The runs and memory answer one after the other. */
+        for (size_t more = 1; more > 0 && lo + count < next; count += more) {
+            outcome = stele_store__places(store, key, lo + count, (size_t)(next - lo) - count,
+                                          places + count, &more, err);
+            if (outcome != STELE_OK) {
+                return outcome;
             }
         }
         while (count > 0) {
