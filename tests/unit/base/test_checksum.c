@@ -3,6 +3,7 @@
  * Method: vectors from the publications; a naive implementation for all sizes and alignments, so
  * that the fast paths of the libraries cannot differ unnoticed. */
 #include "base/checksum.h"
+#include "base/compiler.h"
 #include "lib/check.h"
 
 #include <xxhash.h>
