@@ -49,6 +49,7 @@ struct stele_read {
     uint64_t places[BATCH];
     uint64_t places_first; /* The ordinal of places[0]. */
     size_t places_count;
+    bool places_of_memory; /* They came from the last refill, not from the view. */
 
     /* A scan: forward, the cursor; backward, the frame before which to go on. */
     struct stele_log_cursor cursor;
@@ -199,6 +200,7 @@ static void refill_list(struct stele_store *store, struct stele_read *read)
         max = (size_t)(read->ordinal - lo);
     }
     read->places_count = 0;
+    read->places_of_memory = true;
     read->memory_lo = UINT64_MAX;
     if (max == 0) {
         return;
@@ -274,78 +276,128 @@ static int turn_into_scan(struct stele_read *read)
     if (read->is_stream) {
         read->from = read->ordinal > read->from ? read->ordinal : read->from;
     }
-    return stele_log_seek(&read->reader, read->is_stream ? 0 : read->position + 1, &read->cursor);
+    const int outcome =
+        stele_log_seek(&read->reader, read->is_stream ? 0 : read->position + 1, &read->cursor);
+    if (outcome == STELE_END) {
+        stele_log_cursor_at(&read->cursor, read->end);
+        return STELE_OK;
+    }
+    return outcome;
 }
 
-/* Places of the next ordinals from the runs. STELE_NOT_FOUND: the runs have no more. */
+/* Makes an outcome of the view ours: damage is remembered for the store, and hides the answer. */
+static int view_outcome(struct stele_read *read, int outcome, const char *damaged)
+{
+    if (outcome == STELE_E_CORRUPT) {
+        STELE_ASSERT(strlen(damaged) < sizeof read->damaged_run);
+        memcpy(read->damaged_run, damaged, strlen(damaged) + 1);
+        return STELE_INCOMPLETE;
+    }
+    return outcome;
+}
+
+/* Places of the next ordinals from the runs. STELE_NOT_FOUND: the runs have none from lo on. */
 static int list_from_view(struct stele_read *read, uint64_t lo, size_t max)
 {
     const char *damaged = NULL;
     size_t count = 0;
     int outcome = stele_index_view_places(read->view, &read->key, lo, max, read->places, &count,
                                           &damaged);
-    if (outcome == STELE_E_CORRUPT) {
-        STELE_ASSERT(strlen(damaged) < sizeof read->damaged_run);
-        memcpy(read->damaged_run, damaged, strlen(damaged) + 1);
-        return STELE_INCOMPLETE;
+    read->places_count = 0;
+    read->places_of_memory = false;
+    outcome = view_outcome(read, outcome, damaged);
+    if (outcome != STELE_OK) {
+        return outcome;
     }
     while (count > 0 && read->places[count - 1] >= read->end) {
         count--; /* A follower's runs may be ahead of what it has been told to be durable. */
     }
     read->places_first = lo;
     read->places_count = count;
-    return outcome == STELE_OK && count == 0 ? STELE_NOT_FOUND : outcome;
+    return count == 0 ? STELE_NOT_FOUND : STELE_OK;
+}
+
+/* The runs have nothing at the ordinal. Below the name's first ordinal that is because scavenging
+ * came before the index was rebuilt: go on at the first. In the middle it is damage that was passed
+ * over: let the log tell. STELE_OK: ordinal was moved; STELE_NOT_FOUND: the runs have no more. */
+static int step_over_gap(struct stele_read *read)
+{
+    const char *damaged = NULL;
+    struct stele_index_state state = {.next = 0};
+    int outcome = view_outcome(
+        read, stele_index_view_state(read->view, &read->key, &state, &damaged), damaged);
+    if (outcome != STELE_OK || state.next <= read->ordinal) {
+        return outcome == STELE_OK ? STELE_NOT_FOUND : outcome;
+    }
+    uint64_t first = UINT64_MAX;
+    outcome = view_outcome(
+        read, stele_index_view_lower_bound(read->view, &read->key, 0, &first, &damaged), damaged);
+    if (outcome != STELE_OK) {
+        return outcome;
+    }
+    if (first <= read->ordinal || first == UINT64_MAX) {
+        return STELE_INCOMPLETE;
+    }
+    read->ordinal = first;
+    return STELE_OK;
 }
 
 /* Makes places hold the next ordinal. STELE_OK; STELE_NOT_FOUND: this snapshot has no more;
  * STELE_INCOMPLETE: a hole. */
 static int list_forward(struct stele_read *read)
 {
-    if (read->ordinal >= read->places_first &&
-        read->ordinal - read->places_first < read->places_count) {
-        return STELE_OK;
-    }
-    if (read->ordinal < read->memory_lo) {
-        const uint64_t below = read->memory_lo - read->ordinal;
-        const int outcome =
-            list_from_view(read, read->ordinal, below < BATCH ? (size_t)below : BATCH);
-        if (outcome != STELE_NOT_FOUND || read->memory_lo == UINT64_MAX) {
-            return outcome;
+    int outcome = STELE_OK;
+    while (outcome == STELE_OK) {
+        if (read->ordinal >= read->places_first &&
+            read->ordinal - read->places_first < read->places_count) {
+            return STELE_OK;
         }
-        read->ordinal = read->memory_lo; /* Damage that was passed over held the ones between. */
-        read->fresh = false;             /* The places of memory were overwritten. */
-    } else if (read->memory_end) {
-        return STELE_NOT_FOUND;
+        if (read->ordinal >= read->memory_lo) {
+            /* Memory has more than one refill brings, or the view's places took its room. */
+            read->fresh = read->fresh && read->places_of_memory && read->memory_end;
+            return STELE_NOT_FOUND;
+        }
+        const uint64_t below = read->memory_lo - read->ordinal;
+        outcome = list_from_view(read, read->ordinal, below < BATCH ? (size_t)below : BATCH);
+        if (outcome == STELE_NOT_FOUND) {
+            outcome = step_over_gap(read);
+        }
+        if (outcome == STELE_NOT_FOUND && read->memory_lo != UINT64_MAX) {
+            read->ordinal = read->memory_lo;
+            outcome = STELE_OK;
+        }
     }
-    /* Memory has more than one refill brings. */
-    read->fresh = false;
-    return STELE_NOT_FOUND;
+    return outcome;
 }
 
 static int list_backward(struct stele_read *read)
 {
-    if (read->ordinal > read->places_first &&
-        read->ordinal - read->places_first <= read->places_count) {
-        return STELE_OK;
-    }
-    if (read->ordinal > read->memory_lo) {
-        read->fresh = false;
-        return STELE_NOT_FOUND;
-    }
-    const uint64_t lo = read->ordinal > BATCH ? read->ordinal - BATCH : 0;
-    const int outcome = list_from_view(read, lo, (size_t)(read->ordinal - lo));
-    if (outcome != STELE_OK && outcome != STELE_NOT_FOUND) {
-        return outcome;
-    }
-    if (read->places_count < read->ordinal - lo) {
-        /* Damage or scavenging left a gap right below: step over it. */
-        if (read->places_count == 0) {
-            read->ordinal = lo;
-            return lo == 0 ? STELE_NOT_FOUND : list_backward(read);
+    size_t chunk = BATCH;
+    while (read->ordinal > read->revision_min) {
+        if (read->ordinal > read->places_first &&
+            read->ordinal - read->places_first <= read->places_count) {
+            return STELE_OK;
         }
-        read->ordinal = lo + read->places_count;
+        if (read->ordinal > read->memory_lo) {
+            read->fresh = false;
+            return STELE_NOT_FOUND;
+        }
+        const uint64_t above = read->ordinal - read->revision_min;
+        const size_t wanted = above < chunk ? (size_t)above : chunk;
+        const int outcome = list_from_view(read, read->ordinal - wanted, wanted);
+        if (outcome != STELE_OK && outcome != STELE_NOT_FOUND) {
+            return outcome;
+        }
+        /* A gap (see step_over_gap): go down one by one until there is something again. */
+        if (read->places_count < wanted) {
+            read->places_count = wanted == 1 ? 0 : read->places_count;
+            read->ordinal -= wanted == 1 ? 1 : 0;
+            read->places_first = UINT64_MAX;
+            chunk = 1;
+        }
     }
-    return STELE_OK;
+    read->over = true;
+    return STELE_NOT_FOUND;
 }
 
 /* The next event of the list: STELE_OK, STELE_NOT_FOUND, STELE_INCOMPLETE, STELE_E_CORRUPT, … */
@@ -479,21 +531,30 @@ static void take(struct stele_read *read, const struct stele_event *event, size_
 
 static int next_of_list(struct stele_read *read, size_t *count, struct stele_error *err)
 {
-    int outcome = STELE_OK;
-    size_t looked_at = 0;
-    while (outcome == STELE_OK && *count < BATCH && !read->over &&
-           looked_at < (size_t)BATCH * SCANS_WITHOUT_MATCH_MAX) {
+    for (size_t looked_at = 0; looked_at < (size_t)BATCH * SCANS_WITHOUT_MATCH_MAX; looked_at++) {
+        if (*count == BATCH || read->over) {
+            return STELE_OK;
+        }
         struct stele_event event;
-        outcome = list_next(read, &event, err);
+        const uint64_t ordinal = read->ordinal;
+        int outcome = list_next(read, &event, err);
         if (outcome == STELE_OK) {
             outcome = adopt(read, &event);
         }
-        if (outcome == STELE_OK) {
-            take(read, &event, count);
-            looked_at++;
+        if (outcome == STELE_NOT_FOUND || outcome == STELE_INCOMPLETE) {
+            return outcome;
         }
+        /* An error waits until what was found before it has been handed out; damage is passed
+         * over only when it is answered, other errors never. */
+        if (outcome != STELE_OK && (*count > 0 || outcome != STELE_E_CORRUPT)) {
+            read->ordinal = ordinal;
+        }
+        if (outcome != STELE_OK) {
+            return outcome;
+        }
+        take(read, &event, count);
     }
-    return outcome;
+    return STELE_OK;
 }
 
 static int next_of_scan(struct stele_read *read, size_t *count, struct stele_error *err)
@@ -546,22 +607,16 @@ int stele_read_next(struct stele_read *read, const struct stele_event **out_even
     if (read->is_list) {
         stele_arena_deinit(&read->copies, read->alloc);
         outcome = next_of_list(read, &count, err);
-        if (outcome == STELE_INCOMPLETE) {
-            /* What was found before the hole is handed out first. */
+        if (outcome == STELE_INCOMPLETE && count == 0) {
             outcome = turn_into_scan(read);
         }
     } else {
         outcome = read->backwards ? next_of_scan_backward(read, &count, err)
                                   : next_of_scan(read, &count, err);
     }
+    /* What was found before an error or the end is handed out first; both come again. */
     if (count > 0) {
-        /* An error met behind these events comes again with the next call only if it is repeated;
-         * damage is, because the store is told of it and err is filled then. */
-        return outcome == STELE_E_CORRUPT ? (read->damage_pending = false, read->is_list
-                   ? (read->ordinal = read->backwards ? read->ordinal + 1 : read->ordinal - 1,
-                      finish(read, count, out_events, out_count))
-                   : finish(read, count, out_events, out_count))
-                                          : finish(read, count, out_events, out_count);
+        return finish(read, count, out_events, out_count);
     }
     if (outcome == STELE_NOT_FOUND || read->over) {
         return answer_end(read);

@@ -59,10 +59,16 @@ struct stele_store {
     uint64_t mark_place; /* What the mark file says. */
     int64_t mark_at_us;
 
-    uint64_t pack_next; /* The base from which compression goes on. */
-    uint64_t scrub_next;
+    struct stele_index_job *flush; /* Frozen, waiting for the log to be durable up to flush_to. */
+    uint64_t flush_to;
+
+    uint64_t pack_next;  /* The base from which compression goes on. */
     int64_t scrub_at_us; /* When the next piece is due. */
     struct stele_log_chain scrub_chain;
+    struct stele_scavenge *scavenge; /* What one scavenging knows; NULL between them. */
+
+    /* Filling a hole met damage: revisions are unknown, so nothing can be appended. */
+    bool index_unsure;
 
     struct stele_log_damage damages[STELE_DAMAGES_KEPT];
     uint64_t damages_count;
@@ -181,6 +187,51 @@ int stele_store__fail_damage(struct stele_error *err, const struct stele_log_dam
 STELE_MUST_USE
 int stele_store__index_event(struct stele_store *store, uint64_t place,
                              const struct stele_event *event, struct stele_error *err);
+
+/* Adds the log from `from` to `to` to the memtable. */
+STELE_MUST_USE
+int stele_store__load_tail(struct stele_store *store, uint64_t from, uint64_t to,
+                           struct stele_error *err);
+bool stele_store__has_holes(struct stele_store *store);
+
+/* ---- scavenge.c ---- */
+
+struct stele_scavenge;
+void stele_store__scavenge_destroy(struct stele_store *store);
+/* Which events may go. Called without the lock. */
+bool stele_store__scavenge_keeps(void *scavenge, const struct stele_event *event);
+
+/* ---- work.c ---- */
+
+struct stele_work {
+    int kind;
+    struct stele_store *store; /* Only its io, alloc and superblock are used without the lock. */
+    struct stele_index_job *job;
+    uint64_t from, to; /* Of the log; for a spare: `to` is its file size. */
+    struct stele_log_reader reader;
+    bool has_reader;
+    struct stele_log_mark mark;
+    struct stele_log_chain chain;
+    struct stele_index_view *view; /* Scrub of the index at the end of a round. */
+    bool damage_found;
+    struct stele_log_damage damage;
+    /* Packing. */
+    struct stele_scavenge *scavenge; /* NULL: compression only. */
+    struct stele_index_lister *lister; /* Gathering names for scavenging. */
+    bool compress;
+    int (*on_bytes)(void *context, uint64_t bytes);
+    void *context;
+    struct stele_log_pack_result packed;
+};
+
+/* A zeroed work, with a reader of the whole log if with_reader. */
+STELE_MUST_USE
+int stele_store__work_create(struct stele_store *store, int kind, bool with_reader,
+                             struct stele_work **out_work);
+void stele_store__work_destroy(struct stele_work *work);
+/* The run of scavenging. */
+STELE_MUST_USE
+int stele_store__scavenge_run(struct stele_work *work, struct stele_error *err);
 
 /* ---- condition.c ---- */
 
