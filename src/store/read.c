@@ -289,6 +289,7 @@ static int turn_into_scan(struct stele_read *read)
 static int view_outcome(struct stele_read *read, int outcome, const char *damaged)
 {
     if (outcome == STELE_E_CORRUPT) {
+        STELE_ASSERT(damaged != NULL);
         STELE_ASSERT(strlen(damaged) < sizeof read->damaged_run);
         memcpy(read->damaged_run, damaged, strlen(damaged) + 1);
         return STELE_INCOMPLETE;

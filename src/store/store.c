@@ -230,7 +230,9 @@ void stele_store_close(struct stele_store *store)
     }
     stele_store__scavenge_destroy(store);
     if (store->flush != NULL) {
-        (void)stele_index_job_end(store->index, store->flush, STELE_E_CLOSED, NULL);
+        const int forgotten =
+            stele_index_job_end(store->index, store->flush, STELE_E_CLOSED, NULL);
+        (void)forgotten; /* What it answers is why it is given up. */
     }
     stele_index_close(store->index);
     stele_log_close(store->log);

@@ -34,7 +34,7 @@ int stele_store__superblock_write(struct stele_io *io, const struct stele_superb
 struct stele_store {
     struct stele_io *io;
     struct stele_alloc *alloc;
-    struct stele_options options;
+    struct stele_store_options options;
     struct stele_superblock superblock;
     bool read_only;
     uint64_t live_end; /* Read-only beside a writer: what may be seen ends here. */

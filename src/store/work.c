@@ -74,7 +74,8 @@ static int begin_job(struct stele_store *store, int kind, struct stele_index_job
 {
     const int outcome = stele_store__work_create(store, kind, with_reader, out_work);
     if (outcome != STELE_OK) {
-        (void)stele_index_job_end(store->index, job, outcome, NULL);
+        const int forgotten = stele_index_job_end(store->index, job, outcome, NULL);
+        (void)forgotten; /* What it answers is why it is given up. */
         return outcome;
     }
     (*out_work)->job = job;
