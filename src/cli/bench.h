@@ -1,0 +1,97 @@
+/* `stele bench` in four files: cmd_bench.c is the command (options, the list of workloads, what is
+ * printed), bench_write.c the workloads that append, bench_read.c those that need a filled store,
+ * bench_kit.h the measuring. Only the public interface of the library is used.
+ *
+ * A workload takes what it needs from struct bench, makes or opens its store, and gives every
+ * result to stele_cli_bench_report(). It returns STELE_CLI_OK or, after telling why, an exit code;
+ * operations that fail while it measures are counted in the result instead. */
+#ifndef STELE_CLI_BENCH_H
+#define STELE_CLI_BENCH_H
+
+#include "cli/bench_kit.h"
+#include "cli/cli.h"
+#include "cli/options.h"
+
+#define STELE_CLI_BENCH_PATH_SIZE 4096
+#define STELE_CLI_BENCH_BATCH_MAX 1000u
+
+struct bench {
+    /* Options. */
+    double seconds;
+    double warmup;
+    uint64_t events;
+    uint64_t streams_count;
+    uint64_t size;
+    uint64_t threads;
+    uint64_t in_flight;
+    uint64_t batch;
+    uint64_t partitions;
+    uint64_t fill_batch;
+    bool zipf;
+    bool keep;
+
+    char directory[STELE_CLI_BENCH_PATH_SIZE]; /* Where stores go. */
+    bool directory_is_ours;                    /* Made by this run: removed in the end. */
+    struct bench_pool pool;
+    bool headed; /* The head of the table was printed. */
+    bool failed; /* An operation that was measured failed. */
+};
+
+struct bench_workload {
+    const char *name;
+    int (*run)(struct bench *bench, const struct bench_workload *workload);
+    uint32_t threads; /* 0: from the options, as the next two. */
+    uint32_t in_flight;
+    uint32_t batch;
+    bool spread;  /* Each event of a batch goes to another stream. */
+    bool by_name; /* Only runs when it is asked for. */
+};
+
+/* ---- cmd_bench.c ---- */
+
+extern const struct stele_cli_command stele_cli_bench_command;
+
+/* Prints a result, and remembers whether it had errors. first_error may be NULL. */
+void stele_cli_bench_report(struct bench *bench, const struct bench_result *result,
+                            const struct stele_error *first_error);
+
+/* Opens the store at path as the options say; tells why not. */
+int stele_cli_bench_open(const struct bench *bench, const char *path, struct stele **out_store);
+
+/* Removes a directory and what is in it. */
+void stele_cli_bench_remove(const char *path);
+
+/* ---- bench_write.c ---- */
+
+int stele_cli_bench_append(struct bench *bench, const struct bench_workload *workload);
+int stele_cli_bench_async(struct bench *bench, const struct bench_workload *workload);
+int stele_cli_bench_live(struct bench *bench, const struct bench_workload *workload);
+int stele_cli_bench_mixed(struct bench *bench, const struct bench_workload *workload);
+int stele_cli_bench_growth(struct bench *bench, const struct bench_workload *workload);
+
+/* The streams with two known shapes that a filled store has besides its others. */
+#define STELE_CLI_BENCH_LEDGER_EVENTS 10000u
+#define STELE_CLI_BENCH_LEDGER_APART "ledger-apart"       /* Its events lie among all others. */
+#define STELE_CLI_BENCH_LEDGER_TOGETHER "ledger-together" /* They were appended in a row. */
+
+/* Fills an empty store: bench->events events in random streams, and the ledgers. */
+int stele_cli_bench_fill(struct bench *bench, struct stele *store);
+
+/* Appends without end, adding the events that were acknowledged to *acknowledged, until the time
+ * end_ns has come. Returns the first outcome that was no success. */
+int stele_cli_bench_append_until(struct bench *bench, struct stele *store, uint64_t end_ns,
+                                 volatile uint64_t *acknowledged);
+
+/* ---- bench_read.c ---- */
+
+int stele_cli_bench_readstream(struct bench *bench, const struct bench_workload *workload);
+int stele_cli_bench_fold(struct bench *bench, const struct bench_workload *workload);
+int stele_cli_bench_readall(struct bench *bench, const struct bench_workload *workload);
+int stele_cli_bench_reopen(struct bench *bench, const struct bench_workload *workload);
+int stele_cli_bench_memory(struct bench *bench, const struct bench_workload *workload);
+
+/* Reads a stream from its start and looks at each event's data; returns an outcome. */
+int stele_cli_bench_read(struct stele *store, const char *stream, uint64_t *out_count,
+                         struct stele_error *err);
+
+#endif
