@@ -52,6 +52,12 @@ void stele_prepared_destroy(struct stele_prepared *prepared)
     stele_release(alloc, prepared, sizeof *prepared);
 }
 
+bool stele_prepared_is_large(const struct stele_prepared *prepared)
+{
+    return prepared->bytes.capacity > (size_t)256 * 1024 || prepared->records_capacity > 1024 ||
+           prepared->tags_capacity > 4096 || prepared->condition_keys_capacity > 4096;
+}
+
 static int fail_memory(struct stele_error *err)
 {
     return stele_fail(err, STELE_E_NO_MEMORY, 0, "append: no memory for the request");

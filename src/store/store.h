@@ -47,6 +47,8 @@ STELE_MUST_USE
 int stele_prepared_create(const struct stele_store *store, struct stele_prepared **out_prepared,
                           struct stele_error *err);
 void stele_prepared_destroy(struct stele_prepared *prepared);
+/* Does it hold more memory than is worth keeping for the next request? */
+bool stele_prepared_is_large(const struct stele_prepared *prepared);
 
 /* No lock. now_us stamps events without a time of their own; random makes ids for drafts without.
  * STELE_OK, STELE_E_INVALID, STELE_E_LIMIT, STELE_E_NO_MEMORY. */
@@ -63,7 +65,10 @@ int stele_prepare_tombstone(struct stele_prepared *prepared, const char *stream,
 #define STELE_STORE_ROLL 64  /* Let all groups finish, stele_store_roll(size), try again. */
 #define STELE_STORE_INDEX 65 /* The index has a hole: let it be filled (background), try again. */
 
-/* What the caller must wait for: the append is acknowledged once stele_store_durable() >= place. */
+/* What the caller must wait for: the append is acknowledged once stele_store_durable() >= place.
+ * A refusal (STELE_WRONG_REVISION, STELE_CONDITION_FAILED, …) has a place too: it may rest on
+ * events that are staged, and is told only when they are durable. If the log is fenced before, a
+ * refused append has definitely not happened. */
 struct stele_ticket {
     uint64_t place;
     uint64_t roll_size; /* On STELE_STORE_ROLL. */

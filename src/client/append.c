@@ -1,0 +1,189 @@
+/* Appending, synchronously and not. */
+#include "client/client.h"
+
+int stele_client__prepared_acquire(struct stele *store, struct stele_prepared **out_prepared,
+                                   struct stele_error *err)
+{
+    *out_prepared = NULL;
+    (void)pthread_mutex_lock(&store->pool_lock);
+    if (store->pool_count > 0) {
+        *out_prepared = store->pool[--store->pool_count];
+    }
+    (void)pthread_mutex_unlock(&store->pool_lock);
+    return *out_prepared != NULL ? STELE_OK
+                                 : stele_prepared_create(store->core, out_prepared, err);
+}
+
+void stele_client__prepared_release(struct stele *store, struct stele_prepared *prepared)
+{
+    (void)pthread_mutex_lock(&store->pool_lock);
+    /* A large one is not kept: one append of 64 MiB must not cost that memory for ever. */
+    if (prepared != NULL && store->pool_count < POOL_MAX && !stele_prepared_is_large(prepared)) {
+        store->pool[store->pool_count++] = prepared;
+        prepared = NULL;
+    }
+    (void)pthread_mutex_unlock(&store->pool_lock);
+    stele_prepared_destroy(prepared);
+}
+
+void stele_client__destroy_pool(struct stele *store)
+{
+    while (store->pool_count > 0) {
+        stele_prepared_destroy(store->pool[--store->pool_count]);
+    }
+}
+
+/* Under the lock. Asks the core until it has decided. */
+static int decide(struct stele *store, struct stele_prepared *prepared, struct stele_ticket *ticket,
+                  uint64_t *revisions_last, struct stele_append_result *result,
+                  struct stele_error *err)
+{
+    for (;;) {
+        int outcome = stele_store_append(store->core, prepared, stele_client__now_us(store), ticket,
+                                         revisions_last, result, err);
+        if (outcome == STELE_STORE_ROLL) {
+            outcome = stele_client__roll(store, ticket->roll_size, err);
+        } else if (outcome == STELE_STORE_INDEX) {
+            outcome = stele_client__wait_index(store, err);
+        } else {
+            return outcome;
+        }
+        if (outcome != STELE_OK) {
+            ticket->place = 0;
+            return outcome;
+        }
+    }
+}
+
+int stele_client__append(struct stele *store, struct stele_prepared *prepared,
+                         uint64_t *revisions_last, struct stele_append_result *out_result,
+                         struct stele_error *err)
+{
+    struct stele_append_result result;
+    struct stele_ticket ticket = {.place = 0};
+    (void)pthread_mutex_lock(&store->lock);
+    const int outcome = decide(store, prepared, &ticket, revisions_last, &result, err);
+    /* A refusal may rest on events that are not durable yet: it is told once they are. */
+    struct stele_error fenced;
+    const int durable = stele_client__wait_durable(store, ticket.place, &fenced);
+    if (durable != STELE_OK) {
+        /* What the refusal rested on is of unknown outcome; the append itself was never staged. */
+        const int known = outcome == STELE_OK ? durable : STELE_E_FENCED;
+        return stele_fail(err, known, fenced.os_errno, "%s", fenced.message);
+    }
+    if (out_result != NULL && outcome >= 0) {
+        *out_result = result;
+    }
+    return outcome;
+}
+
+/* ---- The public calls ---- */
+
+int stele_append_many(struct stele *store, const struct stele_append *streams, size_t streams_count,
+                      const struct stele_condition *conditions, size_t conditions_count,
+                      uint64_t *revisions_last, struct stele_append_result *out_result,
+                      struct stele_error *err)
+{
+    int outcome = stele_client__enter(store, err);
+    if (outcome != STELE_OK) {
+        return outcome;
+    }
+    struct stele_prepared *prepared = NULL;
+    outcome = stele_client__prepared_acquire(store, &prepared, err);
+    if (outcome == STELE_OK) {
+        outcome = stele_prepare(prepared, streams, streams_count, conditions, conditions_count,
+                                stele_client__now_us(store), err);
+    }
+    if (outcome == STELE_OK) {
+        outcome = stele_client__append(store, prepared, revisions_last, out_result, err);
+    }
+    stele_client__prepared_release(store, prepared);
+    return outcome;
+}
+
+int stele_append(struct stele *store, const char *stream, uint64_t expected,
+                 const struct stele_event_draft *events, size_t count,
+                 struct stele_append_result *out_result, struct stele_error *err)
+{
+    const struct stele_append one = {
+        .stream = stream, .expected = expected, .events = events, .count = count};
+    return stele_append_many(store, &one, 1, NULL, 0, NULL, out_result, err);
+}
+
+/* Under the lock. Room for one more completion. */
+static int reserve_completion(struct stele *store, struct stele_error *err)
+{
+    const size_t wanted = store->ring_count + store->ring_reserved + 1;
+    if (wanted > store->options.async_queue_max) {
+        return stele_fail(err, STELE_E_OVERLOADED, 0,
+                          "%u asynchronous appends are under way; wait for some to end",
+                          store->options.async_queue_max);
+    }
+    if (wanted <= store->ring_capacity) {
+        store->ring_reserved++;
+        return STELE_OK;
+    }
+    const size_t capacity = store->ring_capacity == 0 ? 64 : store->ring_capacity * 2;
+    struct completion *ring = stele_allocate(store->alloc, capacity * sizeof *ring);
+    if (ring == NULL) {
+        return stele_fail(err, STELE_E_NO_MEMORY, 0, "append: no memory");
+    }
+    for (size_t i = 0; i < store->ring_count; i++) {
+        ring[i] = store->ring[(store->ring_first + i) % store->ring_capacity];
+    }
+    stele_release(store->alloc, store->ring, store->ring_capacity * sizeof *ring);
+    store->ring = ring;
+    store->ring_capacity = capacity;
+    store->ring_first = 0;
+    store->ring_reserved++;
+    return STELE_OK;
+}
+
+static int start(struct stele *store, struct stele_prepared *prepared,
+                 stele_append_callback callback, void *context, struct stele_error *err)
+{
+    (void)pthread_mutex_lock(&store->lock);
+    int outcome = stele_client__start_writers(store, err);
+    if (outcome == STELE_OK) {
+        outcome = reserve_completion(store, err);
+    }
+    if (outcome == STELE_OK) {
+        struct completion completion = {.callback = callback, .context = context};
+        struct stele_ticket ticket = {.place = 0};
+        completion.outcome = decide(store, prepared, &ticket, NULL, &completion.result, NULL);
+        completion.place = ticket.place;
+        store->ring_reserved--;
+        store->ring[(store->ring_first + store->ring_count) % store->ring_capacity] = completion;
+        store->ring_count++;
+        if (store->writers_idle > 0) {
+            (void)pthread_cond_signal(&store->staged);
+        }
+    }
+    (void)pthread_mutex_unlock(&store->lock);
+    return outcome;
+}
+
+int stele_append_async(struct stele *store, const struct stele_append *streams,
+                       size_t streams_count, const struct stele_condition *conditions,
+                       size_t conditions_count, stele_append_callback callback, void *context,
+                       struct stele_error *err)
+{
+    int outcome = stele_client__enter(store, err);
+    if (outcome != STELE_OK) {
+        return outcome;
+    }
+    if (callback == NULL) {
+        return stele_fail(err, STELE_E_INVALID, 0, "append: the callback is NULL");
+    }
+    struct stele_prepared *prepared = NULL;
+    outcome = stele_client__prepared_acquire(store, &prepared, err);
+    if (outcome == STELE_OK) {
+        outcome = stele_prepare(prepared, streams, streams_count, conditions, conditions_count,
+                                stele_client__now_us(store), err);
+    }
+    if (outcome == STELE_OK) {
+        outcome = start(store, prepared, callback, context, err);
+    }
+    stele_client__prepared_release(store, prepared);
+    return outcome;
+}

@@ -1,0 +1,134 @@
+/* libstele's runtime, shared by the files of src/client: threads, locks, the public calls.
+ *
+ * One mutex, `lock`, guards the core (src/store). Long work happens outside of it: encoding a
+ * request, writing and syncing a group, reading, background work.
+ *
+ * Group commit without a dedicated thread: whoever stages and finds nothing in flight commits what
+ * is staged (so a lone append costs no wake-up); whoever finds a commit in flight sleeps until its
+ * group is durable, or until it is told to commit the next group. Asynchronous appends are
+ * committed by two writer threads, which are started with the first of them. */
+#ifndef STELE_CLIENT_CLIENT_H
+#define STELE_CLIENT_CLIENT_H
+
+#include "io/linux.h"
+#include "store/store.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stele/stele.h>
+
+#define SLOTS 16 /* Groups that may have sleepers at once; more than can be in flight. */
+#define WRITERS 2
+#define WORKERS 2
+#define POOL_MAX 128
+
+/* Where the appends of one group sleep. word: number of the last finished group of this slot, times
+ * two, plus one if a sleeper is asked to commit the next group. Slots are reused; numbers grow. */
+struct slot {
+    _Atomic uint32_t word;
+    uint32_t sleepers; /* Under the lock. */
+};
+
+/* An asynchronous append that waits for a place to become durable. */
+struct completion {
+    stele_append_callback callback;
+    void *context;
+    uint64_t place;
+    int outcome;
+    struct stele_append_result result;
+};
+
+/* What a writing process tells those who read the same store, in the shared file "live". */
+struct live {
+    _Atomic uint64_t durable; /* 0: not open yet. */
+};
+
+struct stele {
+    struct stele_alloc *alloc;
+    struct stele_io *io;
+    struct stele_store *core;
+    struct stele_options options;
+    bool read_only;
+    unsigned forks; /* The process' count of forks when it was opened. */
+    struct live *live;
+    int64_t live_tried_at_us;
+
+    pthread_mutex_t lock;
+    pthread_cond_t visible; /* Something became durable, or the store is closing or fenced. */
+    uint32_t visible_waiters;
+    bool closing;
+
+    /* Commits. */
+    struct slot slots[SLOTS];
+    uint32_t taken; /* Groups taken so far: the next one is taken + 1. */
+    uint32_t woken; /* Groups whose sleepers were let go. */
+    uint64_t group_end[SLOTS]; /* Where the groups between them end. */
+    uint64_t taken_end;        /* Nothing at or above it was ever handed to the disk. */
+    _Atomic bool fenced;
+    pthread_cond_t drained; /* A group has ended, or a roll. */
+    bool rolling;
+
+    /* Asynchronous appends: a ring. */
+    struct completion *ring;
+    size_t ring_capacity, ring_first, ring_count, ring_reserved;
+    bool delivering;
+    pthread_cond_t staged; /* For the writers. */
+    uint32_t writers_idle;
+    pthread_t writers[WRITERS];
+    uint32_t writers_started;
+
+    /* Background work. */
+    pthread_cond_t work;
+    pthread_t workers[WORKERS];
+    uint32_t workers_started;
+    uint64_t work_signalled_at; /* A place. */
+    uint64_t fills;             /* Pieces of the index that were rebuilt. */
+    pthread_cond_t filled;
+    struct stele_error work_error; /* Of the last background failure. */
+
+    pthread_mutex_t pool_lock;
+    struct stele_prepared *pool[POOL_MAX];
+    uint32_t pool_count;
+};
+
+int64_t stele_client__now_us(const struct stele *store);
+
+/* STELE_OK, or STELE_E_FORKED. */
+int stele_client__enter(const struct stele *store, struct stele_error *err);
+
+/* Under the lock. Writes and syncs what is staged as one group; the lock is released meanwhile.
+ * false: nothing staged, too much in flight, or fenced. */
+bool stele_client__commit(struct stele *store);
+
+/* Called under the lock, returns without it. Sleeps until the log is durable up to place, or helps
+ * to make it so: STELE_OK; STELE_E_UNKNOWN if the log is fenced before; STELE_E_FENCED if it is and
+ * nothing from this place on was given to the disk. */
+int stele_client__wait_durable(struct stele *store, uint64_t place, struct stele_error *err);
+
+/* Under the lock. The two reasons why the core asks to try again. */
+int stele_client__roll(struct stele *store, uint64_t size, struct stele_error *err);
+int stele_client__wait_index(struct stele *store, struct stele_error *err);
+
+/* Under the lock. Calls what is due; the lock is released during the calls. */
+void stele_client__deliver(struct stele *store);
+int stele_client__start_writers(struct stele *store, struct stele_error *err);
+void stele_client__stop_writers(struct stele *store);
+
+int stele_client__start_workers(struct stele *store, struct stele_error *err);
+void stele_client__stop_workers(struct stele *store);
+void stele_client__destroy_pool(struct stele *store);
+
+/* Under the lock, read-only beside a writer: takes up what it has made durable. */
+int stele_client__follow(struct stele *store, struct stele_error *err);
+
+/* A prepared request in use; release gives it back to the pool. */
+int stele_client__prepared_acquire(struct stele *store, struct stele_prepared **out_prepared,
+                                   struct stele_error *err);
+void stele_client__prepared_release(struct stele *store, struct stele_prepared *prepared);
+
+/* Decides, stages and waits: what every synchronous append comes down to. */
+int stele_client__append(struct stele *store, struct stele_prepared *prepared,
+                         uint64_t *revisions_last, struct stele_append_result *out_result,
+                         struct stele_error *err);
+
+#endif

@@ -1,0 +1,112 @@
+/* Small helpers of the public interface that need no store. */
+#include "base/position.h"
+#include "base/status.h"
+
+#include <stdio.h>
+#include <stele/stele.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#define TEXT_OF(x) #x
+#define VERSION_TEXT(major, minor, patch) TEXT_OF(major) "." TEXT_OF(minor) "." TEXT_OF(patch)
+
+const char *stele_version(void)
+{
+    return VERSION_TEXT(STELE_VERSION_MAJOR, STELE_VERSION_MINOR, STELE_VERSION_PATCH);
+}
+
+uint64_t stele_position_at(int64_t time_us)
+{
+    /* Rounds towards the past, before 1970 too. */
+    const int64_t ms = time_us / 1000 - (time_us % 1000 < 0 ? 1 : 0);
+    const uint64_t next = stele_tick_of_ms(ms + 1);
+    if (next == 0) {
+        return 0;
+    }
+    const uint64_t last = next - 1 > STELE_TICK_MAX ? STELE_TICK_MAX : next - 1;
+    return stele_position_make(last, STELE_PARTITIONS_MAX - 1);
+}
+
+int64_t stele_position_time(uint64_t position)
+{
+    const uint64_t ms = stele_position_tick(position) >> STELE_POSITION_COUNTER_BITS;
+    return ((int64_t)ms + STELE_EPOCH_MS) * 1000;
+}
+
+struct stele_text stele_event_tag(const struct stele_event *event, uint32_t index)
+{
+    const uint8_t *at = event->tags;
+    for (uint32_t i = 0; i < event->tags_count; i++) {
+        if (i == index) {
+            return (struct stele_text){.data = (const char *)at + 1, .size = at[0]};
+        }
+        at += 1 + at[0];
+    }
+    return (struct stele_text){.data = NULL, .size = 0};
+}
+
+void stele_new_id(uint8_t id[16])
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    /* The kernel answers up to 256 bytes whole once it has been seeded, which it waits for. */
+    while (getrandom(id, 16, 0) != 16) {
+    }
+    const uint64_t ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    for (int i = 0; i < 6; i++) {
+        id[i] = (uint8_t)(ms >> (40 - 8 * i));
+    }
+    id[6] = (uint8_t)((id[6] & 0x0f) | 0x70);
+    id[8] = (uint8_t)((id[8] & 0x3f) | 0x80);
+}
+
+void stele_id_to_text(const uint8_t id[16], char text[37])
+{
+    static const char digits[] = "0123456789abcdef";
+    size_t at = 0;
+    for (size_t i = 0; i < 16; i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10) {
+            text[at++] = '-';
+        }
+        text[at++] = digits[id[i] >> 4];
+        text[at++] = digits[id[i] & 0x0f];
+    }
+    text[at] = '\0';
+}
+
+static int digit_of(char c)
+{
+    if (c >= '0' && c <= '9') {
+        return c - '0';
+    }
+    if (c >= 'a' && c <= 'f') {
+        return c - 'a' + 10;
+    }
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+int stele_id_from_text(const char *text, uint8_t id[16])
+{
+    uint8_t bytes[16];
+    size_t at = 0;
+    if (text == NULL || strnlen(text, 37) != 36) {
+        return STELE_E_INVALID;
+    }
+    for (size_t i = 0; i < 16; i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10) {
+            if (text[at++] != '-') {
+                return STELE_E_INVALID;
+            }
+        }
+        const int high = digit_of(text[at]);
+        const int low = digit_of(text[at + 1]);
+        if (high < 0 || low < 0) {
+            return STELE_E_INVALID;
+        }
+        bytes[i] = (uint8_t)(high << 4 | low);
+        at += 2;
+    }
+    memcpy(id, bytes, sizeof bytes);
+    return STELE_OK;
+}

@@ -1,0 +1,389 @@
+/* Reading. */
+#include "client/client.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define FOLLOW_POLL_MS 2
+
+struct stele_iterator {
+    struct stele *store;
+    struct stele_read *read;
+};
+
+int stele_token_position(const char *token, uint64_t *out_position)
+{
+    if (token == NULL || strlen(token) != 3 + 16 || strncmp(token, "s1-", 3) != 0) {
+        return STELE_E_INVALID;
+    }
+    char *end = NULL;
+    errno = 0;
+    const unsigned long long position = strtoull(token + 3, &end, 16);
+    if (errno != 0 || *end != '\0' || token[3] == '-' || token[3] == '+' ||
+        position > STELE_POSITION_MAX) {
+        return STELE_E_INVALID;
+    }
+    *out_position = position;
+    return STELE_OK;
+}
+
+static int read_options(const struct stele_read_options *given, struct stele_read_options *out,
+                        struct stele_error *err)
+{
+    const struct stele_read_options defaults = STELE_READ_OPTIONS_INIT;
+    *out = defaults;
+    if (given != NULL) {
+        if (given->struct_size < sizeof(size_t) || given->struct_size > sizeof *out) {
+            return stele_fail(err, STELE_E_INVALID, 0,
+                              "the options were not initialised with STELE_READ_OPTIONS_INIT");
+        }
+        memcpy(out, given, given->struct_size);
+    }
+    return STELE_OK;
+}
+
+/* Under the lock. A token that is not from this store, or from after a restored backup, cannot be
+ * satisfied by waiting. */
+static int check_token(struct stele *store, const char *token, struct stele_error *err)
+{
+    uint64_t position = 0;
+    if (token == NULL) {
+        return STELE_OK;
+    }
+    if (stele_token_position(token, &position) != STELE_OK) {
+        return stele_fail(err, STELE_E_INVALID, 0, "the token %.64s is none", token);
+    }
+    if (position > stele_store_position(store->core)) {
+        return stele_fail(err, STELE_E_INVALID, 0,
+                          "the token %s is ahead of this store, which ends at position %llu", token,
+                          (unsigned long long)stele_store_position(store->core));
+    }
+    return STELE_OK;
+}
+
+static int begin(struct stele *store, const char *stream, const struct stele_read_options *given,
+                 struct stele_iterator **out_iterator, struct stele_error *err)
+{
+    struct stele_read_options options;
+    int outcome = stele_client__enter(store, err);
+    if (outcome == STELE_OK) {
+        outcome = read_options(given, &options, err);
+    }
+    if (outcome != STELE_OK) {
+        return outcome;
+    }
+    struct stele_iterator *iterator = stele_allocate_zeroed(store->alloc, sizeof *iterator);
+    if (iterator == NULL) {
+        return stele_fail(err, STELE_E_NO_MEMORY, 0, "read: no memory");
+    }
+    iterator->store = store;
+    (void)pthread_mutex_lock(&store->lock);
+    outcome = stele_client__follow(store, err);
+    if (outcome == STELE_OK) {
+        outcome = check_token(store, options.token, err);
+    }
+    if (outcome == STELE_OK) {
+        outcome = stele_read_begin(store->core, stream, &options, false,
+                                   stele_client__now_us(store), &iterator->read, err);
+    }
+    (void)pthread_mutex_unlock(&store->lock);
+    if (outcome != STELE_OK) {
+        stele_release(store->alloc, iterator, sizeof *iterator);
+        return outcome;
+    }
+    *out_iterator = iterator;
+    return STELE_OK;
+}
+
+int stele_read_stream(struct stele *store, const char *stream,
+                      const struct stele_read_options *options,
+                      struct stele_iterator **out_iterator, struct stele_error *err)
+{
+    if (stream == NULL) {
+        return stele_fail(err, STELE_E_INVALID, 0, "read: the stream's name is NULL");
+    }
+    return begin(store, stream, options, out_iterator, err);
+}
+
+int stele_read_all(struct stele *store, const struct stele_read_options *options,
+                   struct stele_iterator **out_iterator, struct stele_error *err)
+{
+    return begin(store, NULL, options, out_iterator, err);
+}
+
+static int refill(struct stele_iterator *iterator, struct stele_error *err)
+{
+    struct stele *store = iterator->store;
+    (void)pthread_mutex_lock(&store->lock);
+    int outcome = stele_client__follow(store, err);
+    if (outcome == STELE_OK) {
+        outcome = stele_read_refill(store->core, iterator->read, err);
+    }
+    (void)pthread_mutex_unlock(&store->lock);
+    return outcome;
+}
+
+int stele_iterator_next(struct stele_iterator *iterator, const struct stele_event **out_events,
+                        size_t *out_count, struct stele_error *err)
+{
+    int outcome = stele_client__enter(iterator->store, err);
+    size_t count = 0;
+    while (outcome == STELE_OK && count == 0) {
+        outcome = stele_read_next(iterator->read, out_events, &count, err);
+        if (outcome == STELE_INCOMPLETE) {
+            count = 0;
+            outcome = refill(iterator, err);
+        }
+    }
+    if (outcome == STELE_OK) {
+        *out_count = count;
+    }
+    return outcome;
+}
+
+uint64_t stele_iterator_position(const struct stele_iterator *iterator)
+{
+    return stele_read_position(iterator->read);
+}
+
+void stele_iterator_destroy(struct stele_iterator *iterator)
+{
+    if (iterator == NULL) {
+        return;
+    }
+    struct stele *store = iterator->store;
+    if (stele_client__enter(store, NULL) != STELE_OK) {
+        return; /* In a child of fork() the views belong to the parent. */
+    }
+    (void)pthread_mutex_lock(&store->lock);
+    stele_read_end(store->core, iterator->read);
+    (void)pthread_mutex_unlock(&store->lock);
+    stele_release(store->alloc, iterator, sizeof *iterator);
+}
+
+uint64_t stele_last_position(struct stele *store)
+{
+    if (stele_client__enter(store, NULL) != STELE_OK) {
+        return 0;
+    }
+    (void)pthread_mutex_lock(&store->lock);
+    const int followed = stele_client__follow(store, NULL);
+    const uint64_t position = stele_store_position(store->core);
+    (void)pthread_mutex_unlock(&store->lock);
+    (void)followed; /* What is known without it is an answer too. */
+    return position;
+}
+
+static void add_ms(struct timespec *at, int ms)
+{
+    at->tv_nsec += (long)(ms % 1000) * 1000000;
+    at->tv_sec += ms / 1000 + at->tv_nsec / 1000000000;
+    at->tv_nsec %= 1000000000;
+}
+
+static bool is_before(const struct timespec *a, const struct timespec *b)
+{
+    return a->tv_sec != b->tv_sec ? a->tv_sec < b->tv_sec : a->tv_nsec < b->tv_nsec;
+}
+
+/* Under the lock. A follower has nobody to wake it: it looks again and again. */
+static void wait_once(struct stele *store, const struct timespec *until)
+{
+    struct timespec poll;
+    (void)clock_gettime(CLOCK_MONOTONIC, &poll);
+    add_ms(&poll, store->read_only ? FOLLOW_POLL_MS : 1000);
+    if (until != NULL && is_before(until, &poll)) {
+        poll = *until;
+    }
+    store->visible_waiters++;
+    (void)pthread_cond_timedwait(&store->visible, &store->lock, &poll);
+    store->visible_waiters--;
+}
+
+int stele_wait(struct stele *store, uint64_t after, int timeout_ms, struct stele_error *err)
+{
+    int outcome = stele_client__enter(store, err);
+    if (outcome != STELE_OK) {
+        return outcome;
+    }
+    struct timespec until;
+    (void)clock_gettime(CLOCK_MONOTONIC, &until);
+    add_ms(&until, timeout_ms < 0 ? 0 : timeout_ms);
+    (void)pthread_mutex_lock(&store->lock);
+    for (;;) {
+        outcome = stele_client__follow(store, err);
+        if (outcome != STELE_OK || stele_store_position(store->core) > after) {
+            break;
+        }
+        struct timespec now;
+        (void)clock_gettime(CLOCK_MONOTONIC, &now);
+        if (store->closing) {
+            outcome = stele_fail(err, STELE_E_CLOSED, 0, "the store is being closed");
+            break;
+        }
+        if (timeout_ms >= 0 && !is_before(&now, &until)) {
+            outcome = STELE_TIMED_OUT;
+            break;
+        }
+        wait_once(store, timeout_ms < 0 ? NULL : &until);
+    }
+    (void)pthread_mutex_unlock(&store->lock);
+    return outcome;
+}
+
+/* ---- Following ---- */
+
+struct stele_subscription {
+    struct stele *store;
+    struct stele_read *read;
+    stele_event_callback on_events;
+    stele_end_callback on_end;
+    void *context;
+    pthread_t thread;
+    bool stopping; /* Under the store's lock. */
+};
+
+/* The end was reached: says so once, then sleeps until there is more. */
+static int wait_for_more(struct stele_subscription *subscription, bool *caught_up,
+                         uint64_t *seen, struct stele_error *err)
+{
+    struct stele *store = subscription->store;
+    if (!*caught_up) {
+        *caught_up = true;
+        if (subscription->on_events(subscription->context, NULL, 0,
+                                    stele_read_position(subscription->read)) != 0) {
+            return STELE_E_CLOSED;
+        }
+    }
+    int outcome = STELE_OK;
+    (void)pthread_mutex_lock(&store->lock);
+    while (outcome == STELE_OK && !subscription->stopping && !store->closing) {
+        outcome = stele_client__follow(store, err);
+        if (stele_store_position(store->core) > *seen) {
+            break;
+        }
+        wait_once(store, NULL);
+    }
+    *seen = stele_store_position(store->core);
+    (void)pthread_mutex_unlock(&store->lock);
+    return outcome;
+}
+
+static bool is_stopping(struct stele_subscription *subscription)
+{
+    struct stele *store = subscription->store;
+    (void)pthread_mutex_lock(&store->lock);
+    const bool stopping = subscription->stopping || store->closing;
+    (void)pthread_mutex_unlock(&store->lock);
+    return stopping;
+}
+
+static int follow(struct stele_subscription *subscription, struct stele_error *err)
+{
+    struct stele *store = subscription->store;
+    bool caught_up = false;
+    uint64_t seen = 0;
+    int outcome = STELE_OK;
+    while (outcome == STELE_OK && !is_stopping(subscription)) {
+        const struct stele_event *events = NULL;
+        size_t count = 0;
+        outcome = stele_read_next(subscription->read, &events, &count, err);
+        if (outcome == STELE_OK) {
+            caught_up = caught_up && count == 0;
+            if (subscription->on_events(subscription->context, events, count,
+                                        stele_read_position(subscription->read)) != 0) {
+                outcome = STELE_E_CLOSED;
+            }
+        } else if (outcome == STELE_INCOMPLETE) {
+            (void)pthread_mutex_lock(&store->lock);
+            outcome = stele_client__follow(store, err);
+            if (outcome == STELE_OK) {
+                outcome = stele_read_refill(store->core, subscription->read, err);
+            }
+            (void)pthread_mutex_unlock(&store->lock);
+        } else if (outcome == STELE_END) {
+            outcome = wait_for_more(subscription, &caught_up, &seen, err);
+        }
+    }
+    return outcome;
+}
+
+static void *run_subscription(void *context)
+{
+    struct stele_subscription *subscription = context;
+    struct stele_error err = {.outcome = STELE_OK};
+    const int outcome = follow(subscription, &err);
+    if (!is_stopping(subscription) && subscription->on_end != NULL) {
+        subscription->on_end(subscription->context, outcome, &err);
+    }
+    return NULL;
+}
+
+int stele_subscribe(struct stele *store, const char *stream,
+                    const struct stele_read_options *given, stele_event_callback on_events,
+                    stele_end_callback on_end, void *context,
+                    struct stele_subscription **out_subscription, struct stele_error *err)
+{
+    struct stele_read_options options;
+    int outcome = stele_client__enter(store, err);
+    if (outcome == STELE_OK) {
+        outcome = read_options(given, &options, err);
+    }
+    if (outcome != STELE_OK) {
+        return outcome;
+    }
+    if (on_events == NULL || options.backwards != 0 || options.limit != 0 || options.as_of != 0) {
+        return stele_fail(err, STELE_E_INVALID, 0,
+                          "a subscription needs a callback, and goes forward without a limit or a "
+                          "bound");
+    }
+    struct stele_subscription *subscription =
+        stele_allocate_zeroed(store->alloc, sizeof *subscription);
+    if (subscription == NULL) {
+        return stele_fail(err, STELE_E_NO_MEMORY, 0, "subscribe: no memory");
+    }
+    *subscription = (struct stele_subscription){
+        .store = store, .on_events = on_events, .on_end = on_end, .context = context};
+    (void)pthread_mutex_lock(&store->lock);
+    outcome = stele_client__follow(store, err);
+    if (outcome == STELE_OK) {
+        outcome = check_token(store, options.token, err);
+    }
+    if (outcome == STELE_OK) {
+        outcome = stele_read_begin(store->core, stream, &options, true,
+                                   stele_client__now_us(store), &subscription->read, err);
+    }
+    if (outcome == STELE_OK) {
+        const int failed =
+            pthread_create(&subscription->thread, NULL, run_subscription, subscription);
+        if (failed != 0) {
+            stele_read_end(store->core, subscription->read);
+            outcome = stele_fail(err, STELE_E_NO_MEMORY, failed, "subscribe: no thread");
+        }
+    }
+    (void)pthread_mutex_unlock(&store->lock);
+    if (outcome != STELE_OK) {
+        stele_release(store->alloc, subscription, sizeof *subscription);
+        return outcome;
+    }
+    *out_subscription = subscription;
+    return STELE_OK;
+}
+
+void stele_unsubscribe(struct stele_subscription *subscription)
+{
+    if (subscription == NULL || stele_client__enter(subscription->store, NULL) != STELE_OK) {
+        return;
+    }
+    struct stele *store = subscription->store;
+    (void)pthread_mutex_lock(&store->lock);
+    subscription->stopping = true;
+    (void)pthread_cond_broadcast(&store->visible);
+    (void)pthread_mutex_unlock(&store->lock);
+    (void)pthread_join(subscription->thread, NULL);
+    (void)pthread_mutex_lock(&store->lock);
+    stele_read_end(store->core, subscription->read);
+    (void)pthread_mutex_unlock(&store->lock);
+    stele_release(store->alloc, subscription, sizeof *subscription);
+}
