@@ -104,7 +104,7 @@ int stele_index_reserve(struct stele_index *index, size_t events, size_t posting
 /* ---- Asking: memory part, under exclusion ---- */
 
 struct stele_index_state {
-    uint64_t next;   /* Number of events ever; 0: never seen. */
+    uint64_t next; /* Number of events ever; 0: never seen. */
     uint32_t flags;
 };
 
@@ -206,9 +206,8 @@ void stele_index_fill_set_end(struct stele_index_job *job, uint64_t to);
 /* Writes the job's run under a temporary name, syncs it, gives it its name, syncs names. One call
  * does it all; on_bytes as in stele_log_pack, may be NULL. */
 STELE_MUST_USE
-int stele_index_job_run(struct stele_index_job *job,
-                        int (*on_bytes)(void *context, uint64_t bytes), void *context,
-                        struct stele_error *err);
+int stele_index_job_run(struct stele_index_job *job, int (*on_bytes)(void *context, uint64_t bytes),
+                        void *context, struct stele_error *err);
 /* Installs the result (outcome STELE_OK) or forgets it, releases the job. Replaced runs' files are
  * removed; views that hold them go on reading. After a failed flush the frozen memtable stays and
  * the flush may be tried again. */
@@ -220,7 +219,8 @@ int stele_index_job_end(struct stele_index *index, struct stele_index_job *job, 
 uint32_t stele_index_runs(const struct stele_index *index);
 uint64_t stele_index_disk_size(const struct stele_index *index);
 uint64_t stele_index_hole_bytes(const struct stele_index *index);
-uint64_t stele_index_names(const struct stele_index *index, uint8_t space); /* Ever seen; may be an estimate across holes. */
+uint64_t stele_index_names(const struct stele_index *index,
+                           uint8_t space); /* Ever seen; may be an estimate across holes. */
 
 /* Read-only beside a living writer: looks at the directory again; runs that appeared take the
  * place of memtable contents below their end. */
