@@ -115,27 +115,37 @@ static int stop_at_first(void *context, const char *name, uint64_t size)
     return STELE_END;
 }
 
-/* Opens the directory at io->path. NULL, or the step that failed, with errno. */
-static const char *open_directory(struct linux_io *io, bool create)
+static int fail_directory(const struct linux_io *io, const char *step, struct stele_error *err)
+{
+    if (errno == ENOTDIR) {
+        return stele_fail(err, STELE_E_NOT_A_STORE, errno, "%s: not a directory", io->path);
+    }
+    return stele_io__fail_or_not_found(io, "", step, err);
+}
+
+static int open_directory(struct linux_io *io, bool create, struct stele_error *err)
 {
     const int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
     io->directory = open(io->path, flags);
     if (io->directory < 0 && errno == ENOENT && create && io->path[0] != '\0') {
         if (make_directories(io->path) != 0) {
-            return "making the directory";
+            return fail_directory(io, "making the directory", err);
         }
         io->directory = open(io->path, flags);
     }
     if (io->directory < 0) {
-        return "opening the directory";
+        return fail_directory(io, "opening the directory", err);
+    }
+    if (!create) {
+        return STELE_OK;
     }
     /* A directory without files may have been made by a process that was killed before it could
      * sync the name, and all that is ever synced in it would be lost together with that name. */
-    if (create && stele_io__list(&io->base, stop_at_first, NULL, NULL) == STELE_OK &&
-        sync_parent_of(io->directory) != 0) {
-        return "syncing the name of the directory";
+    const int listed = stele_io__list(&io->base, stop_at_first, NULL, err);
+    if (listed == STELE_OK && sync_parent_of(io->directory) != 0) {
+        return fail_directory(io, "syncing the name of the directory", err);
     }
-    return NULL;
+    return listed == STELE_END ? STELE_OK : listed;
 }
 
 int stele_linux_io_open(const char *path, bool create, bool read_only, struct stele_alloc *alloc,
@@ -157,12 +167,8 @@ int stele_linux_io_open(const char *path, bool create, bool read_only, struct st
     io->path_size = path_size;
     memcpy(io->path, path, path_size);
 
-    const char *failed = open_directory(io, create && !read_only);
-    if (failed != NULL) {
-        const int number = errno;
-        const int outcome = number == ENOTDIR ? stele_fail(err, STELE_E_NOT_A_STORE, number,
-                                                           "%s: not a directory", path)
-                                              : stele_io__fail_or_not_found(io, "", failed, err);
+    const int outcome = open_directory(io, create && !read_only, err);
+    if (outcome != STELE_OK) {
         stele_linux_io_close(&io->base);
         return outcome;
     }
