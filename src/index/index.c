@@ -160,11 +160,12 @@ int stele_index_mem_state(const struct stele_index *index, const struct stele_in
     return STELE_OK;
 }
 
-/* The entries of a name that have events, the older first. */
+/* What memory has of a name: the entries with events, the older first. */
 struct pieces {
     const struct stele_index__entry *entries[2];
     size_t count;
-    uint64_t first; /* Ordinal of the first event in memory; UINT64_MAX if there is none. */
+    uint64_t first; /* Memory answers for the ordinals from here on … (UINT64_MAX: for none) */
+    uint64_t end;   /* … to here. */
 };
 
 static void add_piece(struct pieces *pieces, const struct stele_index__memtable *table,
@@ -174,6 +175,7 @@ static void add_piece(struct pieces *pieces, const struct stele_index__memtable 
         table == NULL ? NULL : stele_index__memtable_find(table, key);
     if (entry != NULL && entry->end > entry->first) {
         pieces->first = pieces->count == 0 ? entry->first : pieces->first;
+        pieces->end = entry->end;
         pieces->entries[pieces->count++] = entry;
     }
 }
@@ -186,56 +188,57 @@ static struct pieces find_pieces(const struct stele_index *index, const struct s
     return pieces;
 }
 
-/* Copies what an entry has of lo … lo + max. */
-static size_t copy_piece(const struct stele_index__entry *entry, uint64_t lo, size_t max,
-                         uint64_t *places)
+/* A hole that was filled again from a scavenged log has fewer events than it had when the names
+ * in memory were numbered; and a caller may number on behind events that are gone. Memory then answers for the ordinals that nobody has any more, so that
+ * the places of a name have no end before its next ordinal. */
+static void answer_for_gap(const struct stele_index *index, const struct stele_index_key *key,
+                           uint64_t lo, struct pieces *pieces)
 {
-    const uint64_t from = lo > entry->first ? lo : entry->first;
-    if (from - lo >= max || from >= entry->end) {
-        return 0;
+    const bool gaps =
+        index->was_filled || index->active->gaps || (index->frozen != NULL && index->frozen->gaps);
+    struct stele_index_state memory;
+    struct stele_index_state runs;
+    struct stele_index__run *damaged = NULL;
+    if (!gaps || lo >= pieces->first || stele_index_mem_state(index, key, &memory) != STELE_OK ||
+        stele_index__view_state_below(index->view, key, index->view->to, &runs, &damaged) !=
+            STELE_OK) {
+        return;
     }
-    const size_t skip = (size_t)(from - lo);
-    return skip + stele_index__entry_places(entry, from, max - skip, places + skip);
+    if (pieces->count == 0) {
+        pieces->end = memory.next;
+    }
+    const uint64_t known = pieces->count == 0 ? memory.next : pieces->first;
+    if (runs.next < known) {
+        pieces->first = runs.next;
+    }
 }
 
-/* A hole that was filled again from a scavenged log has fewer events than it had when the names
- * in memory were numbered. Memory then answers for the ordinals that nobody has any more. */
-static uint64_t first_answered(const struct stele_index *index, const struct stele_index_key *key,
-                               uint64_t lo, uint64_t first)
+/* Copies what an entry has of lo … lo + max. */
+static void copy_piece(const struct stele_index__entry *entry, uint64_t lo, size_t max,
+                       uint64_t *places)
 {
-    const bool gaps = index->active->gaps || (index->frozen != NULL && index->frozen->gaps);
-    struct stele_index_state state;
-    struct stele_index__run *damaged = NULL;
-    if (!gaps || first == UINT64_MAX || lo >= first ||
-        stele_index__view_state_below(index->view, key, index->view->to, &state, &damaged) !=
-            STELE_OK) {
-        return first;
+    const uint64_t from = lo > entry->first ? lo : entry->first;
+    if (from - lo < max && from < entry->end) {
+        const size_t skip = (size_t)(from - lo);
+        (void)stele_index__entry_places(entry, from, max - skip, places + skip);
     }
-    return state.next < first ? state.next : first;
 }
 
 size_t stele_index_mem_places(const struct stele_index *index, const struct stele_index_key *key,
                               uint64_t lo, size_t max, uint64_t *places, uint64_t *out_lo)
 {
-    const struct pieces pieces = find_pieces(index, key);
-    const uint64_t first = first_answered(index, key, lo, pieces.first);
-    *out_lo = first;
-    if (pieces.count == 0) {
-        return 0;
-    }
-    const uint64_t from = lo > first ? lo : first;
-    if (from - lo >= max) {
+    struct pieces pieces = find_pieces(index, key);
+    answer_for_gap(index, key, lo, &pieces);
+    *out_lo = pieces.first;
+    const uint64_t from = lo > pieces.first ? lo : pieces.first;
+    if (from >= pieces.end || from - lo >= max) {
         return 0;
     }
     const size_t room = max - (size_t)(from - lo);
-    const uint64_t end = pieces.entries[pieces.count - 1]->end;
-    if (from >= end) {
-        return 0;
-    }
-    const size_t count = end - from < room ? (size_t)(end - from) : room;
+    const size_t count = pieces.end - from < room ? (size_t)(pieces.end - from) : room;
     memset(places, 0xff, count * sizeof *places);
     for (size_t i = 0; i < pieces.count; i++) {
-        (void)copy_piece(pieces.entries[i], from, count, places);
+        copy_piece(pieces.entries[i], from, count, places);
     }
     return count;
 }

@@ -29,6 +29,7 @@ struct stele_index {
     uint32_t jobs;
     bool flushing;
     bool filling;
+    bool was_filled; /* A hole: ordinals between runs and memory may be missing. */
 };
 
 /* An empty view with room for capacity runs; refs is 1. NULL when there is no memory. */

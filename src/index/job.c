@@ -397,10 +397,7 @@ static int install(struct stele_index *index, struct stele_index_job *job, struc
         remove_replaced(index, job);
         break;
     case JOB_FILL:
-        index->active->gaps = true;
-        if (index->frozen != NULL) {
-            index->frozen->gaps = true;
-        }
+        index->was_filled = true;
         break;
     }
     return STELE_OK;

@@ -358,8 +358,9 @@ void stele_index__memtable_add(struct stele_index__memtable *table,
             chunk = add_chunk(table, entry, last, entry->head.place_last);
         }
         chunk->offsets[chunk->count++] = (uint32_t)((entry->head.place_last - chunk->base) / 8);
-    } else {
+    } else if (ordinal > entry->first) {
         entry->first = ordinal;
+        table->gaps = true;
     }
     entry->head.place_last = place;
     entry->head.next = ordinal + 1;
@@ -536,6 +537,7 @@ struct stele_index__memtable *stele_index__memtable_rest(const struct stele_inde
         rest != NULL && stele_index__memtable_reserve(rest, count_from(table, from), 0) == STELE_OK;
     if (done) {
         copy_ids(rest, table);
+        rest->gaps = table->gaps;
         rest->seen = table->seen > from ? table->seen : from;
     }
     for (size_t i = 0; done && i < table->slots_capacity; i++) {

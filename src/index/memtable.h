@@ -74,7 +74,7 @@ struct stele_index__memtable {
     size_t ids_capacity;
     size_t events;
     uint64_t names_first[STELE_SPACES]; /* Names whose event 0 is here. */
-    bool gaps; /* Ordinals right below an entry's first may be missing in the runs. */
+    bool gaps; /* Some name begins here above where it ended before: next was raised. */
     size_t memory;
     struct stele_index__pool pool;
 };
