@@ -193,8 +193,8 @@ int stele_tombstone(struct stele *store, const char *stream, uint64_t expected,
     struct stele_prepared *prepared = NULL;
     outcome = stele_client__prepared_acquire(store, &prepared, err);
     if (outcome == STELE_OK) {
-        outcome = stele_prepare_tombstone(prepared, stream, expected, stele_client__now_us(store),
-                                          err);
+        outcome =
+            stele_prepare_tombstone(prepared, stream, expected, stele_client__now_us(store), err);
     }
     if (outcome == STELE_OK) {
         outcome = stele_client__append(store, prepared, NULL, out_result, err);
@@ -253,8 +253,8 @@ static int on_scavenged_bytes(void *context, uint64_t bytes)
         const double due = (double)throttle->bytes / (double)throttle->bytes_per_second;
         if (due > elapsed) {
             const double pause = due - elapsed;
-            const struct timespec sleep = {.tv_sec = (time_t)pause,
-                                           .tv_nsec = (long)((pause - (double)(time_t)pause) * 1e9)};
+            const struct timespec sleep = {
+                .tv_sec = (time_t)pause, .tv_nsec = (long)((pause - (double)(time_t)pause) * 1e9)};
             (void)nanosleep(&sleep, NULL);
         }
     }

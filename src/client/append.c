@@ -10,8 +10,7 @@ int stele_client__prepared_acquire(struct stele *store, struct stele_prepared **
         *out_prepared = store->pool[--store->pool_count];
     }
     (void)pthread_mutex_unlock(&store->pool_lock);
-    return *out_prepared != NULL ? STELE_OK
-                                 : stele_prepared_create(store->core, out_prepared, err);
+    return *out_prepared != NULL ? STELE_OK : stele_prepared_create(store->core, out_prepared, err);
 }
 
 void stele_client__prepared_release(struct stele *store, struct stele_prepared *prepared)

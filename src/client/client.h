@@ -13,9 +13,10 @@
 #include "io/linux.h"
 #include "store/store.h"
 
+#include <stele/stele.h>
+
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stele/stele.h>
 
 #define SLOTS 16 /* Groups that may have sleepers at once; more than can be in flight. */
 #define WRITERS 2
@@ -60,8 +61,8 @@ struct stele {
 
     /* Commits. */
     struct slot slots[SLOTS];
-    uint32_t taken; /* Groups taken so far: the next one is taken + 1. */
-    uint32_t woken; /* Groups whose sleepers were let go. */
+    uint32_t taken;            /* Groups taken so far: the next one is taken + 1. */
+    uint32_t woken;            /* Groups whose sleepers were let go. */
     uint64_t group_end[SLOTS]; /* Where the groups between them end. */
     uint64_t taken_end;        /* Nothing at or above it was ever handed to the disk. */
     _Atomic bool fenced;

@@ -127,10 +127,11 @@ static int fail_fenced(const struct stele *store, uint64_t place, struct stele_e
         return stele_fail(err, STELE_E_FENCED, store->work_error.os_errno,
                           "the log was fenced before this was written: %.300s", why);
     }
-    return stele_fail(err, STELE_E_UNKNOWN, store->work_error.os_errno,
-                      "the write failed, so it is unknown whether the events are stored; reopen the "
-                      "store and repeat with the same ids: %.250s",
-                      why);
+    return stele_fail(
+        err, STELE_E_UNKNOWN, store->work_error.os_errno,
+        "the write failed, so it is unknown whether the events are stored; reopen the "
+        "store and repeat with the same ids: %.250s",
+        why);
 }
 
 /* Under the lock. The group that the place belongs to. */
@@ -166,8 +167,8 @@ static bool sleep_on(struct slot *slot, uint32_t group)
  * worth it, and then leaves the rest to somebody who waits for it. */
 static void leave(struct stele *store)
 {
-    for (int i = 0; i < EXTRA_GROUPS && store->writers_idle == 0 &&
-                    stele_store_in_flight(store->core) == 0;
+    for (int i = 0;
+         i < EXTRA_GROUPS && store->writers_idle == 0 && stele_store_in_flight(store->core) == 0;
          i++) {
         if (!stele_client__commit(store)) {
             break;
@@ -267,8 +268,8 @@ static void *run_writer(void *context)
 int stele_client__start_writers(struct stele *store, struct stele_error *err)
 {
     while (store->writers_started < WRITERS) {
-        const int failed = pthread_create(&store->writers[store->writers_started], NULL, run_writer,
-                                          store);
+        const int failed =
+            pthread_create(&store->writers[store->writers_started], NULL, run_writer, store);
         if (failed != 0) {
             return stele_fail(err, STELE_E_NO_MEMORY, failed, "no thread for asynchronous appends");
         }
@@ -304,8 +305,8 @@ void stele_client__deliver(struct stele *store)
         store->ring_first = (store->ring_first + 1) % store->ring_capacity;
         store->ring_count--;
         if (!durable) {
-            due.outcome = due.outcome == STELE_OK ? fail_fenced(store, due.place, NULL)
-                                                  : STELE_E_FENCED;
+            due.outcome =
+                due.outcome == STELE_OK ? fail_fenced(store, due.place, NULL) : STELE_E_FENCED;
         }
         (void)pthread_mutex_unlock(&store->lock);
         due.callback(due.context, due.outcome, &due.result);

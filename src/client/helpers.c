@@ -2,8 +2,9 @@
 #include "base/position.h"
 #include "base/status.h"
 
-#include <stdio.h>
 #include <stele/stele.h>
+
+#include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>

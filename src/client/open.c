@@ -1,7 +1,6 @@
 /* Opening and closing; threads for background work. */
-#include "client/client.h"
-
 #include "base/limits.h"
+#include "client/client.h"
 
 #include <errno.h>
 #include <time.h>
@@ -32,8 +31,9 @@ int stele_client__enter(const struct stele *store, struct stele_error *err)
         return stele_fail(err, STELE_E_INVALID, 0, "the store is NULL");
     }
     if (store->forks != atomic_load_explicit(&forks, memory_order_relaxed)) {
-        return stele_fail(err, STELE_E_FORKED, 0,
-                          "this handle was opened before fork(); open the store again in the child");
+        return stele_fail(
+            err, STELE_E_FORKED, 0,
+            "this handle was opened before fork(); open the store again in the child");
     }
     return STELE_OK;
 }
@@ -60,8 +60,7 @@ static bool work_once(struct stele *store, bool closing)
 {
     struct stele_work *work = NULL;
     struct stele_error err = {.outcome = STELE_OK};
-    int outcome =
-        stele_work_begin(store->core, stele_client__now_us(store), closing, &work, &err);
+    int outcome = stele_work_begin(store->core, stele_client__now_us(store), closing, &work, &err);
     if (outcome != STELE_OK) {
         return false;
     }
@@ -134,7 +133,8 @@ static uint64_t live_end(const struct stele *store)
 static uint64_t wait_for_live(struct stele *store)
 {
     void *memory = NULL;
-    for (int waited = 0; waited < LIVE_WAIT_MS && stele_linux_io_is_locked(store->io); waited += 5) {
+    for (int waited = 0; waited < LIVE_WAIT_MS && stele_linux_io_is_locked(store->io);
+         waited += 5) {
         if (memory == NULL &&
             stele_linux_io_share(store->io, false, LIVE_SIZE, &memory, NULL) == STELE_OK) {
             store->live = memory;
@@ -265,8 +265,7 @@ int stele_open(const char *path, const struct stele_options *given, struct stele
     }
     (void)pthread_once(&forks_once, watch_forks);
     struct stele_alloc *alloc = stele_linux_alloc_create();
-    struct stele *store =
-        alloc == NULL ? NULL : stele_allocate_zeroed(alloc, sizeof(struct stele));
+    struct stele *store = alloc == NULL ? NULL : stele_allocate_zeroed(alloc, sizeof(struct stele));
     if (store == NULL) {
         stele_linux_alloc_destroy(alloc);
         return stele_fail(err, STELE_E_NO_MEMORY, 0, "open: no memory");

@@ -245,8 +245,8 @@ struct stele_subscription {
 };
 
 /* The end was reached: says so once, then sleeps until there is more. */
-static int wait_for_more(struct stele_subscription *subscription, bool *caught_up,
-                         uint64_t *seen, struct stele_error *err)
+static int wait_for_more(struct stele_subscription *subscription, bool *caught_up, uint64_t *seen,
+                         struct stele_error *err)
 {
     struct stele *store = subscription->store;
     if (!*caught_up) {
@@ -320,9 +320,8 @@ static void *run_subscription(void *context)
     return NULL;
 }
 
-int stele_subscribe(struct stele *store, const char *stream,
-                    const struct stele_read_options *given, stele_event_callback on_events,
-                    stele_end_callback on_end, void *context,
+int stele_subscribe(struct stele *store, const char *stream, const struct stele_read_options *given,
+                    stele_event_callback on_events, stele_end_callback on_end, void *context,
                     struct stele_subscription **out_subscription, struct stele_error *err)
 {
     struct stele_read_options options;
@@ -351,8 +350,8 @@ int stele_subscribe(struct stele *store, const char *stream,
         outcome = check_token(store, options.token, err);
     }
     if (outcome == STELE_OK) {
-        outcome = stele_read_begin(store->core, stream, &options, true,
-                                   stele_client__now_us(store), &subscription->read, err);
+        outcome = stele_read_begin(store->core, stream, &options, true, stele_client__now_us(store),
+                                   &subscription->read, err);
     }
     if (outcome == STELE_OK) {
         const int failed =

@@ -46,8 +46,7 @@ static int is_hidden(const struct decision *d, const struct stele_prepared_strea
                      bool *out_hidden)
 {
     struct stele_stream_limits limits;
-    const int outcome =
-        stele_store__limits(d->store, stream->key.name, true, &limits, d->err);
+    const int outcome = stele_store__limits(d->store, stream->key.name, true, &limits, d->err);
     *out_hidden = outcome == STELE_OK && limits.truncate_before >= stream->next;
     return outcome;
 }
@@ -78,7 +77,7 @@ static int check_expected(const struct decision *d, const struct stele_prepared_
 /* ---- Idempotence ---- */
 
 struct earlier {
-    bool all;               /* Every stream of the request was appended before. */
+    bool all; /* Every stream of the request was appended before. */
     uint64_t place_last;
     uint64_t position_first, position_last;
     uint64_t revision_first, revision_last;
@@ -218,8 +217,8 @@ static int find_earlier_append(const struct decision *d, struct earlier *out)
             out->revision_last = one.revision_last;
             first = false;
         }
-        out->position_first = one.position_first < out->position_first ? one.position_first
-                                                                       : out->position_first;
+        out->position_first =
+            one.position_first < out->position_first ? one.position_first : out->position_first;
         out->position_last =
             one.position_last > out->position_last ? one.position_last : out->position_last;
         out->place_last = one.place_last > out->place_last ? one.place_last : out->place_last;
@@ -279,8 +278,8 @@ static int load_entries(const struct decision *d)
         outcome = stele_index_entry(store->index, &stream->key, &stream->entry, d->err);
         if (outcome == STELE_OK) {
             STELE_ASSERT(stream->entry->next == stream->next);
-            outcome = stele_index_entry(store->index, &stream->category, &stream->category_entry,
-                                        d->err);
+            outcome =
+                stele_index_entry(store->index, &stream->category, &stream->category_entry, d->err);
         }
     }
     const struct stele_prepared_record *before = NULL;
@@ -294,8 +293,8 @@ static int load_entries(const struct decision *d)
         before = record;
     }
     for (size_t i = 0; i < prepared->tags_count && outcome == STELE_OK; i++) {
-        outcome = stele_index_entry(store->index, &prepared->tags[i], &prepared->tag_entries[i],
-                                    d->err);
+        outcome =
+            stele_index_entry(store->index, &prepared->tags[i], &prepared->tag_entries[i], d->err);
     }
     return outcome;
 }
@@ -504,8 +503,8 @@ static int append(const struct decision *d, int64_t now_us, struct stele_ticket 
                                             &d->result->conflict_position, d->err);
     if (outcome == STELE_CONDITION_FAILED) {
         return stele_fail(d->err, outcome, 0,
-                          "condition %zu: the event at position %llu matches it",
-                          d->result->failed, (unsigned long long)d->result->conflict_position);
+                          "condition %zu: the event at position %llu matches it", d->result->failed,
+                          (unsigned long long)d->result->conflict_position);
     }
     if (outcome == STELE_OK) {
         outcome = stage(d, now_us, out_ticket);

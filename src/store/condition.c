@@ -31,8 +31,7 @@ static bool tags_match(const struct stele_prepared *prepared,
 /* Walks the events of one name from the newest back to the position. */
 static int check_key(struct stele_store *store, const struct stele_prepared *prepared,
                      const struct stele_prepared_item *item, const struct stele_index_key *key,
-                     uint64_t next, uint64_t after, uint64_t *out_position,
-                     struct stele_error *err)
+                     uint64_t next, uint64_t after, uint64_t *out_position, struct stele_error *err)
 {
     while (next > 0) {
         uint64_t places[CHUNK];
@@ -77,8 +76,8 @@ static int rarest_tag(struct stele_store *store, const struct stele_prepared *pr
     *out_next = UINT64_MAX;
     for (size_t i = 0; i < item->tags_count; i++) {
         struct stele_index_state state = {.next = 0};
-        const int outcome = stele_store__state(
-            store, &prepared->condition_keys[item->tags_first + i], &state, err);
+        const int outcome =
+            stele_store__state(store, &prepared->condition_keys[item->tags_first + i], &state, err);
         if (outcome != STELE_OK && outcome != STELE_NOT_FOUND) {
             return outcome;
         }
@@ -114,8 +113,7 @@ static int check_item(struct stele_store *store, const struct stele_prepared *pr
         struct stele_index_state state = {.next = 0};
         int outcome = stele_store__state(store, key, &state, err);
         if (outcome == STELE_OK) {
-            outcome =
-                check_key(store, prepared, item, key, state.next, after, out_position, err);
+            outcome = check_key(store, prepared, item, key, state.next, after, out_position, err);
         }
         if (outcome != STELE_OK && outcome != STELE_NOT_FOUND) {
             return outcome;

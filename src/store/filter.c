@@ -108,8 +108,7 @@ static int make_regexes(struct stele_filter_program *program, const struct stele
     if (filter->type_regex == NULL && filter->stream_regex == NULL) {
         return STELE_OK;
     }
-    program->context =
-        pcre2_general_context_create(regex_allocate, regex_release, program->alloc);
+    program->context = pcre2_general_context_create(regex_allocate, regex_release, program->alloc);
     if (program->context != NULL) {
         program->match_context = pcre2_match_context_create(program->context);
         program->match_data = pcre2_match_data_create(1, program->context);
@@ -120,9 +119,8 @@ static int make_regexes(struct stele_filter_program *program, const struct stele
     (void)pcre2_set_match_limit(program->match_context, MATCH_LIMIT);
     (void)pcre2_set_heap_limit(program->match_context, HEAP_LIMIT_KIB);
     const int outcome = compile(program, filter->type_regex, &program->type_regex, err);
-    return outcome == STELE_OK
-               ? compile(program, filter->stream_regex, &program->stream_regex, err)
-               : outcome;
+    return outcome == STELE_OK ? compile(program, filter->stream_regex, &program->stream_regex, err)
+                               : outcome;
 }
 
 int stele_store__filter_create(struct stele_alloc *alloc, const struct stele_filter *filter,

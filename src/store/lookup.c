@@ -3,7 +3,8 @@
 
 int stele_store__run_damaged(struct stele_store *store, const char *name)
 {
-    struct stele_log_damage damage = {.place = UINT64_MAX, .what = "damaged index run; it is rebuilt"};
+    struct stele_log_damage damage = {.place = UINT64_MAX,
+                                      .what = "damaged index run; it is rebuilt"};
     STELE_ASSERT(strlen(name) < sizeof damage.file);
     memcpy(damage.file, name, strlen(name) + 1);
     stele_store__note_damage(store, &damage);
@@ -46,7 +47,8 @@ int stele_store__places(struct stele_store *store, const struct stele_index_key 
     const uint64_t wanted = memory_lo - lo < max ? memory_lo - lo : max;
     const char *damaged = NULL;
     struct stele_index_view *view = stele_index_view_acquire(store->index);
-    int outcome = stele_index_view_places(view, key, lo, (size_t)wanted, places, out_count, &damaged);
+    int outcome =
+        stele_index_view_places(view, key, lo, (size_t)wanted, places, out_count, &damaged);
     if (outcome == STELE_E_CORRUPT) {
         outcome = stele_store__run_damaged(store, damaged);
     }
@@ -75,8 +77,8 @@ int stele_store__lower_bound(struct stele_store *store, const struct stele_index
 void stele_store__note_damage(struct stele_store *store, const struct stele_log_damage *damage)
 {
     /* The same place again is the same damage: readers meet it every time they pass. */
-    const uint64_t kept = store->damages_count < STELE_DAMAGES_KEPT ? store->damages_count
-                                                                    : STELE_DAMAGES_KEPT;
+    const uint64_t kept =
+        store->damages_count < STELE_DAMAGES_KEPT ? store->damages_count : STELE_DAMAGES_KEPT;
     for (uint64_t i = 0; i < kept; i++) {
         if (store->damages[i].offset == damage->offset &&
             strcmp(store->damages[i].file, damage->file) == 0) {

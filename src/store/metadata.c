@@ -66,15 +66,15 @@ static int parse(struct stele_bytes json, json_t **out_object, struct stele_stre
                  struct stele_error *err)
 {
     json_error_t error;
-    json_t *object =
-        json_loadb((const char *)json.data, json.size, JSON_REJECT_DUPLICATES, &error);
+    json_t *object = json_loadb((const char *)json.data, json.size, JSON_REJECT_DUPLICATES, &error);
     if (object == NULL) {
         return stele_fail(err, STELE_E_INVALID, 0, "metadata: line %d, column %d: %s", error.line,
                           error.column, error.text);
     }
     uint64_t max_age_s = 0;
     uint64_t cache_s = 0;
-    int outcome = json_is_object(object) ? STELE_OK : fail_member(err, "it", "is not a JSON object");
+    int outcome =
+        json_is_object(object) ? STELE_OK : fail_member(err, "it", "is not a JSON object");
     if (outcome == STELE_OK) {
         outcome = get_number(object, "$maxAge", 1, SECONDS_MAX, &max_age_s, err);
     }

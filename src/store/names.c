@@ -91,8 +91,7 @@ int stele_store__grow(struct stele_alloc *alloc, void **items, size_t *capacity,
     while (larger < count) {
         larger *= 2;
     }
-    void *moved =
-        alloc->reallocate(alloc, *items, *capacity * item_size, larger * item_size);
+    void *moved = alloc->reallocate(alloc, *items, *capacity * item_size, larger * item_size);
     if (moved == NULL) {
         return STELE_E_NO_MEMORY;
     }

@@ -37,10 +37,8 @@ void stele_prepared_destroy(struct stele_prepared *prepared)
     struct stele_alloc *alloc = prepared->alloc;
     stele_buf_deinit(&prepared->bytes, alloc);
     stele_arena_deinit(&prepared->arena, alloc);
-    stele_release(alloc, prepared->streams,
-                  prepared->streams_capacity * sizeof *prepared->streams);
-    stele_release(alloc, prepared->records,
-                  prepared->records_capacity * sizeof *prepared->records);
+    stele_release(alloc, prepared->streams, prepared->streams_capacity * sizeof *prepared->streams);
+    stele_release(alloc, prepared->records, prepared->records_capacity * sizeof *prepared->records);
     stele_release(alloc, prepared->tags, prepared->tags_capacity * sizeof *prepared->tags);
     stele_release(alloc, prepared->tag_entries,
                   prepared->tags_capacity * sizeof *prepared->tag_entries);
@@ -137,9 +135,8 @@ static int add_stream(struct stele_prepared *prepared, const char *name, uint64_
     const struct stele_store *store = prepared->store;
     const struct stele_bytes kept = keep(prepared, text);
     if (kept.data == NULL ||
-        stele_store__grow(prepared->alloc, (void **)&prepared->streams,
-                          &prepared->streams_capacity, sizeof *prepared->streams,
-                          prepared->streams_count + 1) != STELE_OK) {
+        stele_store__grow(prepared->alloc, (void **)&prepared->streams, &prepared->streams_capacity,
+                          sizeof *prepared->streams, prepared->streams_count + 1) != STELE_OK) {
         return fail_memory(err);
     }
     struct stele_prepared_stream *stream = &prepared->streams[prepared->streams_count];
@@ -208,14 +205,16 @@ static int check_sizes(const struct stele_prepared *prepared, const struct stele
 {
     if ((draft->data == NULL && draft->data_size > 0) ||
         (draft->metadata == NULL && draft->metadata_size > 0)) {
-        return stele_fail(err, STELE_E_INVALID, 0, "an event's data or metadata is NULL but has a size");
+        return stele_fail(err, STELE_E_INVALID, 0,
+                          "an event's data or metadata is NULL but has a size");
     }
     const size_t size_max = prepared->store->options.public.event_size_max;
     if (draft->data_size > size_max || draft->metadata_size > size_max - draft->data_size) {
-        return stele_fail(err, STELE_E_LIMIT, 0,
-                          "an event has %zu bytes of data and %zu of metadata; at most %zu together "
-                          "are allowed",
-                          draft->data_size, draft->metadata_size, size_max);
+        return stele_fail(
+            err, STELE_E_LIMIT, 0,
+            "an event has %zu bytes of data and %zu of metadata; at most %zu together "
+            "are allowed",
+            draft->data_size, draft->metadata_size, size_max);
     }
     return STELE_OK;
 }
@@ -244,9 +243,8 @@ static int reserve_record(struct stele_prepared *prepared, size_t size, size_t t
     const size_t tags = prepared->tags_count + tags_count;
     size_t entries_capacity = prepared->tags_capacity;
     if (stele_buf_reserve(&prepared->bytes, prepared->alloc, size) != STELE_OK ||
-        stele_store__grow(prepared->alloc, (void **)&prepared->records,
-                          &prepared->records_capacity, sizeof *prepared->records,
-                          prepared->records_count + 1) != STELE_OK ||
+        stele_store__grow(prepared->alloc, (void **)&prepared->records, &prepared->records_capacity,
+                          sizeof *prepared->records, prepared->records_count + 1) != STELE_OK ||
         /* Both arrays of tags share one capacity: the second one grows first, and if the first
          * fails, its new capacity is only known here and would be released with a wrong size. */
         stele_store__grow(prepared->alloc, (void **)&prepared->tag_entries, &entries_capacity,
@@ -353,8 +351,7 @@ static int make_keys(struct stele_prepared *prepared)
         const uint8_t *tag = event.tags;
         for (uint32_t t = 0; t < record->tags_count; t++) {
             const struct stele_bytes name = {.data = tag + 1, .size = tag[0]};
-            prepared->tags[record->tags_first + t] =
-                stele_index_key(seed, STELE_SPACE_TAG, name);
+            prepared->tags[record->tags_first + t] = stele_index_key(seed, STELE_SPACE_TAG, name);
             tag += 1 + tag[0];
         }
     }
@@ -375,8 +372,8 @@ static int add_events(struct stele_prepared *prepared, struct stele_prepared_str
         const bool is_meta_type = strcmp(draft->type, METADATA_TYPE) == 0;
         if (strcmp(draft->type, TOMBSTONE_TYPE) == 0 || is_meta != is_meta_type) {
             return stele_fail(err, STELE_E_INVALID, 0,
-                              "stream %s: an event of type %s does not belong here",
-                              append->stream, draft->type);
+                              "stream %s: an event of type %s does not belong here", append->stream,
+                              draft->type);
         }
         if (is_meta) {
             outcome = stele_metadata_check(draft->data, draft->data_size, err);
@@ -508,8 +505,7 @@ static int check_counts(const struct stele_append *streams, size_t streams_count
     size_t events = 0;
     for (size_t i = 0; i < streams_count; i++) {
         if (streams[i].count > STELE_APPEND_EVENTS_MAX - events) {
-            return stele_fail(err, STELE_E_LIMIT, 0,
-                              "the append has more than %u events; split it",
+            return stele_fail(err, STELE_E_LIMIT, 0, "the append has more than %u events; split it",
                               STELE_APPEND_EVENTS_MAX);
         }
         if (streams[i].count > 0 && streams[i].events == NULL) {

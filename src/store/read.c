@@ -19,9 +19,9 @@ struct stele_read {
     struct stele_alloc *alloc;
     bool backwards;
     bool is_list;
-    bool is_stream;  /* The name is a stream: ordinals are revisions, and limits apply. */
-    bool by_name;    /* Only events of key: always true for lists, and for scans that replace one. */
-    bool fresh;      /* The snapshot was taken after the last answer STELE_END. */
+    bool is_stream; /* The name is a stream: ordinals are revisions, and limits apply. */
+    bool by_name;   /* Only events of key: always true for lists, and for scans that replace one. */
+    bool fresh;     /* The snapshot was taken after the last answer STELE_END. */
     bool memory_end; /* The last refill got everything that memory has. */
     bool over;       /* Nothing can come any more: bound, limit, or start of the log. */
 
@@ -29,9 +29,9 @@ struct stele_read {
     uint8_t *name; /* What key.name points to. */
     size_t name_size;
 
-    uint64_t from;    /* Revision (streams) or position. */
+    uint64_t from; /* Revision (streams) or position. */
     uint64_t as_of;
-    uint64_t left;    /* Events still to be handed out at most. */
+    uint64_t left; /* Events still to be handed out at most. */
     uint64_t revision_min;
     int64_t created_min;
     struct stele_filter_program *filter;
@@ -124,7 +124,8 @@ static bool lies_in_block(const struct stele_read *read, const void *memory)
 {
     const uintptr_t at = (uintptr_t)memory;
     const uintptr_t begin = (uintptr_t)read->reader.block.data;
-    return read->reader.block.data != NULL && at >= begin && at < begin + read->reader.block.capacity;
+    return read->reader.block.data != NULL && at >= begin &&
+           at < begin + read->reader.block.capacity;
 }
 
 /* A record's names and payload follow each other: one copy, and every pointer moves with it. */
@@ -205,8 +206,8 @@ static void refill_list(struct stele_store *store, struct stele_read *read)
     if (max == 0) {
         return;
     }
-    const size_t count = stele_index_mem_places(store->index, &read->key, lo, max, read->places,
-                                                &read->memory_lo);
+    const size_t count =
+        stele_index_mem_places(store->index, &read->key, lo, max, read->places, &read->memory_lo);
     read->places_first = read->memory_lo > lo ? read->memory_lo : lo;
     while (read->places_count < count && read->places[read->places_count] < read->end) {
         read->places_count++;
@@ -302,8 +303,8 @@ static int list_from_view(struct stele_read *read, uint64_t lo, size_t max)
 {
     const char *damaged = NULL;
     size_t count = 0;
-    int outcome = stele_index_view_places(read->view, &read->key, lo, max, read->places, &count,
-                                          &damaged);
+    int outcome =
+        stele_index_view_places(read->view, &read->key, lo, max, read->places, &count, &damaged);
     read->places_count = 0;
     read->places_of_memory = false;
     outcome = view_outcome(read, outcome, damaged);
@@ -432,9 +433,8 @@ static int list_next(struct stele_read *read, struct stele_event *event, struct 
 
 static int push(struct stele_read *read, const struct stele_event *event)
 {
-    const int outcome =
-        stele_store__grow(read->alloc, (void **)&read->stack, &read->stack_capacity,
-                          sizeof *read->stack, read->stack_count + 1);
+    const int outcome = stele_store__grow(read->alloc, (void **)&read->stack, &read->stack_capacity,
+                                          sizeof *read->stack, read->stack_count + 1);
     if (outcome == STELE_OK) {
         read->stack[read->stack_count++] = *event;
         return adopt(read, &read->stack[read->stack_count - 1]);
@@ -658,15 +658,14 @@ static int slow_state(struct stele_store *store, struct stele_read *read,
         for (size_t i = 0; outcome == STELE_OK && i < count; i++) {
             const struct stele_event *event = &read->events[i];
             if (is_of_name(read, event)) {
-                out_state->next =
-                    read->is_stream ? event->revision + 1 : out_state->next + 1;
+                out_state->next = read->is_stream ? event->revision + 1 : out_state->next + 1;
                 out_state->flags |=
                     (event->flags & STELE_EVENT_TOMBSTONE) != 0 ? STELE_INDEX_TOMBSTONED : 0;
             } else if (read->is_stream && meta.size > 0 &&
                        stele_bytes_equal(stele_store__bytes(event->stream), meta)) {
                 outcome = stele_store__limits_parse(
-                    (struct stele_bytes){.data = event->data, .size = event->data_size},
-                    out_limits, err);
+                    (struct stele_bytes){.data = event->data, .size = event->data_size}, out_limits,
+                    err);
             }
         }
     }
@@ -682,7 +681,8 @@ static int look_up(struct stele_store *store, struct stele_read *read,
     if (outcome == STELE_OK) {
         const uint64_t next = visible_next(store, &read->key, out_state);
         if (next < out_state->next) {
-            out_state->flags &= ~STELE_INDEX_TOMBSTONED; /* It is the last event, and not durable. */
+            out_state->flags &=
+                ~STELE_INDEX_TOMBSTONED; /* It is the last event, and not durable. */
         }
         out_state->next = next;
         outcome = read->is_stream
@@ -714,8 +714,7 @@ static int seek_list(struct stele_store *store, struct stele_read *read, uint64_
         return STELE_OK;
     }
     struct stele_log_cursor cursor;
-    int outcome =
-        stele_log_seek(&read->reader, read->backwards ? bound + 1 : bound, &cursor);
+    int outcome = stele_log_seek(&read->reader, read->backwards ? bound + 1 : bound, &cursor);
     uint64_t ordinal = 0;
     if (outcome == STELE_OK) {
         outcome = stele_store__lower_bound(store, &read->key, cursor.place, &ordinal, err);

@@ -89,15 +89,14 @@ static int save_progress(struct stele_io *io, uint64_t base, struct stele_error 
     if (outcome != STELE_OK) {
         return outcome;
     }
-    outcome = io->ops->write(file, 0, (struct stele_bytes){.data = bytes, .size = sizeof bytes},
-                             err);
+    outcome =
+        io->ops->write(file, 0, (struct stele_bytes){.data = bytes, .size = sizeof bytes}, err);
     if (outcome == STELE_OK) {
         outcome = io->ops->sync(file, err);
     }
     io->ops->close(file);
-    return outcome == STELE_OK
-               ? io->ops->rename(io, PROGRESS_TEMPORARY, PROGRESS_NAME, err)
-               : outcome;
+    return outcome == STELE_OK ? io->ops->rename(io, PROGRESS_TEMPORARY, PROGRESS_NAME, err)
+                               : outcome;
 }
 
 /* ---- Gathering names (no lock) ---- */

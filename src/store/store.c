@@ -156,11 +156,10 @@ static int check_options(const struct stele_options *options, struct stele_error
     }
     if (options->segment_size_max < STELE_SEGMENT_SIZE_MIN ||
         options->segment_size_max > STELE_SEGMENT_SIZE_MAX) {
-        return stele_fail(err, STELE_E_INVALID, 0,
-                          "segment_size_max is %llu; %llu to %llu are allowed",
-                          (unsigned long long)options->segment_size_max,
-                          (unsigned long long)STELE_SEGMENT_SIZE_MIN,
-                          (unsigned long long)STELE_SEGMENT_SIZE_MAX);
+        return stele_fail(
+            err, STELE_E_INVALID, 0, "segment_size_max is %llu; %llu to %llu are allowed",
+            (unsigned long long)options->segment_size_max,
+            (unsigned long long)STELE_SEGMENT_SIZE_MIN, (unsigned long long)STELE_SEGMENT_SIZE_MAX);
     }
     if (options->event_size_max < 1 || options->event_size_max > STELE_EVENT_SIZE_MAX) {
         return stele_fail(err, STELE_E_INVALID, 0, "event_size_max is %u; 1 to %u are allowed",
@@ -230,8 +229,7 @@ void stele_store_close(struct stele_store *store)
     }
     stele_store__scavenge_destroy(store);
     if (store->flush != NULL) {
-        const int forgotten =
-            stele_index_job_end(store->index, store->flush, STELE_E_CLOSED, NULL);
+        const int forgotten = stele_index_job_end(store->index, store->flush, STELE_E_CLOSED, NULL);
         (void)forgotten; /* What it answers is why it is given up. */
     }
     stele_index_close(store->index);

@@ -216,7 +216,7 @@ struct stele_work {
     bool damage_found;
     struct stele_log_damage damage;
     /* Packing. */
-    struct stele_scavenge *scavenge; /* NULL: compression only. */
+    struct stele_scavenge *scavenge;   /* NULL: compression only. */
     struct stele_index_lister *lister; /* Gathering names for scavenging. */
     bool compress;
     int (*on_bytes)(void *context, uint64_t bytes);
@@ -244,10 +244,10 @@ int stele_store__check_conditions(struct stele_store *store, const struct stele_
 /* ---- metadata.c ---- */
 
 struct stele_stream_limits {
-    bool found;             /* There is metadata. */
-    uint64_t revision;      /* Of the metadata. */
-    int64_t max_age_us;     /* 0: none. */
-    uint64_t max_count;     /* 0: none. */
+    bool found;               /* There is metadata. */
+    uint64_t revision;        /* Of the metadata. */
+    int64_t max_age_us;       /* 0: none. */
+    uint64_t max_count;       /* 0: none. */
     uint64_t truncate_before; /* 0: none. */
 };
 STELE_MUST_USE

@@ -89,8 +89,7 @@ static int grow_streams(struct stele_verify *verify)
         return STELE_OK;
     }
     const size_t capacity = verify->streams_capacity == 0 ? 1024 : verify->streams_capacity * 2;
-    struct stream_state *moved =
-        stele_allocate_zeroed(verify->alloc, capacity * sizeof *moved);
+    struct stream_state *moved = stele_allocate_zeroed(verify->alloc, capacity * sizeof *moved);
     if (moved == NULL) {
         return STELE_E_NO_MEMORY;
     }
@@ -124,7 +123,8 @@ static int check_revision(struct stele_verify *verify, const struct stele_index_
         tell(verify, "log", 0, event->position, "a revision of a stream stands in the log twice");
     } else if (event->revision > state->next && verify->chain.scavenged == 0 &&
                verify->result.damages == 0) {
-        tell(verify, "log", 0, event->position, "a revision of a stream is missing before this event");
+        tell(verify, "log", 0, event->position,
+             "a revision of a stream is missing before this event");
     }
     state->next = event->revision + 1;
     return STELE_OK;
@@ -136,8 +136,8 @@ static void check_index(struct stele_verify *verify, const struct stele_index_ke
     uint64_t found = UINT64_MAX;
     size_t count = 0;
     const char *damaged = NULL;
-    const int outcome = stele_index_view_places(verify->view, key, event->revision, 1, &found,
-                                                &count, &damaged);
+    const int outcome =
+        stele_index_view_places(verify->view, key, event->revision, 1, &found, &count, &damaged);
     if (outcome == STELE_INCOMPLETE || outcome == STELE_E_CORRUPT) {
         return; /* A hole is being filled; damage of a run is told by its own check. */
     }
@@ -153,8 +153,8 @@ static int on_event(void *context, const struct stele_frame *frame, uint64_t pla
     (void)frame;
     struct stele_verify *verify = context;
     verify->result.events++;
-    const struct stele_index_key key = stele_index_key(verify->seed, STELE_SPACE_STREAM,
-                                                       stele_store__bytes(event->stream));
+    const struct stele_index_key key =
+        stele_index_key(verify->seed, STELE_SPACE_STREAM, stele_store__bytes(event->stream));
     const int outcome = check_revision(verify, &key, event);
     if (outcome == STELE_OK && place < verify->runs_end) {
         check_index(verify, &key, place, event);
@@ -167,8 +167,9 @@ static int on_event(void *context, const struct stele_frame *frame, uint64_t pla
 
 static void encode_digest(const struct stele_log_chain *chain, char digest[STELE_DIGEST_SIZE])
 {
-    int at = snprintf(digest, STELE_DIGEST_SIZE, DIGEST_PREFIX "%016llx:%016llx:",
-                      (unsigned long long)chain->place, (unsigned long long)chain->position);
+    int at = snprintf(digest, STELE_DIGEST_SIZE,
+                      DIGEST_PREFIX "%016llx:%016llx:", (unsigned long long)chain->place,
+                      (unsigned long long)chain->position);
     for (size_t i = 0; i < sizeof chain->hash; i++) {
         at += snprintf(digest + at, (size_t)(STELE_DIGEST_SIZE - at), "%02x", chain->hash[i]);
     }
@@ -179,9 +180,7 @@ static bool parse_hex(const char *text, size_t digits, uint64_t *out)
     *out = 0;
     for (size_t i = 0; i < digits; i++) {
         const char c = text[i];
-        const int digit = c >= '0' && c <= '9'   ? c - '0'
-                          : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                                                 : -1;
+        const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
         if (digit < 0) {
             return false;
         }
@@ -286,8 +285,7 @@ static int check_runs(struct stele_verify *verify, struct stele_error *err)
 {
     uint64_t entries = 0;
     verify->index_checked = true;
-    const int outcome =
-        stele_index_verify(verify->view, on_index_damage, verify, &entries, err);
+    const int outcome = stele_index_verify(verify->view, on_index_damage, verify, &entries, err);
     return outcome == STELE_E_CORRUPT ? STELE_OK : outcome;
 }
 
@@ -314,9 +312,8 @@ int stele_verify_step(struct stele_verify *verify, uint64_t *out_done, uint64_t 
     }
     /* The chain stops where the digest was made, to be compared there. */
     const bool to_digest = verify->against.given && !verify->against.met;
-    const uint64_t limit = to_digest && verify->against.place < verify->end
-                               ? verify->against.place
-                               : verify->end;
+    const uint64_t limit =
+        to_digest && verify->against.place < verify->end ? verify->against.place : verify->end;
     int outcome = stele_log_chain_extend(
         &verify->reader, &verify->chain, limit, STEP_SIZE, verify->indexes, verify->partitions,
         verify->digest_only ? NULL : on_event, on_log_damage, verify, err);

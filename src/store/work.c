@@ -131,8 +131,7 @@ static int begin_merge(struct stele_store *store, struct stele_work **out_work)
 {
     struct stele_index_job *job = NULL;
     const int outcome = stele_index_merge_begin(store->index, &job);
-    return outcome == STELE_OK ? begin_job(store, STELE_WORK_MERGE, job, false, out_work)
-                               : outcome;
+    return outcome == STELE_OK ? begin_job(store, STELE_WORK_MERGE, job, false, out_work) : outcome;
 }
 
 static int begin_pack(struct stele_store *store, struct stele_work **out_work)
@@ -161,8 +160,8 @@ static int begin_mark(struct stele_store *store, int64_t now_us, bool closing,
                       struct stele_work **out_work)
 {
     const bool idle = !stele_log_has_staged(store->log) && stele_log_in_flight(store->log) == 0;
-    const bool due = closing || now_us - store->mark_at_us >= MARK_INTERVAL_US ||
-                     now_us < store->mark_at_us;
+    const bool due =
+        closing || now_us - store->mark_at_us >= MARK_INTERVAL_US || now_us < store->mark_at_us;
     if (!idle || !due || store->mark_place == stele_log_durable(store->log) ||
         stele_log_is_fenced(store->log)) {
         return STELE_NOT_FOUND;
@@ -186,7 +185,8 @@ static int begin_scrub(struct stele_store *store, int64_t now_us, struct stele_w
     const uint64_t pieces = size / SCRUB_PIECE + 1;
     const int64_t interval_us = period_us / (int64_t)pieces;
     if (store->scrub_at_us == 0 || store->scrub_at_us - now_us > interval_us) {
-        store->scrub_at_us = now_us + interval_us; /* The first one, or a clock that was set back. */
+        store->scrub_at_us =
+            now_us + interval_us; /* The first one, or a clock that was set back. */
     }
     if (now_us < store->scrub_at_us) {
         return STELE_NOT_FOUND;
@@ -243,8 +243,7 @@ int stele_work_begin(struct stele_store *store, int64_t now_us, bool closing,
 static int add_to_fill(struct stele_work *work, uint64_t place, const struct stele_event *event)
 {
     const struct stele_bytes stream = stele_store__bytes(event->stream);
-    const uint32_t flags =
-        (event->flags & STELE_EVENT_TOMBSTONE) != 0 ? STELE_INDEX_TOMBSTONED : 0;
+    const uint32_t flags = (event->flags & STELE_EVENT_TOMBSTONE) != 0 ? STELE_INDEX_TOMBSTONED : 0;
     return stele_index_fill_add(work->job, place, event->id, event->revision, stream,
                                 stele_store__category(stream), stele_store__bytes(event->type),
                                 event->tags, event->tags_count, flags);

@@ -1,0 +1,140 @@
+/* Opening either works or says what is wrong, and changes nothing then. */
+#include "fixture.h"
+
+#include <fcntl.h>
+
+TEST(a_store_is_made_once_and_opened_again)
+{
+    fixture_begin();
+    struct stele_stats first;
+    struct stele_stats second;
+    CHECK_OK(stele_stats(store, &first, &err), err);
+    fixture_reopen();
+    CHECK_OK(stele_stats(store, &second, &err), err);
+    CHECK_BYTES_EQ(first.store_id, second.store_id, 16);
+    CHECK_EQ(second.partitions, 128);
+    fixture_end();
+}
+
+TEST(a_second_opening_names_the_owner)
+{
+    fixture_begin();
+    struct stele *second = NULL;
+    CHECK_OUTCOME(stele_open(fixture_path, NULL, &second, &err), STELE_E_LOCKED, err);
+    char pid[32];
+    (void)snprintf(pid, sizeof pid, "%d", (int)getpid());
+    CHECK_TEXT_HAS(err.message, pid);
+    fixture_end();
+}
+
+TEST(what_is_no_store_is_left_alone)
+{
+    char path[] = "/tmp/stele-test-XXXXXX";
+    CHECK(mkdtemp(path) != NULL);
+    struct stele *none = NULL;
+    struct stele_options options = STELE_OPTIONS_INIT;
+    options.create = 0;
+    CHECK_OUTCOME(stele_open(path, &options, &none, &err), STELE_E_NOT_A_STORE, err);
+    options.create = 1;
+    char file[128];
+    (void)snprintf(file, sizeof file, "%s/thesis.txt", path);
+    const int fd = open(file, O_CREAT | O_WRONLY, 0600);
+    CHECK(fd >= 0);
+    CHECK_EQ(close(fd), 0);
+    CHECK_OUTCOME(stele_open(path, &options, &none, &err), STELE_E_NOT_A_STORE, err);
+    CHECK_OUTCOME(stele_open(file, &options, &none, &err), STELE_E_NOT_A_STORE, err);
+    options.read_only = 1;
+    CHECK_OUTCOME(stele_open("/tmp/stele-there-is-no-such-directory", &options, &none, &err),
+                  STELE_E_NOT_A_STORE, err);
+    CHECK_OUTCOME(stele_open("", NULL, &none, &err), STELE_E_INVALID, err);
+    CHECK_OUTCOME(stele_open(NULL, NULL, &none, &err), STELE_E_INVALID, err);
+    strcpy(fixture_path, path);
+    (void)nftw(fixture_path, fixture_remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+TEST(options_are_checked_by_name)
+{
+    char path[] = "/tmp/stele-test-XXXXXX";
+    CHECK(mkdtemp(path) != NULL);
+    struct stele *none = NULL;
+    const struct stele_options good = STELE_OPTIONS_INIT;
+    struct stele_options bad[6] = {good, good, good, good, good, good};
+    bad[0].partitions = 0;
+    bad[1].partitions = 1025;
+    bad[2].segment_size_max = 1;
+    bad[3].event_size_max = STELE_EVENT_SIZE_MAX + 1;
+    bad[4].struct_size = 1000000;
+    bad[5].struct_size = 0;
+    for (size_t i = 0; i < 6; i++) {
+        CHECK_OUTCOME(stele_open(path, &bad[i], &none, &err), STELE_E_INVALID, err);
+    }
+    strcpy(fixture_path, path);
+    (void)nftw(fixture_path, fixture_remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+/* Overwrites bytes of both copies of the superblock. */
+static void patch_superblock(off_t at, const void *bytes, size_t size)
+{
+    char file[128];
+    (void)snprintf(file, sizeof file, "%s/stele.store", fixture_path);
+    const int fd = open(file, O_RDWR);
+    CHECK(fd >= 0);
+    CHECK_EQ(pwrite(fd, bytes, size, at), size);
+    CHECK_EQ(pwrite(fd, bytes, size, 4096 + at), size);
+    CHECK_EQ(close(fd), 0);
+}
+
+TEST(a_damaged_superblock_is_told_and_one_copy_is_enough)
+{
+    fixture_begin();
+    CHECK_OK(fixture_append("s", STELE_EXPECT_ANY, 1, "{}", NULL), err);
+    CHECK_EQ(stele_close(store), STELE_OK);
+    char file[128];
+    (void)snprintf(file, sizeof file, "%s/stele.store", fixture_path);
+    const int fd = open(file, O_RDWR);
+    CHECK(fd >= 0);
+    CHECK_EQ(pwrite(fd, "XXXX", 4, 20), 4);
+    CHECK_EQ(close(fd), 0);
+    fixture_open_with(fixture_options());
+    CHECK_EQ(fixture_count("s", (struct stele_read_options)STELE_READ_OPTIONS_INIT), 1);
+    CHECK_EQ(stele_close(store), STELE_OK);
+    patch_superblock(40, "XXXXXXXX", 8);
+    CHECK_OUTCOME(stele_open(fixture_path, NULL, &store, &err), STELE_E_CORRUPT, err);
+    CHECK_TEXT_HAS(err.message, "stele.store");
+    (void)nftw(fixture_path, fixture_remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+/* CRC-32C bit by bit: the test must not share code with what it tests. */
+static uint32_t crc32c(const uint8_t *bytes, size_t size)
+{
+    uint32_t crc = UINT32_MAX;
+    for (size_t i = 0; i < size; i++) {
+        crc ^= bytes[i];
+        for (int bit = 0; bit < 8; bit++) {
+            crc = crc >> 1 ^ ((crc & 1U) != 0 ? 0x82f63b78U : 0U);
+        }
+    }
+    return ~crc;
+}
+
+TEST(a_store_of_a_newer_format_is_refused_as_such)
+{
+    fixture_begin();
+    CHECK_EQ(stele_close(store), STELE_OK);
+    char file[128];
+    uint8_t block[68];
+    (void)snprintf(file, sizeof file, "%s/stele.store", fixture_path);
+    const int fd = open(file, O_RDWR);
+    CHECK(fd >= 0);
+    CHECK_EQ(pread(fd, block, sizeof block, 0), sizeof block);
+    CHECK_EQ(close(fd), 0);
+    block[8] = 2;
+    const uint32_t crc = crc32c(block, 64);
+    for (int i = 0; i < 4; i++) {
+        block[64 + i] = (uint8_t)(crc >> (8 * i));
+    }
+    patch_superblock(0, block, sizeof block);
+    CHECK_OUTCOME(stele_open(fixture_path, NULL, &store, &err), STELE_E_FORMAT, err);
+    CHECK_TEXT_HAS(err.message, "newer");
+    (void)nftw(fixture_path, fixture_remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
