@@ -136,6 +136,21 @@ bool is_utf8(const char *bytes, size_t size)
     return true;
 }
 
+bool is_stream_name(const char *bytes, size_t size)
+{
+    const unsigned char *const name = (const unsigned char *)bytes;
+    for (size_t i = 0; i < size;) {
+        const size_t step = utf8_size(name + i, size - i);
+        /* U+0080 to U+009F are control characters, too. */
+        if (step == 0 || name[i] < 0x20 || name[i] == 0x7f ||
+            (name[i] == 0xc2 && name[i + 1] < 0xa0)) {
+            return false;
+        }
+        i += step;
+    }
+    return size > 0 && size <= STELE_STREAM_NAME_SIZE_MAX;
+}
+
 void text_add_json(struct text *text, const char *bytes, size_t size)
 {
     text_add(text, "\"", 1);
@@ -181,17 +196,36 @@ void text_free(struct text *text)
 static const uint8_t url_space[16] = {0x6b, 0xa7, 0xb8, 0x11, 0x9d, 0xad, 0x11, 0xd1,
                                       0x80, 0xb4, 0x00, 0xc0, 0x4f, 0xd4, 0x30, 0xc8};
 
-static void name_id(const uint8_t space[16], const void *bytes, size_t size, uint8_t id[16])
+/* SHA-1 of prefix and bytes, one after the other. */
+static void sha1(const void *prefix, size_t prefix_size, const void *bytes, size_t size,
+                 unsigned char out_digest[20])
 {
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned digest_size = 0;
     EVP_MD_CTX *const hash = EVP_MD_CTX_new();
     if (hash == NULL || EVP_DigestInit_ex(hash, EVP_sha1(), NULL) != 1 ||
-        EVP_DigestUpdate(hash, space, 16) != 1 || EVP_DigestUpdate(hash, bytes, size) != 1 ||
-        EVP_DigestFinal_ex(hash, digest, &digest_size) != 1) {
+        EVP_DigestUpdate(hash, prefix, prefix_size) != 1 ||
+        EVP_DigestUpdate(hash, bytes, size) != 1 ||
+        EVP_DigestFinal_ex(hash, digest, &digest_size) != 1 || digest_size != 20) {
         example_die("libcrypto cannot compute SHA-1");
     }
     EVP_MD_CTX_free(hash);
+    memcpy(out_digest, digest, 20);
+}
+
+void example_sha1(const void *bytes, size_t size, char text[41])
+{
+    unsigned char digest[20];
+    sha1("", 0, bytes, size, digest);
+    for (size_t i = 0; i < sizeof digest; i++) {
+        (void)snprintf(text + i * 2, 3, "%02x", digest[i]);
+    }
+}
+
+static void name_id(const uint8_t space[16], const void *bytes, size_t size, uint8_t id[16])
+{
+    unsigned char digest[20];
+    sha1(space, 16, bytes, size, digest);
     memcpy(id, digest, 16);
     id[6] = (uint8_t)((id[6] & 0x0f) | 0x50); /* version 5 */
     id[8] = (uint8_t)((id[8] & 0x3f) | 0x80); /* the variant of the RFC */
@@ -281,8 +315,10 @@ void map_free(struct map *map, void (*free_value)(void *value))
 
 /* ---- Sending ----------------------------------------------------------------------------- */
 
-/* More would not make it faster: one sync takes far fewer with it. */
+/* More would not make it faster: one sync takes far fewer with it. The library copies what is under
+ * way, so large appends count by their events. */
 #define UNDER_WAY_MAX 4096u
+#define EVENTS_UNDER_WAY_MAX 16384u
 
 struct sent {
     struct sender *sender;
@@ -315,6 +351,7 @@ static void on_sent(void *context, int outcome, const struct stele_append_result
         memcpy(sender->what, sent->stream, sizeof sent->stream);
     }
     sender->under_way--;
+    sender->events_under_way -= sent->events_count;
     (void)pthread_cond_signal(&sender->changed);
     (void)pthread_mutex_unlock(&sender->lock);
     free(sent);
@@ -324,7 +361,8 @@ static void on_sent(void *context, int outcome, const struct stele_append_result
 static void wait_until(struct sender *sender, size_t under_way_max)
 {
     (void)pthread_mutex_lock(&sender->lock);
-    while (sender->under_way > under_way_max) {
+    while (sender->under_way > under_way_max ||
+           (sender->events_under_way > EVENTS_UNDER_WAY_MAX && sender->under_way > 0)) {
         (void)pthread_cond_wait(&sender->changed, &sender->lock);
     }
     if (sender->outcome != STELE_OK) {
@@ -352,6 +390,7 @@ void sender_send(struct sender *sender, const struct stele_append *streams, size
 
     wait_until(sender, UNDER_WAY_MAX - 1);
     sender->under_way++;
+    sender->events_under_way += sent->events_count;
     (void)pthread_mutex_unlock(&sender->lock);
 
     struct stele_error err = {0};
@@ -363,6 +402,7 @@ void sender_send(struct sender *sender, const struct stele_append *streams, size
     /* It was refused at the door, so nobody calls on_sent() for it. */
     (void)pthread_mutex_lock(&sender->lock);
     sender->under_way--;
+    sender->events_under_way -= sent->events_count;
     (void)pthread_mutex_unlock(&sender->lock);
     char what[200];
     (void)snprintf(what, sizeof what, "append to %s", sent->stream);

@@ -39,12 +39,17 @@ void text_clear(struct text *text);
 void text_free(struct text *text);
 
 bool is_utf8(const char *bytes, size_t size);
+/* May a stream be called this? UTF-8, no control characters, not too long. */
+bool is_stream_name(const char *bytes, size_t size);
 
 /* ---- Event ids --------------------------------------------------------------------------- */
 
 /* The id that always belongs to these bytes: a UUID of version 5 (RFC 9562, section 5.5) in the
  * name space space. The same input twice gives the same events, and the store keeps them once. */
 void example_id(const char *space, const void *bytes, size_t size, uint8_t id[16]);
+
+/* SHA-1 in hexadecimal, for names that are too long or too odd. */
+void example_sha1(const void *bytes, size_t size, char text[41]);
 
 /* ---- A map from bytes to pointers -------------------------------------------------------- */
 
@@ -78,6 +83,7 @@ struct sender {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     size_t under_way;
+    size_t events_under_way;
     uint64_t events_stored; /* Were new. */
     uint64_t events_known;  /* Had been stored before; the store recognised their ids. */
     int outcome;            /* The first that was not STELE_OK. */

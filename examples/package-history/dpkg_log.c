@@ -104,15 +104,19 @@ static const char *version_or_none(const char *word)
     return strcmp(word, "<none>") == 0 ? "" : word;
 }
 
-/* "curl:amd64". A name has no colon in it. */
-static void split_package(char *word, struct dpkg_line *line)
+/* "curl:amd64", in the letters that dpkg allows: a name has no colon in it. */
+static bool split_package(char *word, struct dpkg_line *line)
 {
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-._";
     char *const colon = strchr(word, ':');
     if (colon != NULL) {
         *colon = '\0';
     }
     line->package = word;
     line->arch = colon == NULL ? "" : colon + 1;
+    return word[0] != '\0' && word[strspn(word, allowed)] == '\0' &&
+           line->arch[strspn(line->arch, allowed)] == '\0';
 }
 
 static bool is_action(const char *word)
@@ -153,15 +157,13 @@ static void parse_words(char *words, struct dpkg_line *line)
         line->kind = DPKG_STARTUP;
         line->package = second;
         line->version = third;
-    } else if (strcmp(first, "status") == 0 && fourth[0] != '\0') {
+    } else if (strcmp(first, "status") == 0 && fourth[0] != '\0' && split_package(third, line)) {
         line->kind = DPKG_STATUS;
         line->state = second;
-        split_package(third, line);
         line->version = version_or_none(fourth);
-    } else if (is_action(first) && fourth[0] != '\0') {
+    } else if (is_action(first) && fourth[0] != '\0' && split_package(second, line)) {
         line->kind = DPKG_ACTION;
         line->state = first;
-        split_package(second, line);
         line->previous = version_or_none(third);
         line->version = version_or_none(fourth);
     }

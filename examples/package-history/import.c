@@ -47,6 +47,10 @@ static struct fact fact_of(const struct dpkg_line *line)
         fact.action = line->state;
         break;
     case DPKG_OTHER:
+        fact.package = "";
+        fact.arch = "";
+        fact.version = "";
+        fact.previous = "";
         break;
     }
     return fact;
@@ -66,10 +70,12 @@ static void stream_of(const struct fact *fact, struct text *out_name)
     if (strcmp(fact->action, "startup") == 0 || strcmp(fact->action, "other") == 0) {
         text_addf(out_name, "dpkg-runs");
     } else if (strcmp(fact->action, "conffile") == 0) {
-        /* Paths may hold bytes that stream names may not. */
-        const bool usable = is_utf8(fact->package, strlen(fact->package)) &&
-                            strlen(fact->package) < STELE_STREAM_NAME_SIZE_MAX - 16;
-        text_addf(out_name, "conffile-%s", usable ? fact->package : "unusual");
+        text_addf(out_name, "conffile-%s", fact->package);
+        if (!is_stream_name(out_name->data, out_name->size)) {
+            /* Paths may hold bytes that the name of a stream may not. */
+            text_clear(out_name);
+            text_addf(out_name, "conffile-unusual");
+        }
     } else {
         package_stream(fact, out_name);
     }
