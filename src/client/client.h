@@ -110,8 +110,8 @@ int stele_client__wait_durable(struct stele *store, uint64_t place, struct stele
 int stele_client__roll(struct stele *store, uint64_t size, struct stele_error *err);
 int stele_client__wait_index(struct stele *store, struct stele_error *err);
 
-/* Under the lock. Calls what is due; the lock is released during the calls. */
-void stele_client__deliver(struct stele *store);
+/* Under the lock. Calls what is due; the lock is released during the calls. false: nothing was. */
+bool stele_client__deliver(struct stele *store);
 int stele_client__start_writers(struct stele *store, struct stele_error *err);
 void stele_client__stop_writers(struct stele *store);
 

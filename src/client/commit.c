@@ -244,17 +244,16 @@ static void *run_writer(void *context)
     struct stele *store = context;
     (void)pthread_mutex_lock(&store->lock);
     for (;;) {
-        if (stele_store_in_flight(store->core) < WRITERS && stele_client__commit(store)) {
-            stele_client__deliver(store);
+        /* Both let the lock go, and something may have been staged meanwhile. When there is
+         * nothing to take, or too much is in flight, whoever ends the next commit tells us. */
+        const bool committed =
+            stele_store_in_flight(store->core) < WRITERS && stele_client__commit(store);
+        const bool delivered = stele_client__deliver(store);
+        if (committed || delivered) {
             continue;
         }
-        stele_client__deliver(store);
         if (store->closing && store->ring_count == 0 && !store->delivering) {
             break;
-        }
-        if (stele_store_has_staged(store->core) && !stele_store_is_fenced(store->core) &&
-            stele_store_in_flight(store->core) < WRITERS) {
-            continue;
         }
         store->writers_idle++;
         (void)pthread_cond_wait(&store->staged, &store->lock);
@@ -289,11 +288,12 @@ void stele_client__stop_writers(struct stele *store)
 }
 
 /* One thread at a time delivers, so that callbacks come in the order of completion. */
-void stele_client__deliver(struct stele *store)
+bool stele_client__deliver(struct stele *store)
 {
     if (store->delivering) {
-        return;
+        return false;
     }
+    bool delivered = false;
     store->delivering = true;
     while (store->ring_count > 0) {
         struct completion *first = &store->ring[store->ring_first];
@@ -311,6 +311,8 @@ void stele_client__deliver(struct stele *store)
         (void)pthread_mutex_unlock(&store->lock);
         due.callback(due.context, due.outcome, &due.result);
         (void)pthread_mutex_lock(&store->lock);
+        delivered = true;
     }
     store->delivering = false;
+    return delivered;
 }

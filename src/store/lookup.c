@@ -33,6 +33,23 @@ int stele_store__state(struct stele_store *store, const struct stele_index_key *
     return outcome;
 }
 
+uint64_t stele_store__visible_end(const struct stele_store *store)
+{
+    const uint64_t durable = stele_log_durable(store->log);
+    return durable < store->live_end ? durable : store->live_end;
+}
+
+void stele_store__only_visible(const struct stele_store *store, const struct stele_index_key *key,
+                               struct stele_index_state *state)
+{
+    const uint64_t staged =
+        stele_index_mem_lower_bound(store->index, key, stele_store__visible_end(store));
+    if (staged < state->next) {
+        state->next = staged;
+        state->flags &= ~STELE_INDEX_TOMBSTONED; /* It is the last event, and not durable. */
+    }
+}
+
 int stele_store__places(struct stele_store *store, const struct stele_index_key *key, uint64_t lo,
                         size_t max, uint64_t *places, size_t *out_count, struct stele_error *err)
 {

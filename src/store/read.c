@@ -185,12 +185,6 @@ static void drop_snapshot(struct stele_read *read)
     }
 }
 
-static uint64_t visible_end(const struct stele_store *store)
-{
-    const uint64_t durable = stele_log_durable(store->log);
-    return durable < store->live_end ? durable : store->live_end;
-}
-
 /* The memory part of a list from the ordinal on, as far as it is durable. */
 static void refill_list(struct stele_store *store, struct stele_read *read)
 {
@@ -218,7 +212,7 @@ static void refill_list(struct stele_store *store, struct stele_read *read)
 static void take_snapshot(struct stele_store *store, struct stele_read *read)
 {
     drop_snapshot(read);
-    read->end = visible_end(store);
+    read->end = stele_store__visible_end(store);
     read->end_position = stele_store_position(store);
     read->view = stele_index_view_acquire(store->index);
     stele_log_reader_init(&read->reader, stele_log_view_acquire(store->log), read->alloc,
@@ -632,15 +626,7 @@ uint64_t stele_read_position(const struct stele_read *read)
 
 /* ---- begin ---- */
 
-/* The number of durable events under the name. */
-static uint64_t visible_next(const struct stele_store *store, const struct stele_index_key *key,
-                             const struct stele_index_state *state)
-{
-    const uint64_t staged = stele_index_mem_lower_bound(store->index, key, visible_end(store));
-    return staged < state->next ? staged : state->next;
-}
-
-/* The same by reading the whole log, while the index has a hole. */
+/* What is known of a name, by reading the whole log while the index has a hole. */
 static int slow_state(struct stele_store *store, struct stele_read *read,
                       struct stele_index_state *out_state, struct stele_stream_limits *out_limits,
                       struct stele_error *err)
@@ -679,12 +665,7 @@ static int look_up(struct stele_store *store, struct stele_read *read,
     int outcome = stele_store__state(store, &read->key, out_state, err);
     *out_limits = (struct stele_stream_limits){.found = false};
     if (outcome == STELE_OK) {
-        const uint64_t next = visible_next(store, &read->key, out_state);
-        if (next < out_state->next) {
-            out_state->flags &=
-                ~STELE_INDEX_TOMBSTONED; /* It is the last event, and not durable. */
-        }
-        out_state->next = next;
+        stele_store__only_visible(store, &read->key, out_state);
         outcome = read->is_stream
                       ? stele_store__limits(store, read->key.name, false, out_limits, err)
                       : STELE_OK;

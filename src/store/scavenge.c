@@ -162,14 +162,17 @@ static int resolve(struct stele_store *store, struct stele_scavenge *scavenge, s
 {
     struct stele_index_state state;
     int outcome = stele_store__state(store, &rule->key, &state, err);
-    if (outcome == STELE_NOT_FOUND) {
+    if (outcome != STELE_OK && outcome != STELE_NOT_FOUND) {
+        return outcome;
+    }
+    if (outcome == STELE_OK) {
+        /* The last event that stays must not be one that a power cut can still take. */
+        stele_store__only_visible(store, &rule->key, &state);
+    }
+    if (outcome == STELE_NOT_FOUND || state.next == 0) {
         rule->resolved = false; /* Metadata without a stream. */
         return STELE_OK;
     }
-    if (outcome != STELE_OK) {
-        return outcome;
-    }
-    STELE_ASSERT(state.next > 0);
     rule->last = state.next - 1;
     rule->created_min = INT64_MIN;
     rule->resolved = true;

@@ -165,6 +165,11 @@ struct stele_prepared {
 STELE_MUST_USE
 int stele_store__state(struct stele_store *store, const struct stele_index_key *key,
                        struct stele_index_state *out_state, struct stele_error *err);
+/* Where what may be seen ends: a place. */
+uint64_t stele_store__visible_end(const struct stele_store *store);
+/* Takes what is staged and not durable out of a state. */
+void stele_store__only_visible(const struct stele_store *store, const struct stele_index_key *key,
+                               struct stele_index_state *state);
 /* Places of the ordinals lo … lo + max - 1, as far as there are, staged ones included. */
 STELE_MUST_USE
 int stele_store__places(struct stele_store *store, const struct stele_index_key *key, uint64_t lo,
