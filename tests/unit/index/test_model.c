@@ -1,0 +1,151 @@
+/* Whatever is done to an index in whatever order, it answers as plain arrays do; where a hole hides
+ * the answer it says so, and filling the hole brings the answer back.
+ *
+ * Method: random histories of appending, flushing, merging, dropping runs, filling holes, reopening
+ * and scavenging, with everything asked in between. Once with good hashes, once with hashes of
+ * three bits, where all names collide. */
+#include "world.h"
+
+#define STEPS 120
+
+static void append_some(struct world *world)
+{
+    for (uint64_t n = rng_below(&world->rng, 30); n > 0; n--) {
+        const struct world_event *event = world_new_event(world);
+        int outcome = world_index_event(world, event);
+        while (outcome == STELE_INCOMPLETE) {
+            CHECK_EQ(world_fill(world, UINT64_MAX), STELE_OK);
+            outcome = world_index_event(world, event);
+        }
+        CHECK_EQ(outcome, STELE_OK);
+    }
+}
+
+static void drop_some(struct world *world)
+{
+    const uint32_t runs = stele_index_runs(world->index);
+    if (runs > 0) {
+        char name[STELE_FILE_NAME_MAX];
+        memcpy(name, world->index->view->runs[rng_below(&world->rng, runs)]->name, sizeof name);
+        stele_index_drop_run(world->index, name);
+        CHECK(memio_find(&world->disk, name) == NULL);
+    }
+}
+
+static void reopen(struct world *world)
+{
+    world_close(world);
+    CHECK_EQ(world_open_index(world, false), STELE_OK);
+    int outcome = world_replay(world);
+    while (outcome == STELE_INCOMPLETE) {
+        /* As the store does: names that lie in a hole cannot be continued before it is filled. */
+        world_close(world);
+        CHECK_EQ(world_open_index(world, false), STELE_OK);
+        while (world_has_holes(world)) {
+            CHECK_EQ(world_fill(world, UINT64_MAX), STELE_OK);
+        }
+        outcome = world_replay(world);
+    }
+    CHECK_EQ(outcome, STELE_OK);
+}
+
+/* Takes the event out of the log. What the index knows of it may stay. */
+static void scavenge_some(struct world *world)
+{
+    const uint64_t durable = stele_index_runs_end(world->index);
+    for (uint32_t i = 0; i < world->count; i++) {
+        if (world->events[i].place < durable && rng_one_in(&world->rng, 50) &&
+            !world->events[i].tombstone) {
+            world->events[i].scavenged = true;
+        }
+    }
+}
+
+static void step(struct world *world, bool scavenge)
+{
+    switch (rng_below(&world->rng, 12)) {
+    case 0:
+    case 1:
+    case 2:
+    case 3:
+        append_some(world);
+        break;
+    case 4:
+    case 5:
+    case 6: {
+        const int outcome = world_flush(world);
+        CHECK(outcome == STELE_OK || outcome == STELE_NOT_FOUND);
+        break;
+    }
+    case 7: {
+        const int outcome = world_merge(world);
+        CHECK(outcome == STELE_OK || outcome == STELE_NOT_FOUND);
+        break;
+    }
+    case 8:
+        drop_some(world);
+        break;
+    case 9: {
+        const int outcome = world_fill(world, 8 + rng_below(&world->rng, 4000));
+        CHECK(outcome == STELE_OK || outcome == STELE_NOT_FOUND);
+        break;
+    }
+    case 10:
+        if (rng_one_in(&world->rng, 4)) {
+            reopen(world);
+        }
+        break;
+    default:
+        if (scavenge) {
+            scavenge_some(world);
+        }
+        break;
+    }
+}
+
+static void live(uint64_t seed, uint64_t hash_mask, bool scavenge)
+{
+    static struct world world;
+    world_init(&world, seed, hash_mask);
+    CHECK_EQ(world_open_index(&world, false), STELE_OK);
+    for (int i = 0; i < STEPS; i++) {
+        step(&world, scavenge);
+        if (i % 5 == 0) {
+            world_check(&world);
+        }
+    }
+    while (world_has_holes(&world)) {
+        CHECK_EQ(world_fill(&world, 1000), STELE_OK);
+    }
+    world_check(&world);
+    CHECK_EQ(world_merge(&world) <= STELE_NOT_FOUND, 1);
+    world_check(&world);
+    uint64_t entries = 0;
+    struct stele_index_view *view = stele_index_view_acquire(world.index);
+    CHECK_EQ(stele_index_verify(view, NULL, NULL, &entries, NULL), STELE_OK);
+    stele_index_view_release(view);
+    world_deinit(&world);
+    CHECK_EQ(world.disk.open_count, 0);
+}
+
+TEST(random_histories_answer_as_arrays_do)
+{
+    for (uint64_t seed = 1; seed <= 12; seed++) {
+        live(seed, UINT64_MAX, false);
+    }
+}
+
+TEST(names_and_ids_that_collide_are_told_apart)
+{
+    for (uint64_t seed = 100; seed < 108; seed++) {
+        live(seed, UINT64_C(0x8000000000010001), false);
+        live(seed, 0, false);
+    }
+}
+
+TEST(scavenged_events_leave_gaps_and_nothing_else)
+{
+    for (uint64_t seed = 200; seed < 212; seed++) {
+        live(seed, UINT64_MAX, true);
+    }
+}
