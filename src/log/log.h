@@ -33,8 +33,8 @@ struct stele_log_options {
     uint64_t secret;
     uint32_t partitions;
     uint64_t segment_size_first; /* Of a new log; each next segment is twice as large … */
-    uint64_t segment_size_max;   /* … up to this. A frame that is larger gets a segment of its own. */
-    bool read_only;              /* Nothing is written: no cut, no temporary files removed. */
+    uint64_t segment_size_max; /* … up to this. A frame that is larger gets a segment of its own. */
+    bool read_only;            /* Nothing is written: no cut, no temporary files removed. */
 };
 
 /* One partition's place in its Raft log. */
@@ -75,15 +75,17 @@ int stele_log_follow(struct stele_log *log, uint64_t live_end, stele_log_event_c
                      void *context, struct stele_error *err);
 
 /* ---- Facts ---- */
-uint64_t stele_log_start(const struct stele_log *log);      /* Place of the first frame ever. */
-uint64_t stele_log_end(const struct stele_log *log);        /* Place of the next frame, staged ones counted. */
-uint64_t stele_log_durable(const struct stele_log *log);    /* All below is durable. */
-uint64_t stele_log_position(const struct stele_log *log);   /* Last position staged; 0 if none. */
+uint64_t stele_log_start(const struct stele_log *log); /* Place of the first frame ever. */
+uint64_t
+stele_log_end(const struct stele_log *log); /* Place of the next frame, staged ones counted. */
+uint64_t stele_log_durable(const struct stele_log *log);  /* All below is durable. */
+uint64_t stele_log_position(const struct stele_log *log); /* Last position staged; 0 if none. */
 uint64_t stele_log_position_durable(const struct stele_log *log); /* Last position below durable. */
-uint64_t stele_log_events(const struct stele_log *log);     /* Events ever, staged ones counted. */
-const struct stele_log_partition *stele_log_partition(const struct stele_log *log, uint32_t partition);
+uint64_t stele_log_events(const struct stele_log *log); /* Events ever, staged ones counted. */
+const struct stele_log_partition *stele_log_partition(const struct stele_log *log,
+                                                      uint32_t partition);
 uint32_t stele_log_segments(const struct stele_log *log);
-uint64_t stele_log_disk_size(const struct stele_log *log);  /* Bytes of its files. */
+uint64_t stele_log_disk_size(const struct stele_log *log); /* Bytes of its files. */
 bool stele_log_is_fenced(const struct stele_log *log);
 
 /* ---- Writing ---- */
@@ -121,7 +123,7 @@ uint32_t stele_log_in_flight(const struct stele_log *log);
 
 /* Bytes to be written and synced: file->io->ops->write(file, offset, bytes), then sync(file). */
 struct stele_log_group {
-    uint64_t id;    /* 1, 2, … */
+    uint64_t id; /* 1, 2, … */
     uint64_t place_end;
     struct stele_file *file;
     uint64_t offset;
@@ -171,10 +173,13 @@ void stele_log_view_release(struct stele_log_view *view);
 /* Where damage was found. */
 struct stele_log_damage {
     char file[STELE_FILE_NAME_MAX];
-    uint64_t offset;   /* In the file. */
-    uint64_t place;    /* In the log; UINT64_MAX if unknown. */
-    const char *what;  /* Constant text. */
+    uint64_t offset;  /* In the file. */
+    uint64_t place;   /* In the log; UINT64_MAX if unknown. */
+    const char *what; /* Constant text. */
 };
+
+struct stele_log__loaded;
+#define STELE_LOG_READER_FRAMES 64
 
 /* Reads through a view. One thread at a time. What it hands out is valid until the next call or
  * deinit. `end` bounds everything it sees: normally stele_log_durable() at the time of acquire. */
@@ -182,11 +187,17 @@ struct stele_log_reader {
     struct stele_log_view *view;
     struct stele_alloc *alloc;
     uint64_t end;
-    /* A block of a packed segment, unpacked. */
+    /* A block of a packed segment: which one, its entries, and where the last one found lies. */
     const void *block_segment;
     uint64_t block_index;
-    struct stele_buf block;
-    struct stele_buf compressed;
+    struct stele_bytes entries;
+    size_t entry_at;
+    struct stele_buf block;           /* Holds the entries if they were compressed. */
+    void *unpacker;                   /* A ZSTD_DCtx. */
+    struct stele_log__loaded *loaded; /* A whole frame. */
+    /* Places of frames that follow each other, for stele_log_frame_before(). */
+    uint64_t frames[STELE_LOG_READER_FRAMES];
+    uint32_t frames_count;
     struct stele_log_damage damage; /* Of the last STELE_E_CORRUPT. */
 };
 void stele_log_reader_init(struct stele_log_reader *reader, struct stele_log_view *view,
@@ -200,10 +211,14 @@ void stele_log_reader_deinit(struct stele_log_reader *reader);
 STELE_MUST_USE
 int stele_log_read(struct stele_log_reader *reader, uint64_t place, struct stele_event *out_event);
 
+/* Says that the record at place will be read soon. Called for several places before they are read
+ * one by one, it lets their cache misses overlap. Any place is fine. */
+void stele_log_prefetch(const struct stele_log_reader *reader, uint64_t place);
+
 /* Where a scan stands. */
 struct stele_log_cursor {
-    uint64_t place;        /* The next frame, or the next record inside the frame below. */
-    uint64_t frame_end;    /* 0: place is a frame's. Otherwise records go on up to here. */
+    uint64_t place;           /* The next frame, or the next record inside the frame below. */
+    uint64_t frame_end;       /* 0: place is a frame's. Otherwise records go on up to here. */
     struct stele_frame frame; /* The frame of the last record. */
 };
 
@@ -227,8 +242,14 @@ STELE_MUST_USE
 int stele_log_scan(struct stele_log_reader *reader, struct stele_log_cursor *cursor,
                    struct stele_event *events, uint64_t *places, size_t max, size_t *out_count);
 
-/* The frame that lies right before the frame at place (also across segments). For scans backward:
- * STELE_OK and its place; STELE_END at the log's start. Bisects forward from known frames. */
+/* The frame that lies right before the frame at place (also across segments), or before the
+ * reader's end. For scans backward. Bisects forward from known frames.
+ *
+ * STELE_OK         Its place.
+ * STELE_END        There is none: place is the log's start.
+ * STELE_E_CORRUPT  Damage in between (reader->damage). *out_place is set: going on from there
+ *                  passes over it.
+ * STELE_E_NO_MEMORY */
 STELE_MUST_USE
 int stele_log_frame_before(struct stele_log_reader *reader, uint64_t place, uint64_t *out_place);
 
@@ -273,8 +294,8 @@ int stele_log_install_packed(struct stele_log *log, uint64_t base, struct stele_
  * zero bytes. */
 struct stele_log_chain {
     uint8_t hash[32];
-    uint64_t place;     /* Frames below this place are in it. */
-    uint64_t position;  /* Last position of them. */
+    uint64_t place;    /* Frames below this place are in it. */
+    uint64_t position; /* Last position of them. */
     uint64_t frames;
     uint64_t events;
     uint64_t bytes;     /* Read for it. */

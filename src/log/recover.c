@@ -1,0 +1,820 @@
+/* Opening: which files there are, and what of the last segment counts.
+ *
+ * All segments but the last were durable as a whole before the next one was made, so only the last
+ * one has to be read. Its frames are taken group by group up to the first that does not verify, at
+ * P. What lies there is one of two things (Alagappan et al., Protocol-Aware Recovery for
+ * Consensus-Based Storage, FAST 2018):
+ *
+ *     torn     a write that was never acknowledged: cut off, and everything behind P is zeroed,
+ *              since otherwise a later recovery might take an old frame there for a new one
+ *     damaged  it had been acknowledged: known from a later frame or from the mark, which say that
+ *              the log was durable beyond P. Never cut
+ *
+ * A group behind P may be whole although P is torn, when several were in flight. It says itself
+ * that the log was not durable beyond P when it was written, so it goes too.
+ *
+ * Nothing is taken from the page cache that the disk does not have: after a failed sync the cache
+ * may hold bytes that look written and are not. */
+#include "log/log_internal.h"
+
+/* ---- Which files there are ---- */
+
+/* A file that was found. */
+struct found {
+    uint64_t base;
+    bool plain;
+    bool packed;
+};
+
+struct listing {
+    struct stele_alloc *alloc;
+    struct stele_buf found;     /* Of struct found, ascending. */
+    struct stele_buf leftovers; /* Names, each with its zero. */
+    uint64_t spare_size;
+};
+
+static size_t found_count(const struct listing *listing)
+{
+    return listing->found.size / sizeof(struct found);
+}
+
+static struct found *found_at(const struct listing *listing, size_t index)
+{
+    return (struct found *)(void *)listing->found.data + index;
+}
+
+static int note_segment(struct listing *listing, uint64_t base, bool packed)
+{
+    /* The list is in byte order, so both files of one segment follow each other. */
+    const size_t count = found_count(listing);
+    if (count > 0 && found_at(listing, count - 1)->base == base) {
+        found_at(listing, count - 1)->packed |= packed;
+        found_at(listing, count - 1)->plain |= !packed;
+        return STELE_OK;
+    }
+    STELE_ASSERT(count == 0 || found_at(listing, count - 1)->base < base);
+    const struct found found = {.base = base, .plain = !packed, .packed = packed};
+    return stele_buf_append(
+        &listing->found, listing->alloc,
+        (struct stele_bytes){.data = (const uint8_t *)&found, .size = sizeof found});
+}
+
+static int on_name(void *context, const char *name, uint64_t size)
+{
+    struct listing *const listing = context;
+    uint64_t base = 0;
+    if (stele_log__parse_name(name, "seg", &base) || stele_log__parse_name(name, "pak", &base)) {
+        return note_segment(listing, base, name[17] == 'p');
+    }
+    if (strcmp(name, STELE_LOG__SPARE) == 0) {
+        listing->spare_size = size;
+        return STELE_OK;
+    }
+    if (stele_log__parse_name(name, "new", &base) || stele_log__parse_name(name, "tmp", &base) ||
+        strcmp(name, STELE_LOG__SPARE_TMP) == 0) {
+        return stele_buf_append(
+            &listing->leftovers, listing->alloc,
+            (struct stele_bytes){.data = (const uint8_t *)name, .size = strlen(name) + 1});
+    }
+    return STELE_OK; /* Of the index or of the store. */
+}
+
+static int list_files(struct stele_io *io, struct listing *listing, struct stele_error *err)
+{
+    const int outcome = io->ops->list(io, on_name, listing, err);
+    if (outcome == STELE_E_NO_MEMORY) {
+        return stele_fail(err, outcome, 0, "log: no memory");
+    }
+    return outcome;
+}
+
+static void listing_deinit(struct listing *listing)
+{
+    stele_buf_deinit(&listing->found, listing->alloc);
+    stele_buf_deinit(&listing->leftovers, listing->alloc);
+}
+
+static int remove_leftovers(struct stele_io *io, const struct listing *listing,
+                            struct stele_error *err)
+{
+    size_t at = 0;
+    while (at < listing->leftovers.size) {
+        const char *const name = (const char *)listing->leftovers.data + at;
+        const int outcome = io->ops->remove(io, name, err);
+        if (outcome != STELE_OK && outcome != STELE_NOT_FOUND) {
+            return outcome;
+        }
+        at += strlen(name) + 1;
+    }
+    return STELE_OK;
+}
+
+/* A power cut between the last two steps of installing a packed segment leaves both files. The
+ * packed one was durable before it got its name; unless it has rotted since, it wins. */
+static int open_one_of_two(const struct stele_log *log, const struct stele_log_view *view,
+                           uint64_t base, struct stele_log_segment **out_segment,
+                           struct stele_error *err)
+{
+    struct stele_io *const io = log->io;
+    struct stele_log_segment *segment = NULL;
+    int outcome = stele_log__segment_open(io, &log->identity, base, true, false, &segment, err);
+    if (outcome != STELE_OK) {
+        return outcome;
+    }
+    const bool packed = stele_log__packed_is_whole(view, segment);
+    if (!packed) {
+        stele_log__segment_unref(io, segment);
+        outcome = stele_log__segment_open(io, &log->identity, base, false, !log->options.read_only,
+                                          &segment, err);
+        if (outcome != STELE_OK) {
+            return outcome;
+        }
+    }
+    if (!log->options.read_only) {
+        char name[STELE_FILE_NAME_MAX];
+        stele_log__name(name, base, packed ? "seg" : "pak");
+        outcome = io->ops->remove(io, name, err);
+        if (outcome != STELE_OK) {
+            stele_log__segment_unref(io, segment);
+            return outcome;
+        }
+    }
+    *out_segment = segment;
+    return STELE_OK;
+}
+
+/* Opens count files into the view from index first on. */
+static int open_segments(const struct stele_log *log, const struct listing *listing, size_t skip,
+                         struct stele_log_view *view, uint32_t first, struct stele_error *err)
+{
+    for (uint32_t index = first; index < view->count; index++) {
+        const struct found *const found = found_at(listing, skip + index - first);
+        struct stele_log_segment *segment = NULL;
+        int outcome = STELE_OK;
+        if (found->plain && found->packed) {
+            outcome = open_one_of_two(log, view, found->base, &segment, err);
+        } else {
+            const bool writable = !log->options.read_only && index + 1 == view->count;
+            outcome = stele_log__segment_open(log->io, &log->identity, found->base, found->packed,
+                                              writable, &segment, err);
+        }
+        if (outcome == STELE_NOT_FOUND && log->options.read_only) {
+            /* The writer has packed it since the list was made. */
+            outcome = stele_log__segment_open(log->io, &log->identity, found->base, !found->packed,
+                                              false, &segment, err);
+        }
+        if (outcome != STELE_OK) {
+            return outcome == STELE_NOT_FOUND ? STELE_E_IO : outcome;
+        }
+        stele_log__view_put(view, index, segment);
+    }
+    return STELE_OK;
+}
+
+/* ---- The last segment ---- */
+
+#define CHUNK_SIZE ((size_t)1024 * 1024)
+#define CHUNK_ALIGN ((size_t)4096)
+
+struct recovery {
+    struct stele_log *log;
+    struct stele_log_segment *segment;
+    struct stele_log__mark mark;
+    uint64_t events_from;
+    uint64_t live_end;
+    uint64_t limit; /* Nothing at or above it is looked at. */
+    stele_log_event_callback on_event;
+    void *context;
+    struct stele_error *err;
+
+    uint64_t place;         /* Everything below has been taken. */
+    bool previous_is_known; /* log->checksum_last is that of the frame before place. */
+    uint64_t compared;      /* Bytes of the file that are known to be on the disk. */
+    uint8_t *chunk;
+};
+
+static uint64_t file_offset(const struct recovery *recovery, uint64_t place)
+{
+    return recovery->log->identity.header_size + (place - recovery->segment->base);
+}
+
+static int fail_damage(const struct recovery *recovery, uint64_t place, const char *what)
+{
+    return stele_fail(recovery->err, STELE_E_CORRUPT, 0,
+                      "%s, offset %llu: %s; restore the store from a backup or open it read-only",
+                      recovery->segment->file->name,
+                      (unsigned long long)file_offset(recovery, place), what);
+}
+
+/* Makes sure that what the mapping shows up to this offset of the file is what the disk holds. */
+static int compare_with_disk(struct recovery *recovery, uint64_t end)
+{
+    const struct stele_io_ops *const ops = recovery->log->io->ops;
+    struct stele_file *const file = recovery->segment->file;
+    const uint64_t last = file_offset(recovery, recovery->limit);
+    uint8_t *const buffer =
+        recovery->chunk + (CHUNK_ALIGN - (uintptr_t)recovery->chunk % CHUNK_ALIGN) % CHUNK_ALIGN;
+    while (recovery->compared < end) {
+        const uint64_t rest = last - recovery->compared;
+        const size_t want = rest < CHUNK_SIZE ? (size_t)rest : CHUNK_SIZE;
+        size_t size = 0;
+        const int outcome =
+            ops->read(file, recovery->compared, buffer, CHUNK_SIZE, true, &size, recovery->err);
+        if (outcome != STELE_OK) {
+            return outcome;
+        }
+        if (size < want ||
+            memcmp(buffer, recovery->segment->data + recovery->compared, want) != 0) {
+            return stele_fail(recovery->err, STELE_E_IO, 0,
+                              "%s, offset %llu: the page cache does not show what the disk holds, "
+                              "as after a failed write; mount the file system anew",
+                              file->name, (unsigned long long)recovery->compared);
+        }
+        recovery->compared += want;
+    }
+    return STELE_OK;
+}
+
+/* Reads the frame at place and verifies all of it.
+ * STELE_OK, STELE_E_CORRUPT (no frame, a frame that is not whole), STELE_E_FORMAT, or what reading
+ * the disk ended with. */
+static int read_frame(struct recovery *recovery, uint64_t place, struct stele_frame *out_frame,
+                      struct stele_bytes *out_payload)
+{
+    const struct stele_log *const log = recovery->log;
+    if (recovery->limit - place < STELE_FRAME_HEADER_SIZE) {
+        return STELE_E_CORRUPT;
+    }
+    int outcome =
+        compare_with_disk(recovery, file_offset(recovery, place) + STELE_FRAME_HEADER_SIZE);
+    if (outcome != STELE_OK) {
+        return outcome;
+    }
+    const struct stele_bytes rest =
+        stele_log__plain_bytes(log->view, recovery->segment, place, recovery->limit);
+    outcome = stele_log__frame_decode(rest, log->identity.seed, place, out_frame);
+    if (outcome == STELE_E_FORMAT) {
+        return stele_fail(recovery->err, outcome, 0, "%s, offset %llu: written by a newer version",
+                          recovery->segment->file->name,
+                          (unsigned long long)file_offset(recovery, place));
+    }
+    if (outcome != STELE_OK || stele_log__frame_end(out_frame) > recovery->limit ||
+        out_frame->partition >= log->identity.partitions) {
+        return STELE_E_CORRUPT;
+    }
+    outcome = compare_with_disk(recovery, file_offset(recovery, stele_log__frame_end(out_frame)));
+    if (outcome != STELE_OK) {
+        return outcome;
+    }
+    *out_payload = stele_bytes_slice(rest, STELE_FRAME_HEADER_SIZE, out_frame->size);
+    return stele_frame_payload_is_intact(out_frame, *out_payload) ? STELE_OK : STELE_E_CORRUPT;
+}
+
+/* The frame counts: passes its events on and takes up what it says. */
+static int take_frame(struct recovery *recovery, const struct stele_frame *frame,
+                      struct stele_bytes payload)
+{
+    struct stele_log *const log = recovery->log;
+    const uint64_t first = frame->place + STELE_FRAME_HEADER_SIZE;
+    size_t at = 0;
+    while (frame->kind == STELE_FRAME_EVENTS && at < payload.size) {
+        struct stele_event event;
+        size_t size = 0;
+        const int decoded = stele_record_decode_trusted(
+            stele_bytes_slice(payload, at, payload.size - at), &event, &size);
+        STELE_ASSERT(decoded == STELE_OK);
+        if (first + at >= recovery->events_from) {
+            const int outcome = recovery->on_event(recovery->context, frame, first + at, &event);
+            if (outcome != STELE_OK) {
+                return outcome;
+            }
+        }
+        log->position = event.position;
+        log->events++;
+        at += size;
+    }
+    log->partitions[frame->partition].term = frame->term;
+    log->partitions[frame->partition].index = frame->index;
+    log->checksum_last = frame->header_checksum;
+    recovery->previous_is_known = true;
+    recovery->place = stele_log__frame_end(frame);
+    if (recovery->place == recovery->mark.durable &&
+        recovery->mark.checksum != frame->header_checksum && !log->options.read_only) {
+        return fail_damage(recovery, frame->place,
+                           "this is not the frame that was acknowledged here");
+    }
+    return STELE_OK;
+}
+
+/* Does the frame continue the group that began with the frame first (index group_index)? */
+static bool continues(const struct stele_frame *frame, const struct stele_frame *first,
+                      uint16_t group_index, uint32_t checksum_before)
+{
+    return frame->group_count == first->group_count && frame->group_index == group_index &&
+           frame->previous == checksum_before;
+}
+
+/* Verifies the group of frames at recovery->place. On STELE_OK *out_end is its end; on
+ * STELE_E_CORRUPT the place of the frame that is missing. */
+static int verify_group(struct recovery *recovery, uint64_t *out_end)
+{
+    uint64_t place = recovery->place;
+    struct stele_frame first;
+    struct stele_bytes payload;
+    *out_end = place;
+    int outcome = read_frame(recovery, place, &first, &payload);
+    if (outcome != STELE_OK) {
+        return outcome;
+    }
+    /* Behind damage a group may have lost its beginning. */
+    if (recovery->previous_is_known &&
+        (first.previous != recovery->log->checksum_last || first.group_index != 0)) {
+        return STELE_E_CORRUPT;
+    }
+    uint32_t checksum = first.header_checksum;
+    place = stele_log__frame_end(&first);
+    for (uint32_t index = first.group_index + 1U; index < first.group_count; index++) {
+        struct stele_frame frame;
+        *out_end = place;
+        outcome = read_frame(recovery, place, &frame, &payload);
+        if (outcome != STELE_OK) {
+            return outcome;
+        }
+        if (!continues(&frame, &first, (uint16_t)index, checksum)) {
+            return STELE_E_CORRUPT;
+        }
+        checksum = frame.header_checksum;
+        place = stele_log__frame_end(&frame);
+    }
+    *out_end = place;
+    return STELE_OK;
+}
+
+/* Takes the frames from recovery->place to end, all of which have been verified. */
+static int take_frames(struct recovery *recovery, uint64_t end)
+{
+    while (recovery->place < end) {
+        struct stele_frame frame;
+        struct stele_bytes payload;
+        int outcome = read_frame(recovery, recovery->place, &frame, &payload);
+        if (outcome == STELE_OK) {
+            outcome = take_frame(recovery, &frame, payload);
+        }
+        if (outcome != STELE_OK) {
+            return outcome;
+        }
+    }
+    STELE_ASSERT(recovery->place == end);
+    return STELE_OK;
+}
+
+/* A frame at or behind from, in bytes that the disk really holds. */
+static int find_frame(struct recovery *recovery, uint64_t from, uint64_t durable_min,
+                      uint64_t *out_place)
+{
+    struct stele_frame frame;
+    *out_place =
+        from >= recovery->limit
+            ? UINT64_MAX
+            : stele_log__search(recovery->segment->data + recovery->log->identity.header_size,
+                                recovery->segment->base, from, recovery->limit,
+                                recovery->log->identity.seed, durable_min, &frame);
+    return *out_place == UINT64_MAX
+               ? STELE_OK
+               : compare_with_disk(recovery,
+                                   file_offset(recovery, *out_place) + STELE_FRAME_HEADER_SIZE);
+}
+
+/* Was the log ever durable beyond recovery->place? */
+static int was_durable(struct recovery *recovery, bool *out_was)
+{
+    *out_was = recovery->mark.durable > recovery->place;
+    if (*out_was) {
+        return STELE_OK;
+    }
+    uint64_t witness = UINT64_MAX;
+    const int outcome =
+        find_frame(recovery, recovery->place + STELE_RECORD_ALIGN, recovery->place + 1, &witness);
+    *out_was = witness != UINT64_MAX;
+    if (recovery->live_end != UINT64_MAX) {
+        /* The living writer says so, as far as this segment goes: with only zeros up to its end,
+         * the log went on in the next one. */
+        uint64_t next = UINT64_MAX;
+        const int found = find_frame(recovery, recovery->place + STELE_RECORD_ALIGN, 0, &next);
+        *out_was =
+            *out_was || next != UINT64_MAX ||
+            (recovery->place < recovery->live_end && recovery->live_end < recovery->segment->limit);
+        return found;
+    }
+    return outcome;
+}
+
+/* The group at recovery->place does not verify from bad on, and had been acknowledged. */
+static int pass_damage(struct recovery *recovery, uint64_t bad)
+{
+    struct stele_log *const log = recovery->log;
+    uint64_t next = UINT64_MAX;
+    int outcome = take_frames(recovery, bad); /* Of the same group, and intact. */
+    if (outcome == STELE_OK) {
+        outcome = find_frame(recovery, bad + STELE_RECORD_ALIGN, 0, &next);
+    }
+    if (outcome != STELE_OK) {
+        return outcome;
+    }
+    if (!log->options.read_only && (next == UINT64_MAX || next > recovery->events_from)) {
+        return fail_damage(recovery, bad, "acknowledged events are damaged");
+    }
+    if (next == UINT64_MAX) {
+        /* Nothing more that could be read; readers are told of the damage up to here. */
+        uint64_t end = recovery->mark.durable > bad ? recovery->mark.durable : bad;
+        end = recovery->live_end != UINT64_MAX ? recovery->live_end : end;
+        recovery->place = end < recovery->limit ? end : recovery->limit;
+        recovery->limit = recovery->place;
+        return STELE_OK;
+    }
+    recovery->place = next;
+    recovery->previous_is_known = false;
+    return STELE_OK;
+}
+
+/* Takes groups up to where the log ends. */
+static int take_groups(struct recovery *recovery)
+{
+    while (recovery->place < recovery->limit) {
+        uint64_t end = 0;
+        int outcome = verify_group(recovery, &end);
+        if (outcome == STELE_OK) {
+            outcome = take_frames(recovery, end);
+        } else if (outcome == STELE_E_CORRUPT) {
+            bool damaged = false;
+            outcome = was_durable(recovery, &damaged);
+            if (outcome == STELE_OK && !damaged) {
+                return STELE_OK; /* The end of the log; perhaps something torn lies behind it. */
+            }
+            if (outcome == STELE_OK) {
+                outcome = pass_damage(recovery, end);
+            }
+        }
+        if (outcome != STELE_OK) {
+            return outcome;
+        }
+    }
+    return STELE_OK;
+}
+
+/* ---- The tail ---- */
+
+#define ZERO_SIZE ((size_t)64 * 1024)
+
+static bool is_zero(const uint8_t *data, size_t size)
+{
+    return size == 0 || (data[0] == 0 && memcmp(data, data + 1, size - 1) == 0);
+}
+
+/* Zeroes what is not zero behind the end of the log. */
+static int zero_tail(struct recovery *recovery)
+{
+    const struct stele_log *const log = recovery->log;
+    struct stele_io *const io = log->io;
+    uint8_t *zeros = NULL;
+    int outcome = STELE_OK;
+    uint64_t offset = file_offset(recovery, recovery->place);
+    const uint64_t end = recovery->segment->size;
+    while (outcome == STELE_OK && offset < end) {
+        const size_t size = end - offset < ZERO_SIZE ? (size_t)(end - offset) : ZERO_SIZE;
+        if (!is_zero(recovery->segment->data + offset, size)) {
+            if (zeros == NULL) {
+                zeros = stele_allocate_zeroed(log->alloc, ZERO_SIZE);
+            }
+            outcome = zeros == NULL
+                          ? stele_fail(recovery->err, STELE_E_NO_MEMORY, 0, "log: no memory")
+                          : io->ops->write(recovery->segment->file, offset,
+                                           (struct stele_bytes){.data = zeros, .size = size},
+                                           recovery->err);
+        }
+        offset += size;
+    }
+    if (outcome == STELE_OK && zeros != NULL) {
+        outcome = io->ops->sync(recovery->segment->file, recovery->err);
+    }
+    stele_release(log->alloc, zeros, ZERO_SIZE);
+    return outcome;
+}
+
+/* ---- Putting it together ---- */
+
+static int take_header(struct recovery *recovery)
+{
+    struct stele_log *const log = recovery->log;
+    struct stele_log_segment *const segment = recovery->segment;
+    struct stele_log__facts facts;
+    const char *what = "the last segment is packed: the one behind it is missing";
+    int outcome = STELE_E_CORRUPT;
+    if (!segment->packed) {
+        outcome = stele_log__segment_facts(log->view, segment, &facts, &what);
+    }
+    if (outcome == STELE_OK && facts.base + facts.capacity != segment->limit) {
+        what = "the file does not have the size that its header says";
+        outcome = STELE_E_CORRUPT;
+    }
+    if (outcome != STELE_OK) {
+        return stele_fail(recovery->err, outcome, 0, "%s, offset 0: %s", segment->file->name, what);
+    }
+    log->position = facts.position_before;
+    log->events = facts.events_before;
+    log->checksum_last = facts.previous;
+    for (uint32_t partition = 0; partition < facts.partitions; partition++) {
+        stele_log__header_partition(segment->data, partition, &log->partitions[partition]);
+    }
+    recovery->place = segment->base;
+    recovery->previous_is_known = true;
+    return STELE_OK;
+}
+
+static int recover_last(struct recovery *recovery)
+{
+    struct stele_log *const log = recovery->log;
+    const struct stele_io_ops *const ops = log->io->ops;
+    int outcome = STELE_OK;
+    if (!log->options.read_only) {
+        /* Bytes that a process left in the cache when it died become durable here, so that what is
+         * counted below stays. */
+        outcome = ops->sync(recovery->segment->file, recovery->err);
+    }
+    if (outcome == STELE_OK) {
+        ops->drop_cache(recovery->segment->file);
+        outcome = take_header(recovery);
+    }
+    if (outcome == STELE_OK) {
+        outcome = compare_with_disk(recovery, log->identity.header_size);
+    }
+    if (outcome == STELE_OK) {
+        outcome = take_groups(recovery);
+    }
+    if (outcome == STELE_OK && !log->options.read_only) {
+        if (recovery->mark.durable > recovery->place) {
+            return fail_damage(recovery, recovery->place, "acknowledged events are missing");
+        }
+        outcome = zero_tail(recovery);
+    }
+    if (outcome != STELE_OK) {
+        return outcome;
+    }
+    log->end = recovery->place;
+    log->durable = log->end;
+    log->position_durable = log->position;
+    log->checksum_durable = log->checksum_last;
+    return STELE_OK;
+}
+
+static int recover(struct stele_log *log, const struct stele_log__mark *mark, uint64_t events_from,
+                   uint64_t live_end, stele_log_event_callback on_event, void *context,
+                   struct stele_error *err)
+{
+    struct recovery recovery = {
+        .log = log,
+        .segment = stele_log__last(log->view),
+        .mark = *mark,
+        .events_from = events_from,
+        .live_end = live_end,
+        .on_event = on_event,
+        .context = context,
+        .err = err,
+    };
+    recovery.limit = recovery.segment->limit < live_end ? recovery.segment->limit : live_end;
+    if (live_end != UINT64_MAX) {
+        recovery.mark.durable = 0; /* Older than what the writer says itself. */
+    }
+    recovery.chunk = stele_allocate(log->alloc, CHUNK_SIZE + CHUNK_ALIGN);
+    if (recovery.chunk == NULL) {
+        return stele_fail(err, STELE_E_NO_MEMORY, 0, "log: no memory");
+    }
+    const int outcome = recover_last(&recovery);
+    stele_release(log->alloc, recovery.chunk, CHUNK_SIZE + CHUNK_ALIGN);
+    return outcome;
+}
+
+/* ---- Opening ---- */
+
+static int make_first(struct stele_log *log, const struct stele_log__mark *mark,
+                      struct stele_error *err)
+{
+    if (log->options.read_only) {
+        return stele_fail(err, STELE_E_NOT_A_STORE, 0, "the store has no log");
+    }
+    if (mark->durable > 0) {
+        return stele_fail(err, STELE_E_CORRUPT, 0, "all segments of the log are missing");
+    }
+    const struct stele_log__facts facts = {
+        .capacity = stele_log__next_file_size(log, 0) - log->identity.header_size,
+        .partitions = log->identity.partitions,
+    };
+    struct stele_log_segment *segment = NULL;
+    bool undone = false;
+    log->view = stele_log__view_create(log->io, &log->identity, 1);
+    if (log->view == NULL) {
+        return stele_fail(err, STELE_E_NO_MEMORY, 0, "log: no memory");
+    }
+    struct stele_log_view *const view = log->view;
+    log->view = NULL;
+    const int outcome = stele_log__segment_make(log->io, &log->identity, &facts, log->partitions,
+                                                false, &segment, &undone, err);
+    if (outcome != STELE_OK) {
+        stele_log_view_release(view);
+        return outcome;
+    }
+    stele_log__view_put(view, 0, segment);
+    log->view = view;
+    return STELE_OK;
+}
+
+static int open_files(struct stele_log *log, struct listing *listing, uint64_t live_end,
+                      const struct stele_log__mark *mark, struct stele_error *err)
+{
+    size_t count = found_count(listing);
+    while (count > 1 && found_at(listing, count - 1)->base > live_end) {
+        count--; /* Made by the living writer since it told us its end. */
+    }
+    if (count == 0) {
+        return make_first(log, mark, err);
+    }
+    log->view = stele_log__view_create(log->io, &log->identity, (uint32_t)count);
+    if (log->view == NULL) {
+        return stele_fail(err, STELE_E_NO_MEMORY, 0, "log: no memory");
+    }
+    return open_segments(log, listing, 0, log->view, 0, err);
+}
+
+/* A spare that somebody prepared earlier is as good as a new one, if it has the size of one. */
+static int take_up_spare(struct stele_log *log, uint64_t spare_size, struct stele_error *err)
+{
+    if (spare_size == 0) {
+        return STELE_OK;
+    }
+    if (spare_size == stele_log__next_file_size(log, 0)) {
+        log->spare_size = spare_size;
+        return STELE_OK;
+    }
+    const int outcome = log->io->ops->remove(log->io, STELE_LOG__SPARE, err);
+    return outcome == STELE_NOT_FOUND ? STELE_OK : outcome;
+}
+
+static int open_log(struct stele_log *log, struct listing *listing, uint64_t events_from,
+                    uint64_t live_end, stele_log_event_callback on_event, void *context,
+                    struct stele_error *err)
+{
+    struct stele_log__mark mark;
+    int outcome = stele_log__mark_read(log->io, log->identity.seed, &mark, err);
+    if (outcome == STELE_OK) {
+        log->mark_sequence = mark.sequence;
+        outcome = list_files(log->io, listing, err);
+    }
+    if (outcome == STELE_OK && !log->options.read_only) {
+        outcome = remove_leftovers(log->io, listing, err);
+    }
+    if (outcome == STELE_OK) {
+        outcome = open_files(log, listing, live_end, &mark, err);
+    }
+    if (outcome == STELE_OK) {
+        outcome = recover(log, &mark, events_from, live_end, on_event, context, err);
+    }
+    if (outcome == STELE_OK && !log->options.read_only) {
+        outcome = take_up_spare(log, listing->spare_size, err);
+    }
+    return outcome;
+}
+
+int stele_log_open(struct stele_io *io, const struct stele_log_options *options,
+                   uint64_t events_from, uint64_t live_end, stele_log_event_callback on_event,
+                   void *context, struct stele_log **out_log, struct stele_error *err)
+{
+    STELE_ASSERT(options->partitions > 0);
+    STELE_ASSERT(options->read_only || live_end == UINT64_MAX);
+    struct stele_log *log = stele_allocate_zeroed(io->alloc, sizeof *log);
+    if (log == NULL) {
+        return stele_fail(err, STELE_E_NO_MEMORY, 0, "log: no memory");
+    }
+    log->io = io;
+    log->alloc = io->alloc;
+    log->options = *options;
+    log->next_id = 1;
+    memcpy(log->identity.store_id, options->store_id, sizeof log->identity.store_id);
+    log->identity.seed = stele_log__seed(options->secret);
+    log->identity.partitions = options->partitions;
+    log->identity.header_size = stele_log__header_size(options->partitions);
+    log->partitions =
+        stele_allocate_zeroed(io->alloc, options->partitions * sizeof *log->partitions);
+    struct listing listing = {.alloc = io->alloc};
+    int outcome = log->partitions == NULL
+                      ? stele_fail(err, STELE_E_NO_MEMORY, 0, "log: no memory")
+                      : open_log(log, &listing, events_from, live_end, on_event, context, err);
+    listing_deinit(&listing);
+    if (outcome != STELE_OK) {
+        stele_log_close(log);
+        return outcome;
+    }
+    *out_log = log;
+    return STELE_OK;
+}
+
+/* ---- Following a living writer ---- */
+
+/* Opens the segments that were made since. */
+static int take_up_segments(struct stele_log *log, uint64_t live_end, struct stele_error *err)
+{
+    struct listing listing = {.alloc = log->alloc};
+    const uint64_t base_last = stele_log__last(log->view)->base;
+    int outcome = list_files(log->io, &listing, err);
+    size_t skip = 0;
+    size_t end = found_count(&listing);
+    while (skip < end && found_at(&listing, skip)->base <= base_last) {
+        skip++;
+    }
+    while (end > skip && found_at(&listing, end - 1)->base > live_end) {
+        end--;
+    }
+    if (outcome == STELE_OK && end > skip) {
+        const uint32_t old = log->view->count;
+        struct stele_log_view *const view =
+            stele_log__view_create(log->io, &log->identity, old + (uint32_t)(end - skip));
+        outcome = view == NULL ? stele_fail(err, STELE_E_NO_MEMORY, 0, "log: no memory") : STELE_OK;
+        for (uint32_t index = 0; outcome == STELE_OK && index < old; index++) {
+            log->view->segments[index]->refs++;
+            stele_log__view_put(view, index, log->view->segments[index]);
+        }
+        if (outcome == STELE_OK) {
+            outcome = open_segments(log, &listing, skip, view, old, err);
+        }
+        if (outcome == STELE_OK) {
+            stele_log_view_release(log->view);
+            log->view = view;
+        } else {
+            stele_log_view_release(view);
+        }
+    }
+    listing_deinit(&listing);
+    return outcome;
+}
+
+static int follow_events(struct stele_log *log, struct stele_log_reader *reader,
+                         stele_log_event_callback on_event, void *context)
+{
+    struct stele_log_cursor cursor;
+    stele_log_cursor_at(&cursor, log->end);
+    for (;;) {
+        struct stele_event event;
+        uint64_t place = 0;
+        size_t count = 0;
+        int outcome = stele_log_scan(reader, &cursor, &event, &place, 1, &count);
+        if (outcome == STELE_E_CORRUPT) {
+            continue; /* Readers are told of it. */
+        }
+        if (outcome != STELE_OK) {
+            return outcome == STELE_END ? STELE_OK : outcome;
+        }
+        outcome = on_event(context, &cursor.frame, place, &event);
+        if (outcome != STELE_OK) {
+            return outcome;
+        }
+        log->position = event.position;
+        log->events++;
+        if (cursor.frame.partition < log->identity.partitions) {
+            log->partitions[cursor.frame.partition].term = cursor.frame.term;
+            log->partitions[cursor.frame.partition].index = cursor.frame.index;
+        }
+        log->checksum_last = cursor.frame.header_checksum;
+        if (cursor.frame_end == 0 || cursor.place == cursor.frame_end) {
+            log->end = cursor.place; /* Should a later event fail, these do not come again. */
+        }
+    }
+}
+
+int stele_log_follow(struct stele_log *log, uint64_t live_end, stele_log_event_callback on_event,
+                     void *context, struct stele_error *err)
+{
+    STELE_ASSERT(log->options.read_only);
+    if (live_end <= log->end) {
+        return STELE_OK;
+    }
+    const struct stele_log_segment *const last = stele_log__last(log->view);
+    if (live_end >= last->limit) {
+        const int outcome = take_up_segments(log, live_end, err);
+        if (outcome != STELE_OK) {
+            return outcome;
+        }
+    }
+    struct stele_log_reader reader;
+    struct stele_log_view *const view = stele_log_view_acquire(log);
+    stele_log_reader_init(&reader, view, log->alloc, live_end);
+    const int outcome = follow_events(log, &reader, on_event, context);
+    stele_log_reader_deinit(&reader);
+    stele_log_view_release(view);
+    if (outcome != STELE_OK) {
+        return outcome;
+    }
+    log->end = live_end;
+    log->durable = live_end;
+    log->position_durable = log->position;
+    log->checksum_durable = log->checksum_last;
+    return STELE_OK;
+}
