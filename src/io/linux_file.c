@@ -116,8 +116,8 @@ static int reserve(int fd, uint64_t size)
     return result != 0 && errno != EOPNOTSUPP && errno != ENOSYS ? -1 : 0;
 }
 
-/* Past the page cache if on, so that a big file of zeros does not push out what is in use. Best
- * effort: a file system that cannot is written through the cache. */
+/* Past the page cache if on: new blocks are written several times faster that way. Best effort: a
+ * file system that cannot is written through the cache. */
 static bool set_direct(int fd, bool on)
 {
     const int flags = fcntl(fd, F_GETFL);
@@ -165,6 +165,9 @@ static const char *fill(int fd, uint64_t size, bool prepare)
     if (fdatasync(fd) != 0) {
         return "syncing zeros";
     }
+    /* The pages are wanted in the cache all the same: a later write of a few hundred bytes into a
+     * page that is not there has to read it from the disk first, which costs as much as its sync. */
+    (void)posix_fadvise(fd, 0, (off_t)size, POSIX_FADV_WILLNEED);
     return NULL;
 }
 
