@@ -12,16 +12,14 @@ static void check(int outcome, const struct stele_error *err)
     }
 }
 
-static sem_t caught_up;
-
 /* On a thread of the library. No events: that was all, for now. */
 static int on_events(void *context, const struct stele_event *events, size_t count, uint64_t upto)
 {
     for (size_t i = 0; i < count; i++) {
-        printf("%s %.*s\n", (char *)context, (int)events[i].type.size, events[i].type.data);
+        printf("followed %.*s\n", (int)events[i].type.size, events[i].type.data);
     }
     (void)upto;
-    return count == 0 ? sem_post(&caught_up) : 0;
+    return count == 0 ? sem_post(context) : 0;
 }
 
 int main(int argc, char **argv)
@@ -52,9 +50,10 @@ int main(int argc, char **argv)
     }
     stele_iterator_destroy(iterator);
 
+    sem_t caught_up;
     struct stele_subscription *following;
     sem_init(&caught_up, 0, 0);
-    check(stele_subscribe(store, NULL, NULL, on_events, NULL, "followed", &following, &err), &err);
+    check(stele_subscribe(store, NULL, NULL, on_events, NULL, &caught_up, &following, &err), &err);
     sem_wait(&caught_up);
     stele_unsubscribe(following);
     return stele_close(store) == STELE_OK ? 0 : 1;

@@ -224,7 +224,7 @@ static void send_line(struct sender *sender, struct packages *packages,
                       const struct dpkg_line *line)
 {
     uint8_t id[16];
-    const struct fact fact = fact_of(line);
+    struct fact fact = fact_of(line);
     const struct package *const old = replaced_by(packages, &fact);
     if (old != NULL) {
         const struct fact replaced = {.action = "replaced",
@@ -241,6 +241,7 @@ static void send_line(struct sender *sender, struct packages *packages,
         evolve(packages, &replaced);
     }
     id_of("line", line, id);
+    fact.previous = version_before(packages, &fact);
     send(sender, packages, &fact, id, false);
     evolve(packages, &fact);
 }

@@ -199,6 +199,21 @@ const char *describe(const struct packages *packages, const struct fact *fact)
     return type == NULL ? "LineNotUnderstood" : type;
 }
 
+const char *version_before(const struct packages *packages, const struct fact *fact)
+{
+    const struct package *const package =
+        is(fact->action, "status") ? packages_find(packages, fact->package, fact->arch) : NULL;
+    if (package == NULL) {
+        return fact->previous;
+    }
+    if (is(fact->state, "not-installed")) {
+        return package->version;
+    }
+    const bool upgraded = is(fact->state, "installed") && is(package->doing, "upgrade") &&
+                          is(fact->version, package->to);
+    return upgraded ? package->from : "";
+}
+
 const struct package *replaced_by(const struct packages *packages, const struct fact *fact)
 {
     const struct package *const old = packages->unpacking;

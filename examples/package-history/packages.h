@@ -71,6 +71,9 @@ const struct package *packages_find(const struct packages *packages, const char 
 /* The type of the event for a fact: "PackageUpgraded". Constant text. */
 const char *describe(const struct packages *packages, const struct fact *fact);
 
+/* The version that a package had before this fact changed it, "" if it does not or had none. */
+const char *version_before(const struct packages *packages, const struct fact *fact);
+
 /* The package that disappears because this fact brings it back under another architecture, or
  * NULL. It needs an event of its own ("replaced"), before the one of the fact. */
 const struct package *replaced_by(const struct packages *packages, const struct fact *fact);

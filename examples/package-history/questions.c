@@ -223,7 +223,7 @@ void ask_history(const char *store_path, const char *package, int all)
 struct session {
     int64_t begin_us;
     int64_t end_us;
-    uint64_t runs;
+    uint64_t position; /* Of its last event. */
     uint64_t lines;
     uint64_t installed;
     uint64_t upgraded;
@@ -257,7 +257,7 @@ static void count_session(void *context, const struct stele_event *event, const 
         last->end_us = fact->time_us;
     }
     last->lines++;
-    last->runs += type_is(event, "DpkgStarted") ? 1 : 0;
+    last->position = event->position;
     last->installed += type_is(event, "PackageInstalled") ? 1 : 0;
     last->upgraded += type_is(event, "PackageUpgraded") ? 1 : 0;
     last->removed += type_is(event, "PackageRemoved") ? 1 : 0;
@@ -270,15 +270,16 @@ void ask_sessions(const char *store_path, size_t limit)
     struct sessions sessions = {0};
     each_fact(store, NULL, NULL, count_session, &sessions);
     const size_t first = limit == 0 || limit > sessions.count ? 0 : sessions.count - limit;
-    (void)printf("  %s%-19s  %8s %9s %9s %8s %8s%s\n", p->dim, "begins", "minutes", "installed",
-                 "upgraded", "removed", "lines", p->off);
+    (void)printf("  %s%-19s  %8s %9s %9s %8s %8s  %s%s\n", p->dim, "begins", "minutes", "installed",
+                 "upgraded", "removed", "lines", "position at its end", p->off);
     for (size_t i = first; i < sessions.count; i++) {
         const struct session *const session = &sessions.list[i];
         char time[32];
-        (void)printf("  %s  %8.1f %9llu %9llu %8llu %8llu\n", when(session->begin_us, time),
+        (void)printf("  %s  %8.1f %9llu %9llu %8llu %8llu  %llu\n", when(session->begin_us, time),
                      (double)(session->end_us - session->begin_us) / 60e6,
                      (unsigned long long)session->installed, (unsigned long long)session->upgraded,
-                     (unsigned long long)session->removed, (unsigned long long)session->lines);
+                     (unsigned long long)session->removed, (unsigned long long)session->lines,
+                     (unsigned long long)session->position);
     }
     free(sessions.list);
     (void)stele_close(store);
