@@ -19,7 +19,7 @@
 #include <stdatomic.h>
 
 #define SLOTS 16 /* Groups that may have sleepers at once; more than can be in flight. */
-#define WRITERS 2
+#define WRITERS 3
 #define WORKERS 2
 #define POOL_MAX 128
 

@@ -76,7 +76,8 @@ void stele_index_close(struct stele_index *index);
 uint64_t stele_index_runs_end(const struct stele_index *index);
 
 /* Declares the log from the runs' end up to `to` (a frame's place) a hole, to be filled in the
- * background: for a tail that is too long for memory. The active memtable must be empty. */
+ * background: for a tail that is too long for memory. Right after opening: nothing has been added
+ * or asked for, no view is held. */
 void stele_index_add_hole(struct stele_index *index, uint64_t to);
 
 /* ---- Adding ---- */
