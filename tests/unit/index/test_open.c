@@ -145,6 +145,25 @@ TEST(a_run_that_is_gone_or_damaged_is_a_hole)
     }
 }
 
+TEST(a_long_tail_can_be_made_a_hole)
+{
+    static struct world world;
+    make_runs(&world, 6, 2);
+    append(&world, 100);
+    world_close(&world);
+    CHECK_EQ(world_open_index(&world, false), STELE_OK);
+    stele_index_add_hole(world.index, world.end);
+    CHECK_EQ(stele_index_runs_end(world.index), world.end);
+    CHECK(world_has_holes(&world));
+    world_check(&world);
+    while (world_has_holes(&world)) {
+        CHECK_EQ(world_fill(&world, 700), STELE_OK);
+    }
+    append(&world, 20);
+    world_check(&world);
+    world_deinit(&world);
+}
+
 /* A life in which the n-th call is the last before the power is cut. */
 static bool live_until(struct world *world, uint64_t n)
 {
