@@ -78,17 +78,6 @@ void stele_index_add_hole(struct stele_index *index, uint64_t to)
     index->active->seen = to;
 }
 
-void stele_index_add_hole(struct stele_index *index, uint64_t to)
-{
-    STELE_ASSERT(to >= index->view->to);
-    STELE_ASSERT(index->view->refs == 1); /* Nobody looks at it yet: it may be changed in place. */
-    STELE_ASSERT(index->frozen == NULL);
-    STELE_ASSERT(index->active->seen == index->active->from);
-    index->view->to = to;
-    index->active->from = to;
-    index->active->seen = to;
-}
-
 /* ---- Adding ---- */
 
 /* What older memtables and runs know of a name that the active memtable has not. */
