@@ -1,6 +1,6 @@
 /* How a commit is said in events.
  *
- *     commits-NAME   CommitRecorded, one for each commit, the last event of its commit
+ *     commits-NAME   CommitRecorded, one for each commit, with the number of its changes
  *     file-PATH      FileAdded, FileModified, FileModeChanged, FileTypeChanged, FileDeleted
  *
  * A path that cannot be the name of a stream (no UTF-8, control characters, too long) has the

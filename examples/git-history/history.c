@@ -35,10 +35,6 @@ static void add_commit(struct history *history, const struct parsed *parsed,
                        const struct stele_event *event)
 {
     struct node *const node = node_at(history, parsed->commit, strlen(parsed->commit));
-    if (node->changes_count != parsed->files) {
-        example_die("commit %s says that it changes %llu files, and there are events of %zu",
-                    node->id, (unsigned long long)parsed->files, node->changes_count);
-    }
     for (const char *at = parsed->parents; *at != '\0';) {
         const size_t size = strcspn(at, " ");
         if (node->parents_count++ == 0) {
@@ -46,15 +42,10 @@ static void add_commit(struct history *history, const struct parsed *parsed,
         }
         at += size + (at[size] == ' ' ? 1 : 0);
     }
-    if (node->parent != NULL && !node->parent->whole) {
-        example_die("commit %s stands before its parent %s", node->id, node->parent->id);
-    }
-    node->depth = node->parent == NULL ? 0 : node->parent->depth + 1;
-    node->whole = true;
+    node->files = parsed->files;
     node->summary = example_copy(parsed->message, strcspn(parsed->message, "\n"));
     node->author = example_copy(parsed->author, strlen(parsed->author));
     node->committed_us = event->created_us;
-    node->position = event->position;
     if ((history->count & (history->count + 1)) == 0) {
         history->order =
             example_realloc(history->order, (history->count + 1) * 2 * sizeof(struct node *));
@@ -77,12 +68,28 @@ static int on_event(void *context, const struct stele_event *event)
     return 0;
 }
 
-void history_read(struct stele *store, uint64_t as_of, struct history *out_history)
+/* Parents come before children, so one pass is enough. */
+static void verify_commits(struct history *history)
 {
-    struct stele_read_options options = STELE_READ_OPTIONS_INIT;
-    options.as_of = as_of;
+    for (size_t i = 0; i < history->count; i++) {
+        struct node *const node = history->order[i];
+        if (node->changes_count != node->files) {
+            example_die("commit %s says that it changes %llu files, and there are events of %zu",
+                        node->id, (unsigned long long)node->files, node->changes_count);
+        }
+        if (node->parent != NULL && !node->parent->whole) {
+            example_die("commit %s stands before its parent %s", node->id, node->parent->id);
+        }
+        node->whole = true;
+        node->depth = node->parent == NULL ? 0 : node->parent->depth + 1;
+    }
+}
+
+void history_read(struct stele *store, struct history *out_history)
+{
     *out_history = (struct history){.count = 0};
-    example_each(store, NULL, &options, on_event, out_history);
+    example_each(store, NULL, NULL, on_event, out_history);
+    verify_commits(out_history);
 }
 
 static void free_node(void *value)

@@ -19,11 +19,11 @@ struct node {
     char *summary; /* First line of its message. */
     char *author;
     int64_t committed_us;
-    uint64_t position;   /* In the store. */
     struct node *parent; /* The first one; NULL for a root. */
     size_t depth;        /* Number of first parents above it. */
     size_t parents_count;
-    bool whole; /* Its CommitRecorded is there. Without, an import was cut off. */
+    uint64_t files; /* Number of changes that its CommitRecorded announces. */
+    bool whole;     /* Its CommitRecorded and all of its changes are there. */
     struct path_change *changes;
     size_t changes_count;
     size_t changes_room;
@@ -38,8 +38,10 @@ struct history {
     struct node *at; /* NULL: the empty tree. */
 };
 
-/* Reads it, up to a position (0: all). */
-void history_read(struct stele *store, uint64_t as_of, struct history *out_history);
+/* Reads it. A commit counts when its CommitRecorded and all of its changes are there, in whatever
+ * order: the events of one append have none that matters. A commit without CommitRecorded is left
+ * out; an import was cut off between its parts. */
+void history_read(struct stele *store, struct history *out_history);
 void history_free(struct history *history);
 
 /* The commit whose id begins so; NULL text: the last one stored. Dies if there is none or several. */

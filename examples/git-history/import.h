@@ -5,8 +5,8 @@
 #include <stdbool.h>
 
 /* Imports every commit that can be reached from the revision and is not in the store yet, each in
- * one atomic append. A commit with more files than one append may have streams is split; it counts
- * as soon as its CommitRecorded, the last event of it, is there.
+ * one atomic append. A commit with more files than one append may have streams is split; its
+ * CommitRecorded is in the last part, so it counts only when all parts are there.
  *
  * resend: sends all commits, as a client does that never got the answers; the store recognises
  * them. name: of the repository; NULL: its directory. */

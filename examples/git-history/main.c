@@ -21,7 +21,6 @@ static const char usage[] =
     "  --store PATH      the store; else $STELE_STORE, else ./stele-data\n"
     "  --name NAME       import: what the repository is called; else as its directory\n"
     "  --resend          import: send again what is stored, to see it recognised\n"
-    "  --as-of POSITION  tree: as it was at this position of the store\n"
     "  -z                tree: as git ls-tree -z\n";
 
 #define ARGUMENTS_MAX 2
@@ -29,7 +28,6 @@ static const char usage[] =
 struct request {
     const char *store;
     const char *name;
-    uint64_t as_of;
     bool resend;
     bool zeros;
     const char *arguments[ARGUMENTS_MAX];
@@ -59,8 +57,6 @@ static bool take_option(struct request *request, const char *word, const char *v
         request->store = value;
     } else if (strcmp(word, "--name") == 0) {
         request->name = value;
-    } else if (strcmp(word, "--as-of") == 0) {
-        request->as_of = to_number(value);
     } else {
         return false;
     }
@@ -127,7 +123,7 @@ int main(int argc, char **argv)
         import(request.store, need(&request, 0, "REPOSITORY"), revision, request.name,
                request.resend);
     } else if (strcmp(command, "tree") == 0) {
-        ask_tree(request.store, request.arguments[0], request.as_of, request.zeros);
+        ask_tree(request.store, request.arguments[0], request.zeros);
     } else if (strcmp(command, "file") == 0) {
         ask_file(request.store, need(&request, 0, "PATH"));
     } else if (strcmp(command, "commits") == 0) {

@@ -53,11 +53,11 @@ static int by_path(const void *a, const void *b)
     return left->key_size < right->key_size ? -1 : left->key_size > right->key_size ? 1 : 0;
 }
 
-void ask_tree(const char *store_path, const char *commit, uint64_t as_of, bool zeros)
+void ask_tree(const char *store_path, const char *commit, bool zeros)
 {
     struct stele *const store = example_open(store_path);
     struct history history;
-    history_read(store, as_of, &history);
+    history_read(store, &history);
     history_go_to(&history, history_find(&history, commit));
     qsort(history.tree.entries, history.tree.count, sizeof(struct map_entry *), by_path);
     for (size_t i = 0; i < history.tree.count; i++) {
@@ -127,7 +127,7 @@ void ask_commits(const char *store_path, size_t limit)
     const struct paint *const p = paint();
     struct stele *const store = example_open(store_path);
     struct history history;
-    history_read(store, 0, &history);
+    history_read(store, &history);
     const size_t first = limit == 0 || limit > history.count ? 0 : history.count - limit;
     for (size_t i = first; i < history.count; i++) {
         const struct node *const node = history.order[i];
@@ -265,7 +265,7 @@ bool check(const char *store_path, const char *repository, size_t count)
     const struct paint *const p = paint();
     struct stele *const store = example_open(store_path);
     struct history history;
-    history_read(store, 0, &history);
+    history_read(store, &history);
     (void)stele_close(store);
     (void)history_find(&history, NULL);
 

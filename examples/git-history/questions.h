@@ -8,7 +8,7 @@
 
 /* The tree of a commit (NULL: the last one stored), as git ls-tree -r prints it. zeros: lines end
  * with a zero and paths are not quoted, as with -z. */
-void ask_tree(const char *store_path, const char *commit, uint64_t as_of, bool zeros);
+void ask_tree(const char *store_path, const char *commit, bool zeros);
 
 /* What happened to a file. */
 void ask_file(const char *store_path, const char *path);

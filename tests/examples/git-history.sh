@@ -175,6 +175,24 @@ git clone -q --depth 3 "file://$work/repo" shallow
 check "a shallow clone is imported as far as it goes" "$gh" import shallow --store shallow-store
 check "and replayed" "$gh" check shallow 0 --store shallow-store
 
+# Whoever reads while an import runs sees whole commits: the reader dies of half a one.
+watched() {
+    local reads=0
+    "$gh" import "$1" --store watched --name w >imported 2>&1 &
+    local pid=$!
+    while kill -0 "$pid" 2>/dev/null; do
+        if [ -e watched ] && ! "$gh" commits 1 --store watched >seen 2>&1 &&
+            ! grep -q -e 'no store' -e 'no commits' seen; then
+            cat seen
+            wait "$pid"
+            return 1
+        fi
+        reads=$((reads + 1))
+    done
+    wait "$pid" && "$gh" check "$1" 10 --store watched && echo "$reads reads"
+}
+check "a reader beside an import sees whole commits only" watched big
+
 # Nothing in the user's configuration may change what is read.
 git config --global diff.renames copies
 git config --global diff.noprefix true

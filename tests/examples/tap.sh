@@ -21,7 +21,7 @@ check() {
     else
         failures=$((failures + 1))
         echo "not ok $points - $claim"
-        printf '# %s\n' "$*" | head -c 2000
+        printf '%s\n' "$*" | sed 's/^/# /' | cut -c1-300 | head -n 5
         sed 's/^/#   /' "$work/.output" | head -n 40
     fi
 }
