@@ -19,7 +19,8 @@ struct stele_index_job {
     uint32_t merge_first;                /* Merge: which of its runs. */
     uint32_t merge_count;
     uint64_t hash_mask;
-    uint64_t fill_end_max;            /* Fill: where the hole ends. */
+    uint64_t fill_end_max;  /* Fill: where the hole ends. */
+    uint64_t renumber_from; /* Fill: runs from here on were numbered with fewer events before. */
     struct stele_index__run *damaged; /* One of view's; becomes a hole in the end. */
     struct stele_index__run *result;
 };
@@ -32,6 +33,7 @@ static struct stele_index_job *job_create(struct stele_index *index, enum job_ki
         job->io = index->io;
         job->options = &index->options;
         job->hash_mask = index->hash_mask;
+        job->renumber_from = UINT64_MAX;
         index->jobs++;
     }
     return job;
@@ -310,6 +312,50 @@ void stele_index_fill_set_end(struct stele_index_job *job, uint64_t to)
     job->to = to < job->fill_end_max ? to : job->fill_end_max;
 }
 
+/* The next newer run that has the name begins where this one ends, or above if events are gone.
+ * Below means that the log gave more than when the newer run was made: damage in it was repaired.
+ * Then all from there on have to be made again, because their numbers are too low. */
+static void check_name(struct stele_index_job *job, const struct stele_index__slot *slot)
+{
+    const struct stele_index__entry *entry = slot->entry;
+    const struct stele_index_key key = {
+        .space = entry->space, .hash = slot->hash, .name = stele_index__entry_name(entry)};
+    int outcome = STELE_NOT_FOUND;
+    for (uint32_t i = 0; i < job->view->count && outcome == STELE_NOT_FOUND; i++) {
+        struct stele_index__run *run = job->view->runs[i];
+        struct stele_index__key found;
+        if (run->header.from < job->to) {
+            continue;
+        }
+        outcome = stele_index__run_find(run, &key, &found);
+        if (outcome == STELE_E_CORRUPT) {
+            job->damaged = run;
+        } else if (outcome == STELE_OK && found.first < entry->end &&
+                   run->header.from < job->renumber_from) {
+            job->renumber_from = run->header.from;
+        }
+    }
+}
+
+static void check_names(struct stele_index_job *job)
+{
+    for (size_t i = 0; i < job->table->slots_capacity; i++) {
+        const struct stele_index__slot *slot = &job->table->slots[i];
+        if (slot->entry != NULL && stele_index__entry_counts(slot->entry)) {
+            check_name(job, slot);
+        }
+    }
+}
+
+static void drop_from(struct stele_index *index, uint64_t from)
+{
+    for (uint32_t i = index->view->count; i > 0; i--) {
+        if (index->view->runs[i - 1]->header.from >= from) {
+            stele_index_drop_run(index, index->view->runs[i - 1]->name);
+        }
+    }
+}
+
 /* ---- Running ---- */
 
 int stele_index_job_run(struct stele_index_job *job, int (*on_bytes)(void *context, uint64_t bytes),
@@ -336,6 +382,9 @@ int stele_index_job_run(struct stele_index_job *job, int (*on_bytes)(void *conte
     }
     outcome = stele_index__run_open(job->io, job->options, job->from, job->to, &job->result, err);
     if (outcome == STELE_OK) {
+        if (job->kind == JOB_FILL) {
+            check_names(job);
+        }
         return STELE_OK;
     }
     /* It was written and cannot be read: leave nothing that the next opening would believe. */
@@ -412,6 +461,9 @@ int stele_index_job_end(struct stele_index *index, struct stele_index_job *job, 
     }
     if (job->damaged != NULL) {
         stele_index_drop_run(index, job->damaged->name);
+    }
+    if (result == STELE_OK) {
+        drop_from(index, job->renumber_from);
     }
     job_destroy(index, job);
     return result;
