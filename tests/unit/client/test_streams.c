@@ -257,8 +257,9 @@ static void on_damage(void *context, const struct stele_damage *damage)
     damages++;
 }
 
-/* Changes one byte of the first file whose name ends so, at an offset. */
-static void damage_file(const char *suffix, off_t offset)
+/* Changes one byte of the first file whose name ends so, at an offset; in_data: at the next place
+ * from there that holds an event's data. */
+static void damage_file(const char *suffix, off_t offset, bool in_data)
 {
     DIR *directory = opendir(fixture_path);
     CHECK(directory != NULL);
@@ -275,6 +276,14 @@ static void damage_file(const char *suffix, off_t offset)
     const int fd = openat(dirfd(directory), name, O_RDWR);
     CHECK(fd >= 0);
     unsigned char byte = 0;
+    while (in_data) {
+        char bytes[8];
+        CHECK_EQ(pread(fd, bytes, sizeof bytes, offset), sizeof bytes);
+        if (memcmp(bytes, "xxxxxxxx", sizeof bytes) == 0) {
+            break;
+        }
+        offset++;
+    }
     CHECK_EQ(pread(fd, &byte, 1, offset), 1);
     byte ^= 0x10;
     CHECK_EQ(pwrite(fd, &byte, 1, offset), 1);
@@ -289,7 +298,7 @@ TEST(damage_is_reported_and_the_rest_is_served)
     char digest[STELE_DIGEST_SIZE];
     CHECK_OK(stele_digest(store, digest, &err), err);
     CHECK_EQ(stele_close(store), STELE_OK);
-    damage_file(".seg", 70000); /* Inside a record of the first, sealed segment. */
+    damage_file(".seg", 70000, true); /* Of the first, sealed segment. */
     fixture_open_with(fixture_options());
     struct stele_verify_options options = STELE_VERIFY_OPTIONS_INIT;
     options.against = digest;
@@ -332,7 +341,7 @@ TEST(an_index_that_is_lost_is_rebuilt)
     append_many("s", 1, 3000);
     append_many("t", 10000, 10);
     CHECK_EQ(stele_close(store), STELE_OK);
-    damage_file(".run", 200);
+    damage_file(".run", 200, false);
     fixture_open_with(fixture_options());
     CHECK_EQ(fixture_count("s", defaults), 3000);
     struct stele_append_result result;
