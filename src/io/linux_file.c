@@ -262,6 +262,21 @@ static int direct_of(struct linux_file *file)
     return direct >= 0 ? direct : -1;
 }
 
+/* What a direct read means that stopped at offset without a byte of use: 0 if the file ends there,
+ * otherwise -1 with errno, EINVAL because going on would take an offset that is not aligned. */
+static ssize_t direct_end(int fd, uint64_t offset)
+{
+    struct stat stat;
+    if (fstat(fd, &stat) != 0) {
+        return -1;
+    }
+    if ((uint64_t)stat.st_size > offset) {
+        errno = EINVAL;
+        return -1;
+    }
+    return 0;
+}
+
 /* One piece of a direct read: at most BOUNCE_SIZE_MAX with the ends cut to what is aligned. bounce
  * is aligned. Returns the bytes copied to data, 0 at the end of the file, -1 with errno. */
 static ssize_t read_direct_piece(int fd, uint8_t *bounce, uint8_t *data, size_t size,
@@ -281,7 +296,7 @@ static ssize_t read_direct_piece(int fd, uint8_t *bounce, uint8_t *data, size_t 
         return -1;
     }
     if ((size_t)got <= skip) {
-        return 0;
+        return direct_end(fd, offset - skip + (uint64_t)got);
     }
     const size_t useful = (size_t)got - skip;
     const size_t copied = useful < wanted ? useful : wanted;
