@@ -100,7 +100,6 @@ const struct stele_cli_command stele_cli_bench_command = {
     .examples = examples,
     .run = stele_cli_bench,
     .no_store = true,
-    .writes = true,
 };
 
 /* ---- What the workloads need --------------------------------------------------------------------- */
