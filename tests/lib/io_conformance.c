@@ -187,7 +187,7 @@ static void reading_at_the_end_is_short(struct stele_io *io)
                 const size_t left = offset < 10 ? (size_t)(10 - offset) : 0;
                 const size_t want = size < left ? size : left;
                 CHECK_EQ(read(file, offset, got, size, direct != 0), want);
-                CHECK_BYTES_EQ(got, "0123456789" + (offset < 10 ? offset : 10), want);
+                CHECK_BYTES_EQ(got, &"0123456789"[offset < 10 ? offset : 10], want);
                 CHECK_EQ(got[want], '?');
             }
         }

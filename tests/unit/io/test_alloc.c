@@ -6,6 +6,19 @@
 
 #include <pthread.h>
 
+/* Sanitizers end the program where there is no memory, unless they are told otherwise. */
+__attribute__((visibility("default"))) const char *__asan_default_options(void);
+const char *__asan_default_options(void)
+{
+    return "allocator_may_return_null=1";
+}
+
+__attribute__((visibility("default"))) const char *__tsan_default_options(void);
+const char *__tsan_default_options(void)
+{
+    return "allocator_may_return_null=1";
+}
+
 TEST(bytes_are_counted_through_growing_and_shrinking)
 {
     struct stele_alloc *alloc = stele_linux_alloc_create();
