@@ -10,7 +10,7 @@
 
 #include "cli/bench_kit.h"
 #include "cli/cli.h"
-#include "cli/options.h"
+#include "cli/commands.h"
 
 #define STELE_CLI_BENCH_PATH_SIZE 4096
 #define STELE_CLI_BENCH_BATCH_MAX 1000u
@@ -48,8 +48,6 @@ struct bench_workload {
 };
 
 /* ---- cmd_bench.c ---- */
-
-extern const struct stele_cli_command stele_cli_bench_command;
 
 /* Prints a result, and remembers whether it had errors. first_error may be NULL. */
 void stele_cli_bench_report(struct bench *bench, const struct bench_result *result,

@@ -1,6 +1,5 @@
 /* stele bench: how fast a store is on this machine, on this disk. */
 #include "cli/bench.h"
-#include "cli/options.h"
 #include "cli/out.h"
 
 #include <ftw.h>
