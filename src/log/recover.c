@@ -191,6 +191,7 @@ struct recovery {
     bool previous_is_known; /* log->checksum_last is that of the frame before place. */
     uint64_t compared;      /* Bytes of the file that are known to be on the disk. */
     uint8_t *chunk;
+    size_t chunk_size;
 };
 
 static uint64_t file_offset(const struct recovery *recovery, uint64_t place)
@@ -585,12 +586,16 @@ static int recover(struct stele_log *log, const struct stele_log__mark *mark, ui
     if (live_end != UINT64_MAX) {
         recovery.mark.durable = 0; /* Older than what the writer says itself. */
     }
-    recovery.chunk = stele_allocate(log->alloc, CHUNK_SIZE + CHUNK_ALIGN);
+    recovery.chunk_size = CHUNK_SIZE;
+    if (recovery.segment->size < CHUNK_SIZE) {
+        recovery.chunk_size = (size_t)stele_align_up(recovery.segment->size, CHUNK_ALIGN);
+    }
+    recovery.chunk = stele_allocate(log->alloc, recovery.chunk_size + CHUNK_ALIGN);
     if (recovery.chunk == NULL) {
         return stele_fail(err, STELE_E_NO_MEMORY, 0, "log: no memory");
     }
     const int outcome = recover_last(&recovery);
-    stele_release(log->alloc, recovery.chunk, CHUNK_SIZE + CHUNK_ALIGN);
+    stele_release(log->alloc, recovery.chunk, recovery.chunk_size + CHUNK_ALIGN);
     return outcome;
 }
 

@@ -343,20 +343,22 @@ uint64_t stele_log__segment_end(const struct stele_log_view *view, uint32_t inde
 {
     struct stele_log_segment *const segment = view->segments[index];
     uint64_t bound = segment->limit;
-    *out_exact = false;
     const char *what = NULL;
-    if (index + 1 < view->count) {
+    *out_exact = false;
+    if (segment->packed) {
+        *out_exact = stele_log__packed_end(view, segment, &bound, &what) == STELE_OK;
+    } else if (index + 1 < view->count) {
+        /* If the segment behind this one is missing, or this file is cut off, the end that the
+         * next header tells lies outside. */
         struct stele_log__facts facts;
-        const uint64_t base_next = view->bases[index + 1];
-        bound = bound < base_next ? bound : base_next;
         if (stele_log__segment_facts(view, view->segments[index + 1], &facts, &what) == STELE_OK &&
-            facts.previous_end >= segment->base) {
+            facts.previous_end >= segment->base && facts.previous_end <= segment->limit) {
             bound = facts.previous_end;
             *out_exact = true;
         }
     }
-    if (segment->packed && !*out_exact) {
-        *out_exact = stele_log__packed_end(view, segment, &bound, &what) == STELE_OK;
+    if (index + 1 < view->count && bound > view->bases[index + 1]) {
+        bound = view->bases[index + 1];
     }
     if (end < bound) {
         *out_exact = true;
