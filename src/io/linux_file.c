@@ -381,7 +381,7 @@ int stele_io__read(struct stele_file *base, uint64_t offset, void *buffer, size_
 
 static int map_first(struct linux_file *file, uint64_t size, struct stele_error *err)
 {
-    uint64_t file_size;
+    uint64_t file_size = 0;
     const int outcome = stele_io__size(&file->base, &file_size, err);
     if (outcome != STELE_OK) {
         return outcome;

@@ -6,7 +6,8 @@
 
 #include <pthread.h>
 
-/* Sanitizers end the program where there is no memory, unless they are told otherwise. */
+/* Sanitizers end the program where there is no memory, unless they are told otherwise.
+ * NOLINTBEGIN(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp) */
 __attribute__((visibility("default"))) const char *__asan_default_options(void);
 const char *__asan_default_options(void)
 {
@@ -18,6 +19,8 @@ const char *__tsan_default_options(void)
 {
     return "allocator_may_return_null=1";
 }
+
+/* NOLINTEND(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp) */
 
 TEST(bytes_are_counted_through_growing_and_shrinking)
 {

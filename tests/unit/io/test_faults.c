@@ -88,6 +88,8 @@ static size_t shortened(size_t size)
     return plan.most != 0 && size > plan.most ? plan.most : size;
 }
 
+/* The linker asks for these names.
+ * NOLINTBEGIN(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp) */
 #define WRAP_INT(name, call, parameters, arguments)                                                \
     int __real_##name parameters;                                                                  \
     int __wrap_##name parameters;                                                                  \
@@ -200,6 +202,8 @@ struct dirent *__wrap_readdir64(DIR *directory)
 {
     return fails(CALL_READDIR) ? NULL : __real_readdir64(directory);
 }
+
+/* NOLINTEND(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp) */
 
 /* ---- What is done through them ------------------------------------------------------------ */
 
