@@ -211,6 +211,10 @@ void stele_log_reader_deinit(struct stele_log_reader *reader);
 STELE_MUST_USE
 int stele_log_read(struct stele_log_reader *reader, uint64_t place, struct stele_event *out_event);
 
+/* Does this memory, which a read or a scan handed out, last as long as the view, rather than only
+ * until the reader's next call? */
+bool stele_log_is_lasting(const struct stele_log_reader *reader, const void *memory);
+
 /* Says that the record at place will be read soon. Called for several places before they are read
  * one by one, it lets their cache misses overlap. Any place is fine. */
 void stele_log_prefetch(const struct stele_log_reader *reader, uint64_t place);

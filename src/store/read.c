@@ -12,6 +12,7 @@
 
 #define BATCH 256
 #define SCANS_WITHOUT_MATCH_MAX 64
+#define PREFETCH_AHEAD 8
 
 enum verdict { TAKE, SKIP, STOP };
 
@@ -120,18 +121,10 @@ static void pass(struct stele_read *read, const struct stele_event *event)
 
 /* ---- Events that outlive the next call of the reader ---- */
 
-static bool lies_in_block(const struct stele_read *read, const void *memory)
-{
-    const uintptr_t at = (uintptr_t)memory;
-    const uintptr_t begin = (uintptr_t)read->reader.block.data;
-    return read->reader.block.data != NULL && at >= begin &&
-           at < begin + read->reader.block.capacity;
-}
-
 /* A record's names and payload follow each other: one copy, and every pointer moves with it. */
 static int adopt(struct stele_read *read, struct stele_event *event)
 {
-    if (!lies_in_block(read, event->stream.data)) {
+    if (stele_log_is_lasting(&read->reader, event->stream.data)) {
         return STELE_OK;
     }
     const uint8_t *begin = (const uint8_t *)event->stream.data;
@@ -142,7 +135,8 @@ static int adopt(struct stele_read *read, struct stele_event *event)
         {.data = event->data, .size = event->data_size},
     };
     for (size_t i = 0; i < STELE_COUNT_OF(parts); i++) {
-        if (parts[i].data + parts[i].size > end && lies_in_block(read, parts[i].data)) {
+        if (parts[i].size > 0 && parts[i].data + parts[i].size > end &&
+            !stele_log_is_lasting(&read->reader, parts[i].data)) {
             end = parts[i].data + parts[i].size;
         }
     }
@@ -157,7 +151,8 @@ static int adopt(struct stele_read *read, struct stele_event *event)
     }
     memcpy(copy, begin, (size_t)(end - begin));
 #define MOVED(pointer) (copy + ((const uint8_t *)(pointer)-begin))
-    const bool typed = lies_in_block(read, event->content_type.data);
+    /* "application/json" is a constant, not bytes of the record. */
+    const bool typed = !stele_log_is_lasting(&read->reader, event->content_type.data);
     event->metadata = event->metadata_size > 0 ? MOVED(event->metadata) : NULL;
     event->data = event->data_size > 0 ? MOVED(event->data) : NULL;
     event->tags = event->tags_count > 0 ? MOVED(event->tags) : NULL;
@@ -396,6 +391,17 @@ static int list_backward(struct stele_read *read)
     return STELE_NOT_FOUND;
 }
 
+/* The events of a stream are scattered over the log: their cache misses overlap if each is asked
+ * for some events ahead. */
+static void prefetch(const struct stele_read *read, size_t at)
+{
+    if (!read->backwards && at + PREFETCH_AHEAD < read->places_count) {
+        stele_log_prefetch(&read->reader, read->places[at + PREFETCH_AHEAD]);
+    } else if (read->backwards && at >= PREFETCH_AHEAD) {
+        stele_log_prefetch(&read->reader, read->places[at - PREFETCH_AHEAD]);
+    }
+}
+
 /* The next event of the list: STELE_OK, STELE_NOT_FOUND, STELE_INCOMPLETE, STELE_E_CORRUPT, … */
 static int list_next(struct stele_read *read, struct stele_event *event, struct stele_error *err)
 {
@@ -406,8 +412,9 @@ static int list_next(struct stele_read *read, struct stele_event *event, struct 
             return outcome;
         }
         const uint64_t ordinal = read->backwards ? --read->ordinal : read->ordinal++;
-        const uint64_t place = read->places[ordinal - read->places_first];
-        outcome = stele_log_read(&read->reader, place, event);
+        const size_t at = (size_t)(ordinal - read->places_first);
+        prefetch(read, at);
+        outcome = stele_log_read(&read->reader, read->places[at], event);
         if (outcome == STELE_E_CORRUPT) {
             return fail_damage(read, err);
         }
