@@ -220,6 +220,30 @@ killed() {
 }
 check "an import that is killed again and again ends whole" killed
 
+# The store as it is when an import dies between two parts of a commit: made of the first events of
+# a whole one, which have the order of the parts.
+stele=$build/stele
+[ -x "$stele" ] || stele=$build/src/cli/stele
+half_done() {
+    local parts
+    "$stele" export --store big-store >events.jsonl || return 1
+    for parts in 1 2; do
+        head -n $((parts * 1023)) events.jsonl | "$stele" import --store "half-$parts" &&
+            same "" "$("$gh" commits --store "half-$parts")" &&
+            "$gh" import big --store "half-$parts" --name big &&
+            "$gh" check big 0 --store "half-$parts" &&
+            same 2500 "$("$gh" busiest 0 --store "half-$parts" | grep -c changes)" || return 1
+        # Nothing was stored twice: two files have two events, all others one.
+        same "2 2" "$("$gh" busiest 0 --store "half-$parts" |
+            awk '$1 > 1 { n++; most = $1 } END { print n, most }')" || return 1
+    done
+}
+if [ -x "$stele" ]; then
+    check "an import that died between two parts goes on with the next" half_done
+else
+    skip "an import that died between two parts goes on with the next" "no command line"
+fi
+
 check "an empty repository is told apart" bash -c "
     git init -q nothing; '$gh' import nothing --store n 2>&1 | grep -q 'has no commit'"
 
