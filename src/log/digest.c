@@ -83,11 +83,7 @@ static void check_header(struct verifier *verifier, const struct stele_log__spot
     const char *what = NULL;
     if (stele_log__segment_facts(verifier->reader->view, spot->segment, &facts, &what) !=
         STELE_OK) {
-        /* Of all but the first segment this is told when the walk enters them. */
-        if (spot->index == 0) {
-            report_at(verifier, spot, spot->segment->base, what);
-        }
-        return;
+        return; /* Told when the walk arrived here. */
     }
     if (verifier->previous_is_known &&
         (facts.previous != chain->previous || facts.position_before != chain->position)) {
@@ -196,10 +192,11 @@ static int extend_up_to(struct verifier *verifier, uint64_t limit, uint64_t max_
     struct stele_log_chain *const chain = verifier->chain;
     const uint64_t bytes_max =
         chain->bytes + max_bytes < max_bytes ? UINT64_MAX : chain->bytes + max_bytes;
+    uint64_t arrived = STELE_LOG__NOWHERE;
     while (chain->place < limit && (chain->bytes < bytes_max || !verifier->previous_is_known)) {
         struct stele_log__spot spot;
         uint64_t resume = 0;
-        int outcome = stele_log__enter(verifier->reader, chain->place, &spot);
+        int outcome = stele_log__enter(verifier->reader, chain->place, arrived, &spot);
         if (outcome == STELE_END) {
             return STELE_END;
         }
@@ -207,6 +204,7 @@ static int extend_up_to(struct verifier *verifier, uint64_t limit, uint64_t max_
             report(verifier);
             lose_track(verifier);
             chain->place = spot.place;
+            arrived = spot.place;
             continue;
         }
         chain->place = spot.place;

@@ -224,6 +224,7 @@ struct stele_log_cursor {
     uint64_t place;           /* The next frame, or the next record inside the frame below. */
     uint64_t frame_end;       /* 0: place is a frame's. Otherwise records go on up to here. */
     struct stele_frame frame; /* The frame of the last record. */
+    uint64_t arrived;         /* The base of the segment whose header has been told as damaged. */
 };
 
 /* The cursor at the first frame that may hold an event with a position at or above this one: the

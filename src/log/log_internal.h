@@ -252,15 +252,19 @@ struct stele_log__spot {
     bool exact;   /* Everything below end is frames; otherwise zeros end it too. */
 };
 
+/* No base: the argument `arrived` of a walk that has arrived nowhere yet. */
+#define STELE_LOG__NOWHERE UINT64_MAX
+
 /* Finds the segment of a place where a frame begins or the segment's frames end; in the latter
- * case goes on to the next segment, verifying its header.
+ * case goes on to the next segment. Arriving at a base checks that segment's header, unless
+ * arrived is that base: then its damage has been told.
  *
  * STELE_OK         *out_spot is where to read a frame.
  * STELE_END        The reader's end.
- * STELE_E_CORRUPT  A segment is missing or the next header is damaged: reader->damage;
- *                  out_spot->place is where to go on. */
+ * STELE_E_CORRUPT  A segment is missing or a header is damaged: reader->damage; out_spot->place,
+ *                  a base, is where to go on and what to pass as arrived. */
 STELE_MUST_USE
-int stele_log__enter(struct stele_log_reader *reader, uint64_t place,
+int stele_log__enter(struct stele_log_reader *reader, uint64_t place, uint64_t arrived,
                      struct stele_log__spot *out_spot);
 
 /* The header of the frame at the spot. STELE_OK; STELE_END: the segment's frames end here although

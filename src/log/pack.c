@@ -63,11 +63,12 @@ static int for_each_frame(struct packer *packer, frame_callback on_frame)
     uint64_t place = packer->segment->base;
     for (;;) {
         struct stele_log__spot spot;
-        int outcome = stele_log__enter(reader, place, &spot);
+        int outcome = stele_log__enter(reader, place, packer->segment->base, &spot);
         if (outcome == STELE_OK && spot.segment == packer->segment) {
             uint64_t resume = 0;
             outcome = stele_log__load(reader, &spot, &resume);
-        } else if (outcome == STELE_OK || outcome == STELE_END) {
+        } else if (outcome == STELE_OK || outcome == STELE_END || spot.place > place) {
+            /* At another segment, whatever is the matter with that one. */
             packer->end = place;
             return STELE_OK;
         }

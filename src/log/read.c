@@ -90,6 +90,7 @@ void stele_log_cursor_at(struct stele_log_cursor *cursor, uint64_t place)
 {
     memset(cursor, 0, sizeof *cursor);
     cursor->place = place;
+    cursor->arrived = STELE_LOG__NOWHERE;
 }
 
 /* Where a scan puts what it finds. */
@@ -314,12 +315,13 @@ int stele_log_scan(struct stele_log_reader *reader, struct stele_log_cursor *cur
     for (;;) {
         struct stele_log__spot spot;
         const uint64_t inside = cursor->frame_end != 0 ? cursor->frame.place : cursor->place;
-        int outcome = stele_log__enter(reader, inside, &spot);
+        int outcome = stele_log__enter(reader, inside, cursor->arrived, &spot);
         if (outcome == STELE_END) {
             return STELE_END;
         }
         if (outcome != STELE_OK) {
             stele_log_cursor_at(cursor, spot.place);
+            cursor->arrived = spot.place;
             return outcome;
         }
         if (cursor->frame_end == 0) {

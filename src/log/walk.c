@@ -3,44 +3,61 @@
 #include "base/checksum.h"
 #include "log/log_internal.h"
 
-/* A hole in the numbering means that a file is gone. */
-static int check_next_segment(struct stele_log_reader *reader, const struct stele_log__spot *spot)
+/* Where the places of a segment end, by its own account. */
+static uint64_t limit_of(const struct stele_log_view *view, uint32_t index)
+{
+    struct stele_log_segment *const segment = view->segments[index];
+    if (!segment->packed) {
+        return segment->limit;
+    }
+    struct stele_log__facts facts;
+    const char *what = NULL;
+    if (stele_log__segment_facts(view, segment, &facts, &what) == STELE_OK) {
+        return facts.base + facts.capacity;
+    }
+    return index + 1 < view->count ? view->bases[index + 1] : UINT64_MAX;
+}
+
+/* A walk arrives at the base of a segment: does it follow the one before, and does its header
+ * verify? A hole in the places means that a file is gone. */
+static int check_arrival(struct stele_log_reader *reader, uint32_t index)
 {
     const struct stele_log_view *const view = reader->view;
-    struct stele_log_segment *const next = view->segments[spot->index + 1];
-    const char *what = NULL;
-    struct stele_log__facts facts;
-    uint64_t limit = spot->segment->limit;
-    if (spot->segment->packed) {
-        limit = next->base; /* Unless its header says otherwise. */
-        if (stele_log__segment_facts(view, spot->segment, &facts, &what) == STELE_OK) {
-            limit = facts.base + facts.capacity;
-        }
-    }
-    if (limit < next->base) {
-        return stele_log__damage(reader, spot->segment, spot->segment->size, limit,
+    struct stele_log_segment *const segment = view->segments[index];
+    if (index > 0 && limit_of(view, index - 1) < segment->base) {
+        const struct stele_log_segment *const before = view->segments[index - 1];
+        return stele_log__damage(reader, before, before->size, limit_of(view, index - 1),
                                  "the file is cut off, or the segment behind it is missing");
     }
-    if (stele_log__segment_facts(view, next, &facts, &what) != STELE_OK) {
-        return stele_log__damage(reader, next, 0, next->base, what);
+    if (index == 0 && segment->base > 0) {
+        return stele_log__damage(reader, segment, 0, 0, "the segments before it are missing");
+    }
+    const char *what = NULL;
+    struct stele_log__facts facts;
+    if (stele_log__segment_facts(view, segment, &facts, &what) != STELE_OK) {
+        return stele_log__damage(reader, segment, 0, segment->base, what);
     }
     return STELE_OK;
 }
 
-int stele_log__enter(struct stele_log_reader *reader, uint64_t place,
+int stele_log__enter(struct stele_log_reader *reader, uint64_t place, uint64_t arrived,
                      struct stele_log__spot *out_spot)
 {
     const struct stele_log_view *const view = reader->view;
     struct stele_log__spot spot = {.place = place};
     spot.index = stele_log__view_find(view, place);
     if (place < view->bases[spot.index]) {
-        /* The beginning of the log is gone. */
-        out_spot->place = view->bases[spot.index];
-        return stele_log__damage(reader, view->segments[spot.index], 0, place,
-                                 "the segments before this one are missing");
+        spot.place = view->bases[spot.index];
     }
     for (;;) {
         spot.segment = view->segments[spot.index];
+        if (spot.place == spot.segment->base && spot.place != arrived) {
+            const int outcome = check_arrival(reader, spot.index);
+            if (outcome != STELE_OK) {
+                out_spot->place = spot.place;
+                return outcome;
+            }
+        }
         spot.end = stele_log__segment_end(view, spot.index, reader->end, &spot.exact);
         if (spot.place < spot.end) {
             *out_spot = spot;
@@ -50,13 +67,8 @@ int stele_log__enter(struct stele_log_reader *reader, uint64_t place,
             *out_spot = spot;
             return STELE_END;
         }
-        const int outcome = check_next_segment(reader, &spot);
         spot.index++;
         spot.place = view->bases[spot.index];
-        if (outcome != STELE_OK) {
-            out_spot->place = spot.place;
-            return outcome;
-        }
     }
 }
 
