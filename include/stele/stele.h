@@ -375,7 +375,8 @@ STELE_API int stele_stream_info(struct stele *store, const char *stream,
 typedef int (*stele_name_callback)(void *context, struct stele_text name, uint64_t count);
 
 /* Lists names with the prefix ("" for all) that come after the name after (NULL: from the first),
- * at most limit (0: all). Streams that are deleted are left out. */
+ * at most limit (0: all). Tombstoned streams are left out, soft-deleted ones are not. Counts may
+ * include events that are being written at this moment. */
 STELE_API int stele_list(struct stele *store, int what, const char *prefix, const char *after,
                          uint64_t limit, stele_name_callback on_name, void *context,
                          struct stele_error *err);

@@ -27,6 +27,7 @@ run_blocks() {
     (cd top && rm -rf stele-data && bash -euo pipefail -x -c "$script")
 }
 
+check "README.md" run_blocks "$source/README.md"
 check "examples/README.md" run_blocks "$source/examples/README.md"
 if command -v dpkg-query >/dev/null; then
     check "examples/package-history/README.md" \
