@@ -70,6 +70,8 @@ TEST(leftovers_and_foreign_files_are_removed_and_others_stay)
     CHECK_EQ(world_open_index(&world, false), STELE_OK);
     CHECK_EQ(world.disk.names.count, 2 + 3);
     CHECK_EQ(stele_index_runs(world.index), 2);
+    CHECK_EQ(stele_index_runs_end(world.index), world.end);
+    CHECK(!world_has_holes(&world));
     world_check(&world);
     world_deinit(&world);
     world_deinit(&other);
@@ -161,6 +163,29 @@ TEST(a_long_tail_can_be_made_a_hole)
     }
     append(&world, 20);
     world_check(&world);
+    world_deinit(&world);
+}
+
+TEST(what_was_installed_survives_a_power_cut)
+{
+    static struct world world;
+    make_runs(&world, 8, 3);
+    world_close(&world);
+    memio_crash(&world.disk, MEMIO_KEEP_NONE);
+    CHECK_EQ(world_open_index(&world, false), STELE_OK);
+    CHECK_EQ(stele_index_runs(world.index), 3);
+    CHECK_EQ(stele_index_runs_end(world.index), world.end);
+    world_check(&world);
+    append(&world, 30);
+    CHECK_EQ(world_flush(&world), STELE_OK);
+    CHECK_EQ(world_merge(&world), STELE_OK);
+    world_close(&world);
+    memio_crash(&world.disk, MEMIO_KEEP_NONE);
+    CHECK_EQ(world_open_index(&world, false), STELE_OK);
+    CHECK_EQ(stele_index_runs(world.index), 1);
+    CHECK_EQ(stele_index_runs_end(world.index), world.end);
+    world_check(&world);
+    CHECK(!world_has_holes(&world));
     world_deinit(&world);
 }
 

@@ -133,6 +133,32 @@ TEST(memory_does_not_grow_with_what_runs_have)
     world_deinit(&pair.world);
 }
 
+/* Between two steps of the writer, or of somebody who repairs the directory, files may be missing.
+ * What is open already is good enough until they are back. */
+TEST(what_the_reader_has_is_not_given_up_for_less)
+{
+    for (int missing = 0; missing < 3; missing++) {
+        static struct pair pair;
+        open_pair(&pair, 10);
+        for (int run = 0; run < 3; run++) {
+            for (int i = 0; i < 20; i++) {
+                CHECK_EQ(world_index_event(&pair.world, world_new_event(&pair.world)), STELE_OK);
+            }
+            CHECK_EQ(world_flush(&pair.world), STELE_OK);
+        }
+        swap(&pair);
+        CHECK_EQ(stele_index_refresh(pair.world.index, pair.world.end, NULL), STELE_OK);
+        pair.seen = pair.world.count;
+        memio_drop(&pair.world.disk, pair.world.index->view->runs[missing]->name);
+        CHECK_EQ(stele_index_refresh(pair.world.index, pair.world.end, NULL), STELE_OK);
+        CHECK_EQ(stele_index_runs(pair.world.index), 3);
+        CHECK(!world_has_holes(&pair.world));
+        world_check(&pair.world);
+        stele_index_close(pair.reader);
+        world_deinit(&pair.world);
+    }
+}
+
 /* A run that vanishes between being listed and being opened: the seam of the reader lets the
  * writer merge at that moment. */
 struct racing_io {
@@ -193,6 +219,7 @@ TEST(runs_may_vanish_between_list_and_open)
                  STELE_OK);
         if (races < 8) {
             CHECK_EQ(stele_index_hole_bytes(reader), 0);
+            CHECK_EQ(stele_index_runs_end(reader), world.end);
         }
         /* Bounded: a writer that never rests does not keep it for ever; the next look helps. */
         racing.races_left = 0;

@@ -27,6 +27,30 @@ TEST(names_of_files_are_read_back_and_no_others)
     }
 }
 
+TEST(filters_know_what_is_there_and_nearly_all_that_is_not)
+{
+    enum { HASHES = 20000, BLOCKS = HASHES * 10 / 512 };
+    static uint8_t blocks[BLOCKS][STELE_INDEX__FILTER_BLOCK];
+    struct rng rng;
+    memset(blocks, 0, sizeof blocks);
+    rng_init(&rng, 1, 0);
+    for (int i = 0; i < HASHES; i++) {
+        const uint64_t hash = rng_next(&rng);
+        stele_index__filter_add(blocks[stele_index__filter_block(hash, BLOCKS)], hash);
+    }
+    rng_init(&rng, 1, 0);
+    for (int i = 0; i < HASHES; i++) {
+        const uint64_t hash = rng_next(&rng);
+        CHECK(stele_index__filter_has(blocks[stele_index__filter_block(hash, BLOCKS)], hash));
+    }
+    int wrong = 0;
+    for (int i = 0; i < HASHES; i++) {
+        const uint64_t hash = rng_next(&rng);
+        wrong += stele_index__filter_has(blocks[stele_index__filter_block(hash, BLOCKS)], hash);
+    }
+    CHECK(wrong * 100 <= HASHES * 2);
+}
+
 TEST(a_run_without_events_covers_its_range)
 {
     static struct world world;
@@ -243,4 +267,99 @@ TEST(merging_takes_little_memory)
     stele_index_close(index);
     memio_deinit(&disk);
     CHECK_EQ(alloc.bytes, 0);
+}
+
+TEST(a_merge_of_a_run_that_was_dropped_is_forgotten)
+{
+    static struct world world;
+    world_init(&world, 7, UINT64_MAX);
+    CHECK_EQ(world_open_index(&world, false), STELE_OK);
+    for (int i = 0; i < 4; i++) {
+        append_wide(&world, 30, 0);
+        CHECK_EQ(world_flush(&world), STELE_OK);
+    }
+    struct stele_index_job *job = NULL;
+    struct stele_index_job *second = NULL;
+    CHECK_EQ(stele_index_merge_begin(world.index, &job), STELE_OK);
+    CHECK_EQ(stele_index_merge_begin(world.index, &second), STELE_NOT_FOUND); /* All are busy. */
+    CHECK_EQ(stele_index_job_run(job, NULL, NULL, NULL), STELE_OK);
+    stele_index_drop_run(world.index, world.index->view->runs[2]->name);
+    CHECK_EQ(stele_index_job_end(world.index, job, STELE_OK, NULL), STELE_NOT_FOUND);
+    CHECK_EQ(stele_index_runs(world.index), 3);
+    CHECK_EQ(world.disk.names.count, 3);
+    CHECK(world_has_holes(&world));
+    CHECK_EQ(world_fill(&world, UINT64_MAX), STELE_OK);
+    CHECK_EQ(world_merge(&world), STELE_OK);
+    CHECK_EQ(world.disk.names.count, 1);
+    world_check(&world);
+    world_deinit(&world);
+}
+
+TEST(a_revision_that_was_there_is_refused)
+{
+    static struct world world;
+    world_init(&world, 8, UINT64_MAX);
+    CHECK_EQ(world_open_index(&world, false), STELE_OK);
+    append_wide(&world, 60, 0);
+    CHECK_EQ(world_flush(&world), STELE_OK);
+    append_wide(&world, 60, 0);
+    CHECK_EQ(world_flush(&world), STELE_OK);
+    stele_index_drop_run(world.index, world.index->view->runs[1]->name);
+    struct world_event *event = &world.events[60];
+    while (event->revision == 0) {
+        event++;
+    }
+    event->revision--;
+    CHECK_EQ(world_fill(&world, UINT64_MAX), STELE_E_CORRUPT);
+    event->revision++;
+    CHECK_EQ(stele_index_runs(world.index), 1);
+    CHECK_EQ(world_fill(&world, UINT64_MAX), STELE_OK);
+    world_check(&world);
+    world_deinit(&world);
+}
+
+TEST(a_revision_further_ahead_than_the_log_has_room_for_is_refused)
+{
+    static struct world world;
+    world_init(&world, 8, UINT64_MAX);
+    CHECK_EQ(world_open_index(&world, false), STELE_OK);
+    append_wide(&world, 60, 0);
+    CHECK_EQ(world_flush(&world), STELE_OK);
+    stele_index_drop_run(world.index, world.index->view->runs[0]->name);
+    struct world_event *event = &world.events[0];
+    while (event->revision == 0) {
+        event++;
+    }
+    event->revision += UINT64_C(1) << 40;
+    CHECK_EQ(world_fill(&world, UINT64_MAX), STELE_E_CORRUPT);
+    event->revision -= UINT64_C(1) << 40;
+    CHECK_EQ(world_fill(&world, UINT64_MAX), STELE_OK);
+    world_check(&world);
+    world_deinit(&world);
+}
+
+TEST(the_newest_place_is_known_while_memory_has_it)
+{
+    static struct world world;
+    world_init(&world, 9, UINT64_MAX);
+    CHECK_EQ(world_open_index(&world, false), STELE_OK);
+    append_wide(&world, 20, 0);
+    char buffer[64];
+    const struct world_event *last = &world.events[world.count - 1];
+    const struct stele_index_key key = world_key(&world, 0, world_name(0, last->name[0], buffer));
+    struct stele_index_entry *entry = NULL;
+    CHECK_EQ(stele_index_entry(world.index, &key, &entry, NULL), STELE_OK);
+    CHECK_EQ(entry->place_last, last->place);
+    struct stele_index_job *job = NULL;
+    CHECK_EQ(stele_index_flush_begin(world.index, world.end, &job), STELE_OK);
+    CHECK_EQ(stele_index_entry(world.index, &key, &entry, NULL), STELE_OK);
+    CHECK_EQ(entry->place_last, last->place);
+    CHECK_EQ(entry->next, last->revision + 1);
+    CHECK_EQ(world_end_job(&world, job), STELE_OK);
+    world_close(&world);
+    CHECK_EQ(world_open_index(&world, false), STELE_OK);
+    CHECK_EQ(stele_index_entry(world.index, &key, &entry, NULL), STELE_OK);
+    CHECK_EQ(entry->place_last, UINT64_MAX);
+    CHECK_EQ(entry->next, last->revision + 1);
+    world_deinit(&world);
 }
