@@ -94,7 +94,7 @@ static int make_directory(const char *path)
 static int make_directories(char *path)
 {
     for (char *at = path + 1; *at != '\0'; at++) {
-        if (*at != '/' || at[-1] == '/') {
+        if (*at != '/') {
             continue;
         }
         *at = '\0';

@@ -246,6 +246,19 @@ TEST(large_pieces_do_not_waste_the_room_of_small_ones)
     stele_arena_deinit(&arena, &alloc.base);
 }
 
+TEST(even_nothing_has_an_address_of_its_own)
+{
+    struct testalloc alloc;
+    testalloc_init(&alloc, 1);
+    struct stele_arena arena = {0};
+    const void *first = stele_arena_allocate(&arena, &alloc.base, 0);
+    const void *second = stele_arena_allocate(&arena, &alloc.base, 0);
+    CHECK(first != NULL);
+    CHECK(second != NULL);
+    CHECK(first != second);
+    stele_arena_deinit(&arena, &alloc.base);
+}
+
 TEST(an_empty_arena_can_be_released)
 {
     struct testalloc alloc;

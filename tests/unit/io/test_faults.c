@@ -646,6 +646,17 @@ TEST(without_openat2_links_are_refused_all_the_same)
     world_deinit(&world);
 }
 
+TEST(each_sync_is_one_sync)
+{
+    struct world world;
+    world_init(&world);
+    CHECK_OK(world.io->ops->sync(world.file, &err), err);
+    CHECK_EQ(plan.counts[CALL_FDATASYNC], 1);
+    CHECK_OK(world.io->ops->sync_names(world.io, &err), err);
+    CHECK_EQ(plan.counts[CALL_FSYNC], 1);
+    world_deinit(&world);
+}
+
 /* ---- The name of the directory ------------------------------------------------------------ */
 
 TEST(the_name_of_a_directory_without_files_is_synced)
