@@ -33,22 +33,29 @@ static void on_fact(void *context, const struct stele_event *event, const struct
     evolve(&checker->packages, fact);
 }
 
-/* Logs from before dpkg 1.16.2 do not say the architecture. */
+/* A name without architecture stands for the package of that name, as long as no line names it with
+ * its architecture. Such names are in logs from before dpkg 1.16.2, and in every log that
+ * debootstrap began: it unpacks dpkg by hand and notes it without an architecture, until dpkg
+ * installs itself properly. */
 static const struct dpkg_package *find_actual(const struct checker *checker,
                                               const struct package *package)
 {
     struct text key = {0};
     text_addf(&key, "%s:%s", package->name, package->arch);
-    const struct map_entry *entry = map_find(&checker->actual, key.data, key.size);
+    const struct map_entry *const entry = map_find(&checker->actual, key.data, key.size);
     text_free(&key);
-    for (size_t i = 0; entry == NULL && package->arch[0] == '\0' && i < checker->actual.count;
-         i++) {
+    if (entry != NULL) {
+        return entry->value;
+    }
+    for (size_t i = 0; package->arch[0] == '\0' && i < checker->actual.count; i++) {
         const struct dpkg_package *const other = checker->actual.entries[i]->value;
         if (strcmp(other->name, package->name) == 0) {
-            return other;
+            const struct package *const named =
+                packages_find(&checker->packages, other->name, other->arch);
+            return named != NULL && named->in_log ? NULL : other;
         }
     }
-    return entry == NULL ? NULL : entry->value;
+    return NULL;
 }
 
 /* Somebody changed the package without a line in this log. Which of the ways it was can be told
@@ -96,9 +103,9 @@ static void compare(struct checker *checker, const struct package *package)
     }
     checker->different++;
     const struct paint *const p = paint();
-    (void)printf("  %sdifferent%s  %s:%s: the log says %s %s, dpkg says %s %s\n", p->red, p->off,
-                 package->name, package->arch, state_name(package->state), package->version,
-                 actual_state, actual_version);
+    (void)printf("  %sdifferent%s  %s%s%s: the log says %s %s, dpkg says %s %s\n", p->red, p->off,
+                 package->name, package->arch[0] == '\0' ? "" : ":", package->arch,
+                 state_name(package->state), package->version, actual_state, actual_version);
     explain(package, actual);
 }
 

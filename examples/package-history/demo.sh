@@ -62,16 +62,16 @@ fi
 ask "Is it true? Every package in the log, replayed, against dpkg-query" check
 
 [ -n "$package" ] || package=bash
+[ "$store" = stele-data ] || try="  export STELE_STORE=$(printf '%q' "$store")
+"
 cat <<END
 
 ${bold}What to try next${off}
-  $stele read package-$package
+${try-}  $stele read package-$package
   $stele read '\$et-PackageUpgraded' --backwards --limit 5
   $stele streams package-lib
   $stele info
   $stele verify
   $ph installed --at "2026-01-01 12:00" ssl
   $ph help
-${dim}  The store is ${store}; other stores: --store PATH, or STELE_STORE in the environment.${off}
 END
-[ "$store" = stele-data ] || echo "${dim}  export STELE_STORE=$store${off}"

@@ -13,7 +13,9 @@
  *  - A package without conffiles goes from config-files to not-installed at once, without "purge".
  *  - A package that changes its architecture (amd64 to all) is announced under its old one and
  *    turns up as unpacked under its new one; no line says that the old one is gone.
- *  - Before dpkg 1.16.2 names came without their architecture. */
+ *  - Before dpkg 1.16.2 names came without their architecture. One still does: debootstrap notes the
+ *    dpkg that it unpacks by hand without one, so a fresh system's log has "upgrade dpkg …" and then
+ *    "status unpacked dpkg:amd64 …". */
 #ifndef PACKAGE_HISTORY_DPKG_LOG_H
 #define PACKAGE_HISTORY_DPKG_LOG_H
 

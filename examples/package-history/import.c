@@ -297,8 +297,8 @@ static void tell(struct stele *store, const struct dpkg_log *log, const struct s
                      number(log->unreadable, a));
     }
     if (found > 0) {
-        (void)printf("  found     %s packages that were there before the log began\n",
-                     number(found, a));
+        (void)printf("  found     %s package%s that %s there before the log began\n",
+                     number(found, a), found == 1 ? "" : "s", found == 1 ? "was" : "were");
     }
     if (found_in_dpkg > 0) {
         (void)printf("  asked     dpkg for %s packages that no line mentions\n",

@@ -114,7 +114,8 @@ void ask_installed(const char *store_path, const struct up_to *up_to, const char
         }
     }
     char a[32];
-    (void)printf("  %s%s packages%s", p->bold, number(installed, a), p->off);
+    (void)printf("  %s%s package%s%s", p->bold, number(installed, a), installed == 1 ? "" : "s",
+                 p->off);
     if (halfway > 0) {
         (void)printf(", and %s on the way", number(halfway, a));
     }
@@ -174,6 +175,7 @@ static void show_event(void *context, const struct stele_event *event, const str
 }
 
 struct streams {
+    const char *asked; /* "package-NAME" or "package-NAME:ARCH" */
     char **names;
     size_t count;
 };
@@ -182,6 +184,11 @@ static int take_stream(void *context, struct stele_text name, uint64_t count)
 {
     struct streams *const streams = context;
     (void)count;
+    /* All architectures of the package, and not package-dpkg-dev when dpkg was asked for. */
+    const size_t size = strlen(streams->asked);
+    if (name.size > size && name.data[size] != ':') {
+        return 0;
+    }
     streams->names = example_realloc(streams->names, (streams->count + 1) * sizeof(char *));
     streams->names[streams->count++] = example_copy(name.data, name.size);
     return 0;
@@ -192,9 +199,9 @@ void ask_history(const char *store_path, const char *package, int all)
     const struct paint *const p = paint();
     struct stele *const store = example_open(store_path);
     struct stele_error err = {0};
-    struct streams streams = {0};
     struct text prefix = {0};
-    text_addf(&prefix, strchr(package, ':') == NULL ? "package-%s:" : "package-%s", package);
+    text_addf(&prefix, "package-%s", package);
+    struct streams streams = {.asked = prefix.data};
     example_check(
         stele_list(store, STELE_LIST_STREAMS, prefix.data, NULL, 0, take_stream, &streams, &err),
         &err, "list");

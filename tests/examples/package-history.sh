@@ -136,6 +136,28 @@ damaged() {
 }
 check "lines that dpkg did not write do no harm" damaged
 
+# debootstrap unpacks dpkg by hand and notes it without an architecture.
+bootstrapped() {
+    {
+        echo "2024-01-01 10:00:00 upgrade dpkg 1.21 1.21"
+        echo "2024-01-01 10:00:00 status half-configured dpkg 1.21"
+        echo "2024-01-01 10:00:00 status unpacked dpkg 1.21"
+        echo "2024-01-01 10:00:00 status half-installed dpkg 1.21"
+        echo "2024-01-01 10:00:01 status unpacked dpkg:amd64 1.21"
+        echo "2024-01-01 10:00:01 status half-configured dpkg:amd64 1.21"
+        echo "2024-01-01 10:00:01 status installed dpkg:amd64 1.21"
+        echo "2024-01-01 10:00:01 status installed dpkg-dev:all 1.21"
+        echo "2024-01-01 10:00:01 status installed ancient 1.0"
+    } >bootstrapped
+    printf '%s installed\n' 'dpkg:amd64 1.21' 'dpkg-dev:all 1.21' 'ancient:i386 1.0' >truth
+    "$ph" import bootstrapped --store bootstrap-store &&
+        "$ph" check --against truth --store bootstrap-store &&
+        says "1.21 now amd64" "$ph" history dpkg --store bootstrap-store &&
+        fails 1 "$ph" history dpk --store bootstrap-store &&
+        ! "$ph" history dpkg --all --store bootstrap-store | grep dpkg-dev
+}
+check "a name without architecture is the one that goes on with it" bootstrapped
+
 equal_lines() {
     {
         echo "2024-01-01 10:00:00 status installed a:all 1"
@@ -346,7 +368,7 @@ if command -v dpkg-query >/dev/null; then
     check "the log of this machine is replayed to what dpkg-query says" this_machine
     check "every installed package is known" \
         same "$(dpkg-query -W -f='${db:Status-Status}\n' | grep -cx installed)" \
-        "$("$ph" installed --brief --store machine | grep -o '[0-9,]* packages' | tr -dc 0-9)"
+        "$("$ph" installed --brief --store machine | grep -o '[0-9,]* packages*' | tr -dc 0-9)"
 else
     skip "the log of this machine is replayed to what dpkg-query says" "this is no Debian"
 fi
