@@ -67,16 +67,15 @@ static void write_postings(struct stele_index__writer *writer,
         return;
     }
     uint64_t ordinal = entry->first;
-    const struct stele_index__chunk *chunk = entry->chunk;
-    while (chunk != NULL) {
-        chunk = chunk->next;
-        for (uint32_t i = 0; i < chunk->count; i++) {
-            write_up_to(writer, &ordinal, chunk->first + i,
-                        chunk->base + (uint64_t)chunk->offsets[i] * 8);
-        }
-        if (chunk == entry->chunk) {
-            break;
-        }
+    if (entry->chunk != NULL) {
+        const struct stele_index__chunk *chunk = entry->chunk;
+        do {
+            chunk = chunk->next;
+            for (uint32_t i = 0; i < chunk->count; i++) {
+                write_up_to(writer, &ordinal, chunk->first + i,
+                            chunk->base + (uint64_t)chunk->offsets[i] * 8);
+            }
+        } while (chunk != entry->chunk);
     }
     write_up_to(writer, &ordinal, entry->end - 1, entry->head.place_last);
 }
