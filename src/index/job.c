@@ -458,6 +458,9 @@ int stele_index_job_end(struct stele_index *index, struct stele_index_job *job, 
     int result = outcome;
     if (outcome == STELE_OK) {
         result = install(index, job, err);
+    } else if (job->result != NULL) {
+        /* It went well, but the caller wants it no more. */
+        (void)index->io->ops->remove(index->io, job->result->name, NULL);
     }
     if (job->damaged != NULL) {
         stele_index_drop_run(index, job->damaged->name);

@@ -181,3 +181,93 @@ TEST(events_that_come_back_are_numbered_again)
         world_deinit(&world);
     }
 }
+
+/* ---- Several jobs at once ---- */
+
+#define JOBS_MAX 4
+
+struct pending {
+    struct stele_index_job *job; /* NULL: none. */
+    int outcome;                 /* Of running it; STELE_E_CLOSED while it was not run. */
+};
+
+static void begin_job(struct world *world, struct pending *pending)
+{
+    uint64_t from = 0;
+    uint64_t to = 0;
+    int outcome = STELE_OK;
+    pending->outcome = STELE_E_CLOSED;
+    switch (rng_below(&world->rng, 3)) {
+    case 0:
+        outcome = stele_index_flush_begin(world->index, world->end, &pending->job);
+        break;
+    case 1:
+        outcome = stele_index_merge_begin(world->index, &pending->job);
+        break;
+    default:
+        outcome = stele_index_fill_begin(world->index, rng_below(&world->rng, 3000), &from, &to,
+                                         &pending->job);
+        if (outcome == STELE_OK) {
+            CHECK_EQ(world_fill_piece(world, pending->job, from, to), STELE_OK);
+        }
+        break;
+    }
+    CHECK(outcome == STELE_OK || outcome == STELE_NOT_FOUND);
+}
+
+static void go_on_with_job(struct world *world, struct pending *pending)
+{
+    if (pending->job == NULL) {
+        begin_job(world, pending);
+    } else if (pending->outcome == STELE_E_CLOSED && !rng_one_in(&world->rng, 5)) {
+        pending->outcome = stele_index_job_run(pending->job, NULL, NULL, NULL);
+        CHECK_EQ(pending->outcome, STELE_OK);
+    } else {
+        const int outcome = stele_index_job_end(world->index, pending->job, pending->outcome, NULL);
+        /* A merge whose runs were dropped meanwhile is forgotten. */
+        CHECK(outcome == pending->outcome || outcome == STELE_NOT_FOUND);
+        pending->job = NULL;
+    }
+}
+
+/* New events whose names do not lie in a hole. */
+static void append_what_can_be(struct world *world)
+{
+    for (int i = 0; i < 10 && !world_has_holes(world); i++) {
+        CHECK_EQ(world_index_event(world, world_new_event(world)), STELE_OK);
+    }
+}
+
+TEST(jobs_may_overlap_and_end_in_any_order)
+{
+    for (uint64_t seed = 400; seed < 412; seed++) {
+        static struct world world;
+        struct pending pending[JOBS_MAX] = {{.job = NULL}};
+        world_init(&world, seed, UINT64_MAX);
+        CHECK_EQ(world_open_index(&world, false), STELE_OK);
+        for (int i = 0; i < 600; i++) {
+            go_on_with_job(&world, &pending[rng_below(&world.rng, JOBS_MAX)]);
+            if (rng_one_in(&world.rng, 2)) {
+                append_what_can_be(&world);
+            }
+            if (rng_one_in(&world.rng, 30)) {
+                drop_some(&world);
+            }
+            if (i % 15 == 0) {
+                world_check(&world);
+            }
+        }
+        for (int i = 0; i < JOBS_MAX; i++) {
+            if (pending[i].job != NULL) {
+                CHECK(stele_index_job_end(world.index, pending[i].job, STELE_E_CLOSED, NULL) ==
+                      STELE_E_CLOSED);
+            }
+        }
+        while (world_has_holes(&world)) {
+            CHECK_EQ(world_fill(&world, 1000), STELE_OK);
+        }
+        world_check(&world);
+        CHECK_EQ(world.disk.names.count, stele_index_runs(world.index));
+        world_deinit(&world);
+    }
+}

@@ -219,16 +219,11 @@ static inline int world_fill_event(struct world *world, struct stele_index_job *
         tags_count, event->tombstone ? STELE_INDEX_TOMBSTONED : 0);
 }
 
-/* Fills one piece of a hole. */
-static inline int world_fill(struct world *world, uint64_t piece)
+/* Gives a filling what the log has for its piece. */
+static inline int world_fill_piece(struct world *world, struct stele_index_job *job, uint64_t from,
+                                   uint64_t to)
 {
-    struct stele_index_job *job = NULL;
-    uint64_t from = 0;
-    uint64_t to = 0;
-    int outcome = stele_index_fill_begin(world->index, piece, &from, &to, &job);
-    if (outcome != STELE_OK) {
-        return outcome;
-    }
+    int outcome = STELE_OK;
     uint64_t end = from;
     for (uint32_t i = 0; i < world->count && outcome == STELE_OK; i++) {
         const struct world_event *event = &world->events[i];
@@ -241,6 +236,22 @@ static inline int world_fill(struct world *world, uint64_t piece)
     }
     if (outcome == STELE_OK) {
         stele_index_fill_set_end(job, end > to ? end : to);
+    }
+    return outcome;
+}
+
+/* Fills one piece of a hole. */
+static inline int world_fill(struct world *world, uint64_t piece)
+{
+    struct stele_index_job *job = NULL;
+    uint64_t from = 0;
+    uint64_t to = 0;
+    int outcome = stele_index_fill_begin(world->index, piece, &from, &to, &job);
+    if (outcome != STELE_OK) {
+        return outcome;
+    }
+    outcome = world_fill_piece(world, job, from, to);
+    if (outcome == STELE_OK) {
         outcome = stele_index_job_run(job, NULL, NULL, NULL);
     }
     return stele_index_job_end(world->index, job, outcome, NULL);
