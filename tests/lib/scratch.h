@@ -16,7 +16,7 @@ struct scratch {
 static inline void scratch_make(struct scratch *scratch)
 {
     const char *parent = getenv("TMPDIR");
-    (void)snprintf(scratch->path, sizeof scratch->path, "%s/stele-test-XXXXXX",
+    (void)snprintf(scratch->path, sizeof scratch->path, "%s/stele-scratch-XXXXXX",
                    parent != NULL && *parent != '\0' ? parent : "/tmp");
     CHECK(mkdtemp(scratch->path) != NULL);
 }

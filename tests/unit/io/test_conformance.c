@@ -33,7 +33,7 @@ TEST(linux_conforms)
 TEST(linux_conforms_in_memory)
 {
     char path[64];
-    (void)snprintf(path, sizeof path, "/dev/shm/stele-test-%ld", (long)getpid());
+    (void)snprintf(path, sizeof path, "/dev/shm/stele-scratch-%ld", (long)getpid());
     if (mkdir(path, 0700) != 0) {
         (void)printf("# no /dev/shm\n");
         return;
