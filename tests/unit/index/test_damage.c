@@ -192,3 +192,64 @@ TEST(files_of_another_size_or_range_are_holes)
     }
     world_deinit(&world);
 }
+
+TEST(damage_that_an_append_meets_becomes_a_hole)
+{
+    static struct world world;
+    make(&world);
+    world_close(&world);
+    CHECK_EQ(world_open_index(&world, false), STELE_OK);
+    const struct stele_index__run *run = world.index->view->runs[1];
+    memio_damage(&world.disk, run->name, run->layout.offset[STELE_INDEX__KEYS], 1);
+    char name[STELE_FILE_NAME_MAX];
+    memcpy(name, run->name, sizeof name);
+    struct stele_error err = {.outcome = 0};
+    struct stele_index_entry *entry = NULL;
+    const struct stele_index_key key = world_key(&world, 0, stele_bytes_of_text("s0"));
+    CHECK_EQ(stele_index_entry(world.index, &key, &entry, &err), STELE_E_CORRUPT);
+    CHECK_TEXT_HAS(err.message, name);
+    CHECK_EQ(stele_index_entry(world.index, &key, &entry, &err), STELE_INCOMPLETE);
+    CHECK_EQ(world_fill(&world, UINT64_MAX), STELE_OK);
+    CHECK_EQ(stele_index_entry(world.index, &key, &entry, &err), STELE_OK);
+    CHECK_EQ(entry->next, world.next_revision[0]);
+    world_deinit(&world);
+}
+
+struct told {
+    char file[STELE_FILE_NAME_MAX];
+    uint64_t offset;
+    int count;
+};
+
+static void on_damage(void *context, const char *file, uint64_t offset, const char *what)
+{
+    struct told *told = context;
+    memcpy(told->file, file, strlen(file) + 1);
+    told->offset = offset;
+    told->count++;
+    CHECK(what != NULL);
+}
+
+TEST(verifying_tells_file_and_page)
+{
+    static struct world world;
+    make(&world);
+    const struct stele_index__run *run = world.index->view->runs[1];
+    for (uint64_t offset = 0; offset < run->layout.offset[STELE_INDEX__CHECKSUMS];
+         offset += STELE_INDEX__PAGE) {
+        struct told told = {.count = 0};
+        uint64_t entries = 0;
+        struct stele_error err;
+        struct stele_index_view *view = stele_index_view_acquire(world.index);
+        memio_damage(&world.disk, run->name, offset + 100, 2);
+        CHECK_EQ(stele_index_verify(view, on_damage, &told, &entries, &err), STELE_E_CORRUPT);
+        CHECK_TEXT_EQ(told.file, run->name);
+        CHECK_EQ(told.offset, offset);
+        CHECK_EQ(told.count, 1);
+        memio_damage(&world.disk, run->name, offset + 100, 2);
+        CHECK_EQ(stele_index_verify(view, on_damage, &told, &entries, &err), STELE_OK);
+        CHECK_EQ(told.count, 1);
+        stele_index_view_release(view);
+    }
+    world_deinit(&world);
+}

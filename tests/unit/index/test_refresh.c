@@ -159,6 +159,37 @@ TEST(what_the_reader_has_is_not_given_up_for_less)
     }
 }
 
+TEST(a_refresh_that_fails_changes_nothing)
+{
+    bool failed = true;
+    for (uint64_t n = 1; failed; n++) {
+        static struct pair pair;
+        open_pair(&pair, 11);
+        for (int i = 0; i < 60; i++) {
+            CHECK_EQ(world_index_event(&pair.world, world_new_event(&pair.world)), STELE_OK);
+            if (i == 20 || i == 40) {
+                CHECK_EQ(world_flush(&pair.world), STELE_OK);
+            }
+        }
+        swap(&pair);
+        CHECK(follow(&pair));
+        struct testalloc *alloc = &pair.world.alloc;
+        const uint64_t memory = stele_index_memory(pair.world.index);
+        alloc->fail_at = alloc->calls + n;
+        const int outcome = stele_index_refresh(pair.world.index, pair.world.end, NULL);
+        failed = alloc->failures > 0;
+        alloc->fail_at = 0;
+        CHECK_EQ(outcome, failed ? STELE_E_NO_MEMORY : STELE_OK);
+        CHECK_EQ(stele_index_runs(pair.world.index), failed ? 0 : 2);
+        CHECK_EQ(stele_index_memory(pair.world.index) == memory, failed);
+        world_check(&pair.world);
+        CHECK_EQ(stele_index_refresh(pair.world.index, pair.world.end, NULL), STELE_OK);
+        world_check(&pair.world);
+        stele_index_close(pair.reader);
+        world_deinit(&pair.world);
+    }
+}
+
 /* A run that vanishes between being listed and being opened: the seam of the reader lets the
  * writer merge at that moment. */
 struct racing_io {

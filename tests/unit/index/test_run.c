@@ -1,5 +1,6 @@
 /* A run holds what it was made of, whatever its size: without any events, with places that need 8
  * bytes, merged from runs of both kinds. */
+#include "index/merge.h"
 #include "world.h"
 
 TEST(names_of_files_are_read_back_and_no_others)
@@ -362,4 +363,92 @@ TEST(the_newest_place_is_known_while_memory_has_it)
     CHECK_EQ(entry->place_last, UINT64_MAX);
     CHECK_EQ(entry->next, last->revision + 1);
     world_deinit(&world);
+}
+
+TEST(a_mark_alone_reaches_the_runs)
+{
+    static struct world world;
+    world_init(&world, 10, UINT64_MAX);
+    CHECK_EQ(world_open_index(&world, false), STELE_OK);
+    const struct stele_index_key key = world_key(&world, 0, stele_bytes_of_text("s0"));
+    for (int run = 0; run < 4; run++) {
+        append_wide(&world, 30, 0);
+        if (run == 1) {
+            CHECK_EQ(world_flush(&world), STELE_OK);
+            struct stele_index_entry *entry = NULL;
+            CHECK_EQ(stele_index_entry(world.index, &key, &entry, NULL), STELE_OK);
+            stele_index_mark(entry, STELE_INDEX_TOMBSTONED);
+            world.end += 8;
+        }
+        CHECK_EQ(world_flush(&world), STELE_OK);
+    }
+    for (int merged = 0; merged < 2; merged++) {
+        struct stele_index_state state;
+        CHECK_EQ(world_state(&world, &key, &state), STELE_OK);
+        CHECK_EQ(state.flags, STELE_INDEX_TOMBSTONED);
+        CHECK_EQ(state.next, world.next_revision[0]);
+        world_check(&world);
+        CHECK_EQ(world_merge(&world), merged == 0 ? STELE_OK : STELE_NOT_FOUND);
+    }
+    world_deinit(&world);
+}
+
+TEST(the_sizes_of_files_are_told)
+{
+    static struct world world;
+    world_init(&world, 11, UINT64_MAX);
+    CHECK_EQ(world_open_index(&world, false), STELE_OK);
+    uint64_t size = 0;
+    for (int run = 0; run < 3; run++) {
+        append_wide(&world, 30, 0);
+        CHECK_EQ(world_flush(&world), STELE_OK);
+        size += memio_find(&world.disk, world.index->view->runs[run]->name)->size;
+    }
+    CHECK_EQ(stele_index_disk_size(world.index), size);
+    world_deinit(&world);
+}
+
+/* Runs of these sizes, one behind the other. */
+static uint32_t pick(const uint64_t *sizes, uint32_t count, int busy, uint32_t *out_first)
+{
+    enum { RUNS = 64 };
+    static struct stele_index__run runs[RUNS];
+    static uint64_t memory[8 + RUNS];
+    struct stele_index_view *view = (struct stele_index_view *)memory;
+    CHECK(count <= RUNS);
+    CHECK(sizeof *view + RUNS * sizeof *view->runs <= sizeof memory);
+    memset(runs, 0, sizeof runs);
+    *view = (struct stele_index_view){.to = (uint64_t)count * 8, .refs = 1, .count = count};
+    for (uint32_t i = 0; i < count; i++) {
+        runs[i].header.from = (uint64_t)i * 8;
+        runs[i].header.to = (uint64_t)i * 8 + 8;
+        runs[i].layout.file_size = sizes[i];
+        runs[i].busy = (int)i == busy;
+        view->runs[i] = &runs[i];
+    }
+    return stele_index__merge_pick(view, out_first);
+}
+
+TEST(like_runs_are_merged_and_unlike_ones_only_when_there_are_many)
+{
+    uint32_t first = 0;
+    const uint64_t few[] = {100, 100, 100};
+    CHECK_EQ(pick(few, 3, -1, &first), 0);
+    const uint64_t alike[] = {1000, 100, 110, 90, 100};
+    CHECK_EQ(pick(alike, 5, -1, &first), 4);
+    CHECK_EQ(first, 1);
+    CHECK_EQ(pick(alike, 5, 2, &first), 0);
+    const uint64_t falling[] = {64000, 16000, 4000, 1000, 250, 60};
+    CHECK_EQ(pick(falling, 6, -1, &first), 0);
+    /* A store's life of unlike runs: each one outweighs its neighbours. */
+    uint64_t unlike[48];
+    for (uint32_t i = 0; i < 48; i++) {
+        unlike[i] = i % 4 == 3 ? UINT64_C(1000000) << i % 3 * 8 : 1 + i;
+    }
+    CHECK_EQ(pick(unlike, 32, -1, &first), 0);
+    CHECK(pick(unlike, 48, -1, &first) >= STELE_INDEX__FAN_IN_MIN);
+    const uint64_t same[12] = {5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5};
+    const uint32_t count = pick(same, 12, -1, &first);
+    CHECK(count >= STELE_INDEX__FAN_IN_MIN);
+    CHECK(count <= STELE_INDEX__FAN_IN_MAX);
 }
