@@ -197,8 +197,8 @@ struct stele_condition {
 #define STELE_TOKEN_SIZE 64
 
 struct stele_append_result {
-    uint64_t position_first; /* Of the events of this append, in order of the request. */
-    uint64_t position_last;
+    uint64_t position_first; /* The lowest and the highest position of its events. Those of one */
+    uint64_t position_last;  /* partition stand together, in order of the request. */
     uint64_t revision_first; /* Of the first stream of the request that has events. */
     uint64_t revision_last;  /* Of the same. On STELE_WRONG_REVISION: the revision that stream
                               * `failed` is really at, or STELE_EXPECT_NO_STREAM. */

@@ -21,7 +21,8 @@ int stele_store__state(struct stele_store *store, const struct stele_index_key *
     }
     int outcome = stele_index_mem_state(store->index, key, out_state);
     if (outcome != STELE_NOT_FOUND) {
-        return outcome;
+        /* An entry without events was made by an append that was not staged in the end. */
+        return outcome == STELE_OK && out_state->next == 0 ? STELE_NOT_FOUND : outcome;
     }
     const char *damaged = NULL;
     struct stele_index_view *view = stele_index_view_acquire(store->index);
@@ -129,6 +130,9 @@ static void refresh_reader(struct stele_store *store)
 int stele_store__event(struct stele_store *store, uint64_t place, struct stele_event *out_event,
                        struct stele_error *err)
 {
+    if (place == STELE_STORE__NO_PLACE) {
+        return STELE_NOT_FOUND;
+    }
     if (place >= stele_log_durable(store->log)) {
         const struct stele_bytes staged = stele_log_staged(store->log, place);
         STELE_ASSERT(staged.size > 0);
@@ -182,7 +186,7 @@ int stele_store__index_event(struct stele_store *store, uint64_t place,
                           (int)event->stream.size, event->stream.data,
                           (unsigned long long)event->revision);
     }
-    /* Ahead: damage that was passed over held the events between. */
+    /* Ahead: the events between are damaged, or were scavenged. */
     stream->next = event->revision;
     if ((event->flags & STELE_EVENT_TOMBSTONE) != 0) {
         stele_index_mark(stream, STELE_INDEX_TOMBSTONED);

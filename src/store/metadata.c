@@ -138,7 +138,8 @@ static int newest(struct stele_store *store, struct stele_bytes stream, bool sta
         if (outcome != STELE_OK) {
             return outcome;
         }
-        if (count == 1 && (staged || place < stele_log_durable(store->log))) {
+        if (count == 1 && place != STELE_STORE__NO_PLACE &&
+            (staged || place < stele_log_durable(store->log))) {
             return stele_store__event(store, place, out_event, err);
         }
     }

@@ -24,6 +24,7 @@ struct stele_read {
     bool by_name;   /* Only events of key: always true for lists, and for scans that replace one. */
     bool fresh;     /* The snapshot was taken after the last answer STELE_END. */
     bool memory_end; /* The last refill got everything that memory has. */
+    bool gaps;       /* Of the store, when the snapshot was taken. */
     bool over;       /* Nothing can come any more: bound, limit, or start of the log. */
 
     struct stele_index_key key;
@@ -180,6 +181,11 @@ static void drop_snapshot(struct stele_read *read)
     }
 }
 
+static bool is_visible(const struct stele_read *read, uint64_t place)
+{
+    return place < read->end || place == STELE_STORE__NO_PLACE;
+}
+
 /* The memory part of a list from the ordinal on, as far as it is durable. */
 static void refill_list(struct stele_store *store, struct stele_read *read)
 {
@@ -198,7 +204,7 @@ static void refill_list(struct stele_store *store, struct stele_read *read)
     const size_t count =
         stele_index_mem_places(store->index, &read->key, lo, max, read->places, &read->memory_lo);
     read->places_first = read->memory_lo > lo ? read->memory_lo : lo;
-    while (read->places_count < count && read->places[read->places_count] < read->end) {
+    while (read->places_count < count && is_visible(read, read->places[read->places_count])) {
         read->places_count++;
     }
     read->memory_end = read->places_count < max;
@@ -209,6 +215,7 @@ static void take_snapshot(struct stele_store *store, struct stele_read *read)
     drop_snapshot(read);
     read->end = stele_store__visible_end(store);
     read->end_position = stele_store_position(store);
+    read->gaps = store->gaps;
     read->view = stele_index_view_acquire(store->index);
     stele_log_reader_init(&read->reader, stele_log_view_acquire(store->log), read->alloc,
                           read->end);
@@ -300,7 +307,7 @@ static int list_from_view(struct stele_read *read, uint64_t lo, size_t max)
     if (outcome != STELE_OK) {
         return outcome;
     }
-    while (count > 0 && read->places[count - 1] >= read->end) {
+    while (count > 0 && !is_visible(read, read->places[count - 1])) {
         count--; /* A follower's runs may be ahead of what it has been told to be durable. */
     }
     read->places_first = lo;
@@ -319,6 +326,9 @@ static int step_over_gap(struct stele_read *read)
         read, stele_index_view_state(read->view, &read->key, &state, &damaged), damaged);
     if (outcome != STELE_OK || state.next <= read->ordinal) {
         return outcome == STELE_OK ? STELE_NOT_FOUND : outcome;
+    }
+    if (read->gaps) {
+        return STELE_INCOMPLETE;
     }
     uint64_t first = UINT64_MAX;
     outcome = view_outcome(
@@ -414,11 +424,18 @@ static int list_next(struct stele_read *read, struct stele_event *event, struct 
         const uint64_t ordinal = read->backwards ? --read->ordinal : read->ordinal++;
         const size_t at = (size_t)(ordinal - read->places_first);
         prefetch(read, at);
-        outcome = stele_log_read(&read->reader, read->places[at], event);
+        outcome = read->places[at] == STELE_STORE__NO_PLACE
+                      ? STELE_NOT_FOUND
+                      : stele_log_read(&read->reader, read->places[at], event);
+        if (outcome == STELE_NOT_FOUND && read->gaps) {
+            read->ordinal = read->backwards ? ordinal + 1 : ordinal;
+            return STELE_INCOMPLETE;
+        }
         if (outcome == STELE_E_CORRUPT) {
             return fail_damage(read, err);
         }
-        if (outcome == STELE_OK && !is_of_name(read, event)) {
+        if (outcome == STELE_OK &&
+            (!is_of_name(read, event) || (read->is_stream && event->revision != ordinal))) {
             /* The record verifies, so it is the index that is wrong: look for ourselves. */
             read->ordinal = read->backwards ? ordinal + 1 : ordinal;
             return STELE_INCOMPLETE;
@@ -477,7 +494,8 @@ static int scan_backward(struct stele_read *read, struct stele_error *err)
     uint64_t place = 0;
     const int outcome = stele_log_frame_before(&read->reader, read->before, &place);
     if (outcome == STELE_E_CORRUPT) {
-        read->over = true;
+        STELE_ASSERT(place < read->before);
+        read->before = place; /* Passes over it. */
         return fail_damage(read, err);
     }
     if (outcome != STELE_OK) {
@@ -620,7 +638,7 @@ int stele_read_next(struct stele_read *read, const struct stele_event **out_even
     if (count > 0) {
         return finish(read, count, out_events, out_count);
     }
-    if (outcome == STELE_NOT_FOUND || read->over) {
+    if (outcome == STELE_NOT_FOUND || (outcome == STELE_OK && read->over)) {
         return answer_end(read);
     }
     return outcome == STELE_OK ? finish(read, 0, out_events, out_count) : outcome;
@@ -669,7 +687,9 @@ static int look_up(struct stele_store *store, struct stele_read *read,
                    struct stele_index_state *out_state, struct stele_stream_limits *out_limits,
                    struct stele_error *err)
 {
-    int outcome = stele_store__state(store, &read->key, out_state, err);
+    /* What damage has kept from the index cannot be seen in the index: the log is asked instead. */
+    int outcome =
+        read->gaps ? STELE_INCOMPLETE : stele_store__state(store, &read->key, out_state, err);
     *out_limits = (struct stele_stream_limits){.found = false};
     if (outcome == STELE_OK) {
         stele_store__only_visible(store, &read->key, out_state);
@@ -747,6 +767,13 @@ static int begin_list(struct stele_store *store, struct stele_read *read, bool w
     if (read->is_stream && (state.flags & STELE_INDEX_TOMBSTONED) != 0 && !ignore_limits) {
         return stele_fail(err, STELE_STREAM_DELETED, 0, "stream %.*s was tombstoned",
                           (int)read->key.name.size, (const char *)read->key.name.data);
+    }
+    if (state.next == 0 && read->gaps && !wait_for_stream) {
+        return stele_fail(
+            err, STELE_E_CORRUPT, 0,
+            "stream %.*s is not found, but a part of the log is damaged that may have "
+            "held it; run `stele verify`",
+            (int)read->key.name.size, (const char *)read->key.name.data);
     }
     if ((hidden || state.next == 0) && !wait_for_stream) {
         return stele_fail(err, STELE_NO_STREAM, 0, "stream %.*s does not exist",

@@ -88,6 +88,7 @@ int stele_store__load_tail(struct stele_store *store, uint64_t from, uint64_t to
         outcome = stele_log_scan(&reader, &cursor, events, places, 64, &count);
         if (outcome == STELE_E_CORRUPT) {
             stele_store__note_damage(store, &reader.damage);
+            store->gaps = true;
             if (!store->read_only) {
                 (void)stele_store__fail_damage(err, &reader.damage);
                 break; /* The revisions that it held are unknown: nothing may be appended. */

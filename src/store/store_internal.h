@@ -69,10 +69,17 @@ struct stele_store {
 
     /* Filling a hole met damage: revisions are unknown, so nothing can be appended. */
     bool index_unsure;
+    /* Events that the index should know may be missing from it because of damage: a read that meets
+     * such a gap looks at the log itself, and reports what it finds there. */
+    bool gaps;
 
     struct stele_log_damage damages[STELE_DAMAGES_KEPT];
     uint64_t damages_count;
 };
+
+/* What the index answers for an ordinal whose event it has never seen, although it knows later ones:
+ * scavenged before the index was rebuilt, or damaged. */
+#define STELE_STORE__NO_PLACE UINT64_MAX
 
 /* ---- names.c ---- */
 

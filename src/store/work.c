@@ -342,6 +342,7 @@ static int end_fill(struct stele_store *store, const struct stele_work *work, in
                     struct stele_error *err)
 {
     store->index_unsure = store->index_unsure || work->damage_found;
+    store->gaps = store->gaps || work->damage_found;
     if (outcome != STELE_OK || store->index_ready || stele_store__has_holes(store)) {
         return outcome;
     }
