@@ -408,16 +408,22 @@ static int memio_read(struct stele_file *file, uint64_t offset, void *buffer, si
     if (direct) {
         /* The kernel writes dirty pages back before it reads past the cache. That makes them no
          * more durable: the writes stay on the list. */
-        struct memio_inode view = *inode;
-        view.disk = take(inode->capacity);
-        memcpy(view.disk, inode->disk, inode->capacity);
+        uint64_t end = inode->size_disk;
         for (struct memio_write *write = inode->writes; write != NULL; write = write->next) {
-            apply_to_disk(&view, write, write->offset, write->size);
+            end = write->offset + write->size > end ? write->offset + write->size : end;
         }
-        const uint64_t rest = offset < view.size_disk ? view.size_disk - offset : 0;
+        const uint64_t rest = offset < end ? end - offset : 0;
         *out_size = rest < size ? (size_t)rest : size;
-        memcpy(buffer, view.disk + (*out_size > 0 ? offset : 0), *out_size);
-        free(view.disk);
+        memcpy(buffer, inode->disk + (*out_size > 0 ? offset : 0), *out_size);
+        for (struct memio_write *write = inode->writes; write != NULL; write = write->next) {
+            const uint64_t from = write->offset > offset ? write->offset : offset;
+            const uint64_t write_end = write->offset + write->size;
+            const uint64_t to = write_end < offset + *out_size ? write_end : offset + *out_size;
+            if (from < to) {
+                memcpy((uint8_t *)buffer + (from - offset), write->data + (from - write->offset),
+                       to - from);
+            }
+        }
         return STELE_OK;
     }
     const uint64_t rest = offset < inode->size ? inode->size - offset : 0;
