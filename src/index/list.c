@@ -47,15 +47,44 @@ static bool is_listed(const struct stele_index_lister *lister, struct stele_byte
            (!lister->has_after || stele_bytes_compare(name, borrow(&lister->after)) > 0);
 }
 
-/* Visits the entries of a memtable that are listed and not hidden by the newer one, if any:
- * counts them if there is no room yet, else copies them. */
-static size_t visit_entries(struct stele_index_lister *lister,
-                            const struct stele_index__memtable *table,
-                            const struct stele_index__memtable *newer, size_t *names_size,
-                            bool copy)
+static bool grow_items(struct stele_index_lister *lister)
 {
-    size_t count = 0;
-    for (size_t i = 0; table != NULL && i < table->slots_capacity; i++) {
+    if (lister->items_count < lister->items_capacity) {
+        return true;
+    }
+    const size_t capacity = lister->items_capacity == 0 ? 64 : lister->items_capacity * 2;
+    struct item *items =
+        lister->alloc->reallocate(lister->alloc, lister->items,
+                                  lister->items_capacity * sizeof *items, capacity * sizeof *items);
+    if (items == NULL) {
+        return false;
+    }
+    lister->items = items;
+    lister->items_capacity = capacity;
+    return true;
+}
+
+static int copy_entry(struct stele_index_lister *lister, const struct stele_index__entry *entry)
+{
+    const size_t name_offset = lister->names.size;
+    if (!grow_items(lister) || stele_buf_append(&lister->names, lister->alloc,
+                                                stele_index__entry_name(entry)) != STELE_OK) {
+        return STELE_E_NO_MEMORY;
+    }
+    lister->items[lister->items_count++] = (struct item){
+        .state = {.next = entry->head.next, .flags = entry->head.flags},
+        .name_offset = name_offset,
+        .name_size = entry->name_size,
+    };
+    return STELE_OK;
+}
+
+/* Copies the entries of a memtable that are listed and that the newer one, if any, does not hide.
+ * One pass: the index stands still meanwhile. */
+static int copy_table(struct stele_index_lister *lister, const struct stele_index__memtable *table,
+                      const struct stele_index__memtable *newer)
+{
+    for (size_t i = 0; i < table->slots_capacity; i++) {
         const struct stele_index__entry *entry = table->slots[i].entry;
         if (entry == NULL || entry->space != lister->space || entry->head.next == 0 ||
             !is_listed(lister, stele_index__entry_name(entry))) {
@@ -67,40 +96,25 @@ static size_t visit_entries(struct stele_index_lister *lister,
         if (newer != NULL && stele_index__memtable_find(newer, &key) != NULL) {
             continue;
         }
-        count++;
-        *names_size += entry->name_size;
-        if (copy) {
-            lister->items[lister->items_count++] = (struct item){
-                .state = {.next = entry->head.next, .flags = entry->head.flags},
-                .name_offset = lister->names.size,
-                .name_size = entry->name_size,
-            };
-            memcpy(lister->names.data + lister->names.size, entry->name, entry->name_size);
-            lister->names.size += entry->name_size;
+        const int outcome = copy_entry(lister, entry);
+        if (outcome != STELE_OK) {
+            return outcome;
         }
     }
-    return count;
+    return STELE_OK;
 }
 
 static int copy_memory(struct stele_index_lister *lister, const struct stele_index *index)
 {
-    size_t names_size = 0;
-    size_t count = visit_entries(lister, index->active, NULL, &names_size, false);
-    count += visit_entries(lister, index->frozen, index->active, &names_size, false);
-    if (count == 0) {
-        return STELE_OK;
+    int outcome = copy_table(lister, index->active, NULL);
+    if (outcome == STELE_OK && index->frozen != NULL) {
+        outcome = copy_table(lister, index->frozen, index->active);
     }
-    lister->items = stele_allocate(lister->alloc, count * sizeof *lister->items);
-    lister->items_capacity = count;
-    lister->order = stele_allocate(lister->alloc, count * sizeof *lister->order);
-    if (lister->items == NULL || lister->order == NULL ||
-        stele_buf_reserve(&lister->names, lister->alloc, names_size + 1) != STELE_OK) {
-        return STELE_E_NO_MEMORY;
+    if (outcome == STELE_OK && lister->items_count > 0) {
+        lister->order = stele_allocate(lister->alloc, lister->items_count * sizeof *lister->order);
+        outcome = lister->order == NULL ? STELE_E_NO_MEMORY : STELE_OK;
     }
-    (void)visit_entries(lister, index->active, NULL, &names_size, true);
-    (void)visit_entries(lister, index->frozen, index->active, &names_size, true);
-    STELE_ASSERT(lister->items_count == count);
-    return STELE_OK;
+    return outcome;
 }
 
 static int set_up(struct stele_index_lister *lister, struct stele_index *index,
@@ -158,7 +172,7 @@ void stele_index_list_end(struct stele_index_lister *lister)
     stele_buf_deinit(&lister->after, alloc);
     stele_buf_deinit(&lister->names, alloc);
     stele_release(alloc, lister->items, lister->items_capacity * sizeof *lister->items);
-    stele_release(alloc, lister->order, lister->items_capacity * sizeof *lister->order);
+    stele_release(alloc, lister->order, lister->items_count * sizeof *lister->order);
     stele_release(alloc, lister->cursors, runs * sizeof *lister->cursors);
     stele_release(alloc, lister, sizeof *lister);
 }
