@@ -130,8 +130,9 @@ static int append_batch(struct stele *store, struct request *request,
     const int outcome = stele_append_many(store, &one, 1, request->conditions,
                                           request->conditions_count, NULL, &result, &err);
     if (outcome != STELE_OK) {
-        return stele_cli_append_failed(where, request->stream, request->expected, outcome, &result,
-                                       events, count, &err);
+        const struct stele_cli_attempt attempt = {
+            where, "append to", request->stream, request->expected, events, count};
+        return stele_cli_write_failed(&attempt, outcome, &result, &err);
     }
     request->conditions_count = 0;
     if (request->expected != STELE_EXPECT_ANY) {

@@ -74,7 +74,9 @@ int stele_cli_delete(int argc, char **argv)
     if (outcome == STELE_OK) {
         out_result(stream, tombstone, &result);
     } else {
-        code = stele_cli_append_failed("delete", stream, expected, outcome, &result, NULL, 0, &err);
+        const struct stele_cli_attempt attempt = {
+            NULL, tombstone ? "close" : "delete", stream, expected, NULL, 0};
+        code = stele_cli_write_failed(&attempt, outcome, &result, &err);
     }
     return stele_cli_close(store, code);
 }

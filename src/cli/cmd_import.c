@@ -82,6 +82,13 @@ static int read_lines(struct stele_cli_lines *lines, struct stele_cli_pipeline *
                 return code;
             }
         }
+        if (!stele_cli_lines_at_hand(lines)) {
+            /* Whoever writes the lines pauses; what there is should not wait for the next one. */
+            const int code = stele_cli_pipeline_finish(pipeline);
+            if (code != STELE_CLI_OK) {
+                return code;
+            }
+        }
         stele_cli_progress_lines(progress, lines->number, lines->bytes);
         if (stele_cli_interrupted()) {
             return STELE_CLI_OK;

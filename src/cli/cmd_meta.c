@@ -148,11 +148,10 @@ static int store_metadata(struct stele *store, const char *stream, uint64_t expe
     struct stele_error err = {0};
     const int outcome =
         stele_set_metadata(store, stream, expected, json.data, json.size, &result, &err);
-    if (outcome == STELE_WRONG_REVISION) {
-        return stele_cli_append_failed("meta", stream, expected, outcome, &result, NULL, 0, &err);
-    }
     if (outcome != STELE_OK) {
-        return fail(outcome, stream, &err);
+        const struct stele_cli_attempt attempt = {
+            NULL, "change metadata of", stream, expected, NULL, 0};
+        return stele_cli_write_failed(&attempt, outcome, &result, &err);
     }
     if (stele_cli_globals.json) {
         stele_cli_out("{\"stream\":");
@@ -198,11 +197,34 @@ static int edit(struct stele *store, const char *stream, const struct changes *c
     return code;
 }
 
+static int check_object(const char *json)
+{
+    json_error_t error;
+    json_t *const object = json_loads(json, 0, &error);
+    const bool is_json = object != NULL;
+    const bool is_object = json_is_object(object);
+    json_decref(object);
+    if (is_object) {
+        return STELE_CLI_GO_ON;
+    }
+    if (is_json) {
+        return stele_cli_fail(
+            STELE_CLI_INPUT, "input",
+            "meta: the metadata is JSON, but no object; write {\"owner\": \"ada\"}");
+    }
+    return stele_cli_fail(STELE_CLI_INPUT, "input",
+                          "meta: the metadata is no JSON: line %d, column %d: %s; correct it",
+                          error.line, error.column, error.text);
+}
+
 static int write_metadata(const char *stream, const char *json, const struct changes *changes,
                           const char *expect)
 {
     uint64_t expected = 0;
     int code = stele_cli_expected(&stele_cli_meta_command, expect, STELE_EXPECT_ANY, &expected);
+    if (code == STELE_CLI_GO_ON && json != NULL) {
+        code = check_object(json);
+    }
     /* Mistyped values are told before the store is opened. */
     json_t *const trial = json_object();
     if (code == STELE_CLI_GO_ON) {

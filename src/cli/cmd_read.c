@@ -63,6 +63,7 @@ int stele_cli_read(int argc, char **argv)
         {"backwards", NULL, "from the newest to the oldest", STELE_CLI_FLAG, &select.backwards},
         STELE_CLI_AS_OF_OPTION(&select),
         STELE_CLI_FILTER_OPTIONS(&select),
+        STELE_CLI_IGNORE_LIMITS_OPTION(&select),
         {"token", "TOKEN", "see at least the append that gave this causal token", STELE_CLI_TEXT,
          &select.token},
         {"skip-damage", NULL, "tell damage and go on behind it; the exit code is 4 then",

@@ -62,6 +62,7 @@ static void release_kept(struct listing *listing)
         out_name(listing, (struct stele_text){listing->kept + at, kept.size}, kept.count);
         at += kept.size;
     }
+    listing->kept_size = 0;
 }
 
 static int on_name(void *context, struct stele_text name, uint64_t count)

@@ -220,6 +220,7 @@ int stele_cli_tail(int argc, char **argv)
         {"timeout", "DURATION", "end when nothing has come for so long: 30s, 5m",
          STELE_CLI_DURATION, &timeout_s},
         STELE_CLI_FILTER_OPTIONS(&select),
+        STELE_CLI_IGNORE_LIMITS_OPTION(&select),
         {"long", NULL, "everything about every event", STELE_CLI_FLAG, &long_form},
         {"cloudevents", NULL, "CloudEvents 1.0, one JSON object a line", STELE_CLI_FLAG,
          &cloudevents},

@@ -47,7 +47,8 @@ static bool decode_source(struct stele_cli_reader *reader, const char *source)
     }
     stream[used] = '\0';
     if (strlen(stream) != used || !stele_cli_utf8_valid((struct stele_text){stream, used})) {
-        return stele_cli_reader_fail(reader, "\"source\" is no UTF-8 once its %%XX are decoded");
+        return stele_cli_reader_fail(
+            reader, "\"source\" is no UTF-8 once its %%XX are decoded; correct it");
     }
     reader->input->stream = stream;
     return true;
@@ -205,8 +206,8 @@ bool stele_cli_event_read_cloudevent(struct stele_cli_reader *reader)
         return false;
     }
     if (version == NULL || strcmp(version, "1.0") != 0) {
-        return stele_cli_reader_fail(reader, "\"specversion\" is not \"1.0\", the version of "
-                                             "CloudEvents that is understood");
+        return stele_cli_reader_fail(reader, "\"specversion\" is not \"1.0\"; no other version of "
+                                             "CloudEvents is understood");
     }
     if (is_missing(source) || is_missing(id)) {
         return stele_cli_reader_fail(reader, "\"%s\" is missing; every CloudEvent has one",

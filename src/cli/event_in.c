@@ -121,7 +121,7 @@ static bool read_base64(struct stele_cli_reader *reader, const char *member, con
 {
     const struct stele_text text = {json_string_value(value), json_string_length(value)};
     if (!json_is_string(value)) {
-        return stele_cli_reader_fail(reader, "\"%s\" is no string of base64", member);
+        return stele_cli_reader_fail(reader, "\"%s\" is no string; write base64 in quotes", member);
     }
     uint8_t *const data = stele_cli_arena_alloc(reader->arena, text.size / 4 * 3 + 1);
     if (!stele_cli_base64_decode(text, data, out_size)) {
@@ -205,8 +205,9 @@ static bool read_microseconds(struct stele_cli_reader *reader, const char *membe
     errno = 0;
     const long long created_us = strtoll(copy, &end, 10);
     if (errno != 0 || end == copy || *end != '\0') {
-        return stele_cli_reader_fail(reader, "\"%s\" is no whole number of microseconds since 1970",
-                                     member);
+        return stele_cli_reader_fail(
+            reader, "\"%s\" is no whole number of microseconds since 1970; or write a time",
+            member);
     }
     reader->input->draft.created_us = created_us != 0 ? created_us : 1;
     return true;

@@ -55,9 +55,16 @@ bool stele_cli_json_valid(struct stele_text json)
     return value != NULL;
 }
 
-static bool has_line_end(struct stele_text json)
+/* Between the other members of a line, JSON comes back as it is unless it has line ends or tabs
+ * (which become spaces) or white space around it (which is not part of the value). */
+static bool fits_into_line(struct stele_text json)
 {
-    return memchr(json.data, '\n', json.size) != NULL || memchr(json.data, '\r', json.size) != NULL;
+    for (size_t i = 0; i < json.size; i++) {
+        if ((uint8_t)json.data[i] < 0x20) {
+            return false;
+        }
+    }
+    return json.data[0] != ' ' && json.data[json.size - 1] != ' ';
 }
 
 static void out_base64(const void *data, size_t size)
@@ -92,8 +99,7 @@ static void out_created(const char *name, int64_t created_us)
     }
 }
 
-/* exact: the very bytes have to come back from the line. A line cannot hold a line end, so such
- * JSON goes as base64 then; otherwise its line ends become spaces, which mean the same. */
+/* exact: the very bytes have to come back from the line. What cannot goes as base64 then. */
 static void out_payload(const char *name, const void *data, size_t size,
                         struct stele_text content_type, bool exact)
 {
@@ -101,7 +107,7 @@ static void out_payload(const char *name, const void *data, size_t size,
     if (size == 0) {
         return;
     }
-    const bool as_json = stele_cli_is_json_type(content_type) && !(exact && has_line_end(text)) &&
+    const bool as_json = stele_cli_is_json_type(content_type) && (!exact || fits_into_line(text)) &&
                          stele_cli_json_valid(text);
     if (as_json) {
         stele_cli_outf(",\"%s\":", name);

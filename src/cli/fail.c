@@ -187,18 +187,20 @@ int stele_cli_exit_of(int outcome)
 int stele_cli_fail_outcome(int outcome, const struct stele_error *err, const char *what)
 {
     const struct words *const words = words_of(outcome);
-    const char *const name = stele_outcome_name(outcome);
-    if (err != NULL && err->outcome == outcome && err->message[0] != '\0') {
-        return stele_cli_fail(words->exit_code, name, "%s", err->message);
-    }
-    return stele_cli_fail(words->exit_code, name, "%s: %s; %s", what, words->why, words->next);
+    const bool has_words = err != NULL && err->outcome == outcome && err->message[0] != '\0';
+    const char *const why = has_words ? err->message : words->why;
+    /* Messages of the library that know what to do say so behind a semicolon. */
+    const bool has_next = has_words && strchr(why, ';') != NULL;
+    return stele_cli_fail(words->exit_code, stele_outcome_name(outcome), "%s: %s%s%s", what, why,
+                          has_next ? "" : "; ", has_next ? "" : words->next);
 }
 
 void *stele_cli_realloc(void *memory, size_t size)
 {
     void *const moved = realloc(memory, size > 0 ? size : 1);
     if (moved == NULL) {
-        static const char line[] = "stele: memory ran out; make room and try again\n";
+        static const char line[] =
+            "stele: memory: there is none left; end something else and try again\n";
         write_error(line, sizeof line - 1);
         _exit(STELE_CLI_FAILURE);
     }

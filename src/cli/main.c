@@ -22,11 +22,11 @@ static int no_command(const char *name)
     const char *const near = stele_cli_near_command(name);
     if (near != NULL) {
         return stele_cli_fail(STELE_CLI_USAGE, "usage",
-                              "there is no command '%s'; did you mean %s? `stele help` lists them",
+                              "%s: there is no such command; did you mean %s? See `stele help`",
                               name, near);
     }
     return stele_cli_fail(STELE_CLI_USAGE, "usage",
-                          "there is no command '%s'; `stele help` lists them", name);
+                          "%s: there is no such command; see `stele help`", name);
 }
 
 /* Options before the command: --store, --json, --help, --version. The place of the command, or 0
@@ -85,7 +85,8 @@ int main(int argc, char **argv)
 {
     /* A reader that goes away is noticed by the write that fails, and the store is closed before
      * the process ends. */
-    (void)signal(SIGPIPE, SIG_IGN);
+    const struct sigaction ignore = {.sa_handler = SIG_IGN};
+    (void)sigaction(SIGPIPE, &ignore, NULL);
     stele_cli_globals.json = wants_json(argc, argv);
     stele_cli_out_init();
     const int code = stele_cli_out_finish(run(argc, argv));

@@ -88,8 +88,10 @@ int stele_cli_usage_error(const struct stele_cli_command *command, const char *f
     va_start(args, format);
     (void)vsnprintf(message, sizeof message, format, args);
     va_end(args);
-    return stele_cli_fail(STELE_CLI_USAGE, "usage", "%s: %s; see `stele %s --help`", command->name,
-                          message, command->name);
+    const size_t size = strlen(message);
+    const bool is_question = size > 0 && message[size - 1] == '?';
+    return stele_cli_fail(STELE_CLI_USAGE, "usage", "%s: %s%s `stele %s --help`", command->name,
+                          message, is_question ? " See" : "; see", command->name);
 }
 
 static void out_indented(const char *text, const char *indent)

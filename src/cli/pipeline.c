@@ -22,8 +22,9 @@ _Static_assert(SLOTS > 2 * STREAMS_MAX, "the table stays sparse");
 struct stream {
     char *name;
     uint64_t hash;
-    uint64_t expected; /* For the next run: STELE_EXPECT_NO_STREAM, a revision, or unknown. */
-    size_t under_way;  /* Runs. */
+    uint64_t expected;    /* For the next run: STELE_EXPECT_NO_STREAM, a revision, or unknown. */
+    uint64_t next_before; /* The stream's next revision before this import. */
+    size_t under_way;     /* Runs. */
 };
 
 /* Events of one stream that follow each other. */
@@ -35,6 +36,7 @@ struct run {
     struct stele_event_draft *events;
     uint64_t *lines; /* Of each event. */
     size_t count;
+    size_t count_max;
     size_t room;
     bool done; /* Under the lock, as the two below. */
     int outcome;
@@ -123,6 +125,7 @@ static void remember_stream(struct stele_cli_pipeline *pipeline, struct stream *
     stream->name = stele_cli_alloc(size);
     memcpy(stream->name, name, size);
     stream->expected = outcome == STELE_NO_STREAM ? STELE_EXPECT_NO_STREAM : REVISION_UNKNOWN;
+    stream->next_before = outcome == STELE_OK ? info.revision_last + 1 : 0;
     pipeline->streams_count++;
     pipeline->counts.streams++;
 }
@@ -156,8 +159,10 @@ static int tell_failure(const struct run *run, size_t event, int outcome,
     char where[512];
     (void)snprintf(where, sizeof where, "%.400s:%llu", run->pipeline->name,
                    (unsigned long long)run->lines[event]);
-    return stele_cli_append_failed(where, run->stream->name, run->expected, outcome, &run->result,
-                                   run->events + event, run->count - event, err);
+    const struct stele_cli_attempt attempt = {
+        where,         "append to",         run->stream->name,
+        run->expected, run->events + event, run->count - event};
+    return stele_cli_write_failed(&attempt, outcome, &run->result, err);
 }
 
 /* A run that was not accepted as it is: perhaps a part of it is there already. This also finds the
@@ -184,8 +189,11 @@ static int end_run(struct run *run)
 {
     struct stele_cli_pipeline *const pipeline = run->pipeline;
     if (run->outcome == STELE_E_UNKNOWN || run->outcome == STELE_E_FENCED) {
-        static const struct stele_error no_words = {.message = "a write failed"};
-        return tell_failure(run, 0, run->outcome, &no_words);
+        static const struct stele_error words = {
+            .message =
+                "a write failed, so it is unknown whether the events are stored; look at the "
+                "disk and run the same import again"};
+        return tell_failure(run, 0, run->outcome, &words);
     }
     if (run->outcome != STELE_OK) {
         return append_carefully(run);
@@ -242,6 +250,19 @@ static int settle(struct stele_cli_pipeline *pipeline, const struct stream *stre
     return code;
 }
 
+/* How many events the stream's next run may have, so that the library sees either what an earlier
+ * import stored or something new, and not one append that is both: that would be refused, and
+ * what is under way behind it would come before it. */
+static size_t count_max(const struct stele_cli_pipeline *pipeline, const struct stream *stream)
+{
+    if (stream->expected == REVISION_UNKNOWN) {
+        return 1; /* Of a stream that existed before: the first event tells where in it we are. */
+    }
+    const uint64_t next = stream->expected == STELE_EXPECT_NO_STREAM ? 0 : stream->expected + 1;
+    const uint64_t left = stream->next_before > next ? stream->next_before - next : UINT64_MAX;
+    return left < pipeline->run_max ? (size_t)left : pipeline->run_max;
+}
+
 static uint64_t advance(uint64_t expected, size_t count)
 {
     return expected == STELE_EXPECT_NO_STREAM ? count - 1 : expected + count;
@@ -254,10 +275,7 @@ static int submit(struct stele_cli_pipeline *pipeline)
         return STELE_CLI_OK;
     }
     struct stream *const stream = run->stream;
-    int code = settle(pipeline, stream);
-    if (code != STELE_CLI_OK) {
-        return code;
-    }
+    int code = STELE_CLI_OK;
     const bool unknown = stream->expected == REVISION_UNKNOWN;
     run->expected = unknown ? STELE_EXPECT_ANY : stream->expected;
     run->done = false;
@@ -307,10 +325,12 @@ static int begin_run(struct stele_cli_pipeline *pipeline, const char *name)
     if (run->stream->name == NULL) {
         remember_stream(pipeline, run->stream, name);
     }
+    code = settle(pipeline, run->stream);
     run->count = 0;
+    run->count_max = count_max(pipeline, run->stream);
     run->room = 0;
-    pipeline->open = run;
-    return STELE_CLI_OK;
+    pipeline->open = code == STELE_CLI_OK ? run : NULL;
+    return code;
 }
 
 /* ---- Lines ---- */
@@ -386,7 +406,7 @@ static struct stele_event_draft copy_draft(struct stele_cli_arena *arena,
 static int take(struct stele_cli_pipeline *pipeline, struct stele_cli_input *input, uint64_t number)
 {
     struct run *run = pipeline->open;
-    if (run == NULL || run->count == pipeline->run_max || run->arena.size >= RUN_BYTES_MAX ||
+    if (run == NULL || run->count == run->count_max || run->arena.size >= RUN_BYTES_MAX ||
         strcmp(run->stream->name, input->stream) != 0) {
         const int code = begin_run(pipeline, input->stream);
         if (code != STELE_CLI_OK) {

@@ -41,7 +41,7 @@ void stele_cli_pipeline_destroy(struct stele_cli_pipeline *pipeline);
  * an exit code. After a failure only destroy may follow. */
 int stele_cli_pipeline_line(struct stele_cli_pipeline *pipeline, struct stele_text line,
                             uint64_t number);
-/* Appends everything that was taken in. Tells what fails; returns an exit code. */
+/* Appends everything that was taken in; more may follow. Tells what fails; returns an exit code. */
 int stele_cli_pipeline_finish(struct stele_cli_pipeline *pipeline);
 
 struct stele_cli_pipeline_counts

@@ -48,12 +48,16 @@ struct stele_cli_select {
          STELE_CLI_LIST, &(select)->categories},                                                   \
         {"tag", "T", "only events that have this tag; several: all of them", STELE_CLI_LIST,       \
          &(select)->tags},                                                                         \
-        {"exclude-system", NULL, "no types and streams that begin with $", STELE_CLI_FLAG,         \
-         &(select)->exclude_system},                                                               \
+    {                                                                                              \
+        "exclude-system", NULL, "no types and streams that begin with $", STELE_CLI_FLAG,          \
+            &(select)->exclude_system                                                              \
+    }
+
+#define STELE_CLI_IGNORE_LIMITS_OPTION(select)                                                     \
     {                                                                                              \
         "ignore-limits", NULL,                                                                     \
             "also events that a delete or the stream's metadata hides, as far as\n"                \
-            "they are not scavenged yet",                                                          \
+            "they are not scavenged yet ($all, $ce-… and $et-… always hand them out)",             \
             STELE_CLI_FLAG, &(select)->ignore_limits                                               \
     }
 

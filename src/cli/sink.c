@@ -32,85 +32,72 @@ static json_t *revision_json(uint64_t revision)
     }
 }
 
-static int wrong_revision(const char *where, const char *colon, const char *stream,
-                          uint64_t expected, uint64_t actual)
+static int wrong_revision(const struct stele_cli_attempt *attempt, const char *what,
+                          uint64_t actual)
 {
     char expected_words[48];
     char actual_words[48];
-    revision_words(expected, expected_words);
+    revision_words(attempt->expected, expected_words);
     revision_words(actual, actual_words);
     json_t *const details = json_object();
-    (void)json_object_set_new(details, "stream", json_string(stream));
-    (void)json_object_set_new(details, "expected", revision_json(expected));
+    (void)json_object_set_new(details, "stream", json_string(attempt->stream));
+    (void)json_object_set_new(details, "expected", revision_json(attempt->expected));
     (void)json_object_set_new(details, "actual", revision_json(actual));
     return stele_cli_fail_with(
         details, STELE_CLI_CONFLICT, stele_outcome_name(STELE_WRONG_REVISION),
-        "%s%sappend to %s: expected %s, but the stream has %s; read what was added, decide again, "
-        "append again",
-        where, colon, stream, expected_words, actual_words);
+        "%s: expected %s, but the stream has %s; read what was added, decide again, repeat", what,
+        expected_words, actual_words);
 }
 
-static int condition_failed(const char *where, const char *colon, const char *stream,
+static int condition_failed(const struct stele_cli_attempt *attempt, const char *what,
                             const struct stele_append_result *result)
 {
     char position[24];
     (void)snprintf(position, sizeof position, "%llu",
                    (unsigned long long)result->conflict_position);
     json_t *const details = json_object();
-    (void)json_object_set_new(details, "stream", json_string(stream));
+    (void)json_object_set_new(details, "stream", json_string(attempt->stream));
     (void)json_object_set_new(details, "condition", json_integer((json_int_t)result->failed));
     (void)json_object_set_new(details, "position", json_string(position));
     return stele_cli_fail_with(
         details, STELE_CLI_CONFLICT, stele_outcome_name(STELE_CONDITION_FAILED),
-        "%s%sappend to %s: the condition failed, because the event at position %s matches it; read "
-        "it, decide again, append again with --after %s",
-        where, colon, stream, position, position);
+        "%s: the event at position %s matches the condition; read it, decide again, repeat", what,
+        position);
 }
 
 /* Without the ids a repetition would be a second append. */
-static int unknown_outcome(const char *where, const char *colon, const char *stream,
-                           const struct stele_event_draft *events, size_t count,
+static int unknown_outcome(const struct stele_cli_attempt *attempt, const char *what,
                            const struct stele_error *err)
 {
     char id[37];
-    stele_id_to_text(events[0].id, id);
+    stele_id_to_text(attempt->events[0].id, id);
     json_t *const ids = json_array();
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < attempt->count; i++) {
         char each[37];
-        stele_id_to_text(events[i].id, each);
+        stele_id_to_text(attempt->events[i].id, each);
         (void)json_array_append_new(ids, json_string(each));
     }
     json_t *const details = json_object();
-    (void)json_object_set_new(details, "stream", json_string(stream));
+    (void)json_object_set_new(details, "stream", json_string(attempt->stream));
     (void)json_object_set_new(details, "ids", ids);
-    return stele_cli_fail_with(
-        details, STELE_CLI_UNKNOWN, stele_outcome_name(STELE_E_UNKNOWN),
-        "%s%sappend to %s: nobody knows whether it was stored (%s); repeat it with the same ids "
-        "(the first is %s): then it is stored exactly once",
-        where, colon, stream, err->message, id);
+    return stele_cli_fail_with(details, STELE_CLI_UNKNOWN, stele_outcome_name(STELE_E_UNKNOWN),
+                               "%s: %s (the first id is %s)", what, err->message, id);
 }
 
-int stele_cli_append_failed(const char *where, const char *stream, uint64_t expected, int outcome,
-                            const struct stele_append_result *result,
-                            const struct stele_event_draft *events, size_t count,
-                            const struct stele_error *err)
+int stele_cli_write_failed(const struct stele_cli_attempt *attempt, int outcome,
+                           const struct stele_append_result *result, const struct stele_error *err)
 {
-    const char *const colon = where != NULL ? ": " : "";
-    where = where != NULL ? where : "";
+    char what[STELE_STREAM_NAME_SIZE_MAX + 512];
+    (void)snprintf(what, sizeof what, "%.400s%s%s %s", attempt->where != NULL ? attempt->where : "",
+                   attempt->where != NULL ? ": " : "", attempt->verb, attempt->stream);
     if (outcome == STELE_WRONG_REVISION) {
-        return wrong_revision(where, colon, stream, expected, result->revision_last);
+        return wrong_revision(attempt, what, result->revision_last);
     }
     if (outcome == STELE_CONDITION_FAILED) {
-        return condition_failed(where, colon, stream, result);
+        return condition_failed(attempt, what, result);
     }
-    if (outcome == STELE_E_UNKNOWN && count > 0) {
-        return unknown_outcome(where, colon, stream, events, count, err);
-    }
-    char what[STELE_STREAM_NAME_SIZE_MAX + 512];
-    (void)snprintf(what, sizeof what, "%.400s%sappend to %s", where, colon, stream);
-    if (*where != '\0' && err->message[0] != '\0') {
-        return stele_cli_fail(stele_cli_exit_of(outcome), stele_outcome_name(outcome), "%s%s%s",
-                              where, colon, err->message);
+    if (outcome == STELE_E_UNKNOWN && attempt->count > 0) {
+        return unknown_outcome(attempt, what, err);
     }
     return stele_cli_fail_outcome(outcome, err, what);
 }

@@ -6,12 +6,19 @@
 #include <stddef.h>
 #include <stele.h>
 
-/* Tells why an append to the stream failed and returns the exit code. where is what the events came
- * from ("events.jsonl:7"), NULL for the command line. events may have ids to repeat. */
-int stele_cli_append_failed(const char *where, const char *stream, uint64_t expected, int outcome,
-                            const struct stele_append_result *result,
-                            const struct stele_event_draft *events, size_t count,
-                            const struct stele_error *err);
+/* A write that was tried, for telling why it failed. */
+struct stele_cli_attempt {
+    const char *where; /* What the events came from ("events.jsonl:7"); NULL: the command line. */
+    const char *verb;  /* "append to", "delete". */
+    const char *stream;
+    uint64_t expected;
+    const struct stele_event_draft *events; /* Whose ids are to be repeated; may be NULL. */
+    size_t count;
+};
+
+/* Tells why it failed and returns the exit code. */
+int stele_cli_write_failed(const struct stele_cli_attempt *attempt, int outcome,
+                           const struct stele_append_result *result, const struct stele_error *err);
 
 struct stele_cli_stored {
     size_t done;  /* So many of the events are in the stream now; on failure, which one failed. */
