@@ -88,7 +88,7 @@ struct earlier {
 static int compare_ids(const struct decision *d, const struct stele_prepared_stream *stream,
                        uint64_t revision, struct earlier *earlier)
 {
-    uint64_t places[64];
+    STELE_UNINITIALIZED uint64_t places[64];
     size_t done = 0;
     if (revision > stream->next || stream->records_count > stream->next - revision) {
         return STELE_NOT_FOUND;
@@ -127,7 +127,7 @@ static int compare_ids(const struct decision *d, const struct stele_prepared_str
 static int find_id(const struct decision *d, const struct stele_prepared_stream *stream,
                    uint64_t *out_revision)
 {
-    uint64_t places[2 * SAME_ID_MAX];
+    STELE_UNINITIALIZED uint64_t places[2 * SAME_ID_MAX];
     const uint8_t *id = id_of(d->prepared, stream->records_first);
     const uint64_t hash = d->prepared->records[stream->records_first].id_hash;
     size_t count = stele_index_mem_ids(d->store->index, hash, places, SAME_ID_MAX);

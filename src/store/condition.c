@@ -34,7 +34,7 @@ static int check_key(struct stele_store *store, const struct stele_prepared *pre
                      uint64_t next, uint64_t after, uint64_t *out_position, struct stele_error *err)
 {
     while (next > 0) {
-        uint64_t places[CHUNK];
+        STELE_UNINITIALIZED uint64_t places[CHUNK];
         const uint64_t lo = next > CHUNK ? next - CHUNK : 0;
         size_t count = 0;
         int outcome = STELE_OK;

@@ -152,7 +152,7 @@ int stele_store__index_event(struct stele_store *store, uint64_t place,
                              const struct stele_event *event, struct stele_error *err)
 {
     const uint64_t seed = store->superblock.seed;
-    struct stele_index_entry *tags[UINT8_MAX];
+    STELE_UNINITIALIZED struct stele_index_entry *tags[UINT8_MAX];
     struct stele_index_entry *stream = NULL;
     struct stele_index_entry *category = NULL;
     struct stele_index_entry *type = NULL;

@@ -119,7 +119,7 @@ int stele_store__limits_parse(struct stele_bytes json, struct stele_stream_limit
 static int newest(struct stele_store *store, struct stele_bytes stream, bool staged,
                   struct stele_event *out_event, struct stele_error *err)
 {
-    uint8_t buffer[STELE_STREAM_NAME_SIZE_MAX + 2];
+    STELE_UNINITIALIZED uint8_t buffer[STELE_STREAM_NAME_SIZE_MAX + 2];
     const struct stele_bytes name = stele_store__metastream(stream, buffer);
     if (name.size == 0) {
         return STELE_NOT_FOUND;

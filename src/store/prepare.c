@@ -271,7 +271,7 @@ static int add_record(struct stele_prepared *prepared, struct stele_prepared_str
                       const struct stele_event_draft *draft, struct stele_bytes type, uint8_t flags,
                       int64_t now_us, struct stele_error *err)
 {
-    uint8_t tags_buffer[TAGS_SIZE_MAX];
+    STELE_UNINITIALIZED uint8_t tags_buffer[TAGS_SIZE_MAX];
     struct stele_bytes tags;
     struct stele_bytes content_type;
     int outcome = check_sizes(prepared, draft, err);

@@ -47,8 +47,7 @@ struct stele_read {
 
     /* A list: forward, the next ordinal; backward, one above the next. */
     uint64_t ordinal;
-    uint64_t memory_lo; /* Ordinals below are the view's. */
-    uint64_t places[BATCH];
+    uint64_t memory_lo;    /* Ordinals below are the view's. */
     uint64_t places_first; /* The ordinal of places[0]. */
     size_t places_count;
     bool places_of_memory; /* They came from the last refill, not from the view. */
@@ -59,12 +58,15 @@ struct stele_read {
     struct stele_event *stack; /* Backward: events of the frames at hand, oldest first. */
     size_t stack_count, stack_capacity;
 
-    struct stele_event events[BATCH];
     struct stele_arena copies; /* Events that lay in an unpacked block. */
 
     bool damage_pending; /* For the store to take note of. */
     struct stele_log_damage damage;
     char damaged_run[STELE_FILE_NAME_MAX];
+
+    /* Not cleared when a read begins: it would take longer than many a read. */
+    uint64_t places[BATCH];
+    struct stele_event events[BATCH];
 };
 
 /* ---- Verdicts ---- */
@@ -464,8 +466,8 @@ static int push(struct stele_read *read, const struct stele_event *event)
 static int push_up_to(struct stele_read *read, struct stele_log_cursor *cursor, uint64_t place,
                       struct stele_error *err)
 {
-    struct stele_event events[64];
-    uint64_t places[64];
+    STELE_UNINITIALIZED struct stele_event events[64];
+    STELE_UNINITIALIZED uint64_t places[64];
     while (cursor->place < place) {
         size_t count = 0;
         int outcome = stele_log_scan(&read->reader, cursor, events, places, 64, &count);
@@ -845,7 +847,7 @@ static int begin_scan(struct stele_read *read, struct stele_error *err)
     }
     /* The seek ends a few frames early at most: the events between are looked at first. */
     read->before = cursor.place;
-    struct stele_event events[16];
+    STELE_UNINITIALIZED struct stele_event events[16];
     size_t count = 0;
     bool within = true;
     while (outcome == STELE_OK && within) {
@@ -945,10 +947,11 @@ int stele_read_begin(struct stele_store *store, const char *stream,
                      const struct stele_read_options *options, bool wait_for_stream, int64_t now_us,
                      struct stele_read **out_read, struct stele_error *err)
 {
-    struct stele_read *read = stele_allocate_zeroed(store->alloc, sizeof *read);
+    struct stele_read *read = stele_allocate(store->alloc, sizeof *read);
     if (read == NULL) {
         return stele_fail(err, STELE_E_NO_MEMORY, 0, "read: no memory");
     }
+    memset(read, 0, offsetof(struct stele_read, places));
     read->alloc = store->alloc;
     read->backwards = options->backwards != 0;
     read->from = options->from;

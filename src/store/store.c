@@ -82,8 +82,8 @@ int stele_store__load_tail(struct stele_store *store, uint64_t from, uint64_t to
     stele_log_cursor_at(&cursor, from);
     int outcome = STELE_OK;
     while (outcome == STELE_OK) {
-        struct stele_event events[64];
-        uint64_t places[64];
+        STELE_UNINITIALIZED struct stele_event events[64];
+        STELE_UNINITIALIZED uint64_t places[64];
         size_t count = 0;
         outcome = stele_log_scan(&reader, &cursor, events, places, 64, &count);
         if (outcome == STELE_E_CORRUPT) {
