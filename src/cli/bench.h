@@ -63,6 +63,7 @@ void stele_cli_bench_remove(const char *path);
 
 int stele_cli_bench_append(struct bench *bench, const struct bench_workload *workload);
 int stele_cli_bench_async(struct bench *bench, const struct bench_workload *workload);
+int stele_cli_bench_chain(struct bench *bench, const struct bench_workload *workload);
 int stele_cli_bench_live(struct bench *bench, const struct bench_workload *workload);
 int stele_cli_bench_mixed(struct bench *bench, const struct bench_workload *workload);
 int stele_cli_bench_growth(struct bench *bench, const struct bench_workload *workload);

@@ -358,10 +358,10 @@ struct async {
     struct bench_histogram latency;
 };
 
-static struct async *create_async(struct bench *bench, struct stele *store, uint32_t *revisions,
-                                  uint32_t in_flight, uint32_t batch, bool spread)
+static void init_async(struct async *async, struct bench *bench, struct stele *store,
+                       uint32_t *revisions, uint32_t in_flight, uint32_t batch, bool spread)
 {
-    struct async *const async = bench_alloc(1, sizeof *async);
+    memset(async, 0, sizeof *async);
     async->store = store;
     async->source = create_source(bench, batch, spread);
     async->source->revisions = revisions;
@@ -373,28 +373,55 @@ static struct async *create_async(struct bench *bench, struct stele *store, uint
     }
     (void)pthread_mutex_init(&async->lock, NULL);
     (void)pthread_cond_init(&async->woken, NULL);
+}
+
+static struct async *create_async(struct bench *bench, struct stele *store, uint32_t *revisions,
+                                  uint32_t in_flight, uint32_t batch, bool spread)
+{
+    struct async *const async = bench_alloc(1, sizeof *async);
+    init_async(async, bench, store, revisions, in_flight, batch, spread);
     return async;
 }
 
-static void destroy_async(struct async *async)
+static void deinit_async(struct async *async)
 {
     (void)pthread_cond_destroy(&async->woken);
     (void)pthread_mutex_destroy(&async->lock);
     destroy_source(async->source);
     free(async->flights);
+}
+
+static void destroy_async(struct async *async)
+{
+    deinit_async(async);
     free(async);
 }
 
-static void on_done(void *context, int outcome, const struct stele_append_result *result)
+static void prepare_flight(const struct async *async, struct flight *flight)
 {
-    struct flight *const flight = context;
-    struct async *const async = flight->async;
+    const struct source *const source = async->source;
+    const uint64_t expected = source->appends[0].expected;
+    flight->events = source->batch;
+    flight->revision = expected == STELE_EXPECT_NO_STREAM ? 0 : expected + 1;
+    flight->begin_ns = bench_now_ns();
+}
+
+static void finish_flight(struct flight *flight, int outcome,
+                          const struct stele_append_result *result)
+{
     flight->end_ns = bench_now_ns();
     flight->outcome = outcome;
     if (outcome == STELE_OK &&
         (result->revision_first != flight->revision || result->idempotent != 0)) {
         flight->outcome = STELE_WRONG_REVISION;
     }
+}
+
+static void on_done(void *context, int outcome, const struct stele_append_result *result)
+{
+    struct flight *const flight = context;
+    struct async *const async = flight->async;
+    finish_flight(flight, outcome, result);
     struct flight *head = atomic_load_explicit(&async->done, memory_order_relaxed);
     do {
         flight->next = head;
@@ -455,12 +482,9 @@ static bool submit(struct async *async)
 {
     struct flight *const flight = async->idle;
     struct source *const source = async->source;
-    const uint64_t expected = source->appends[0].expected;
     async->idle = flight->next;
     async->under_way++;
-    flight->events = source->batch;
-    flight->revision = expected == STELE_EXPECT_NO_STREAM ? 0 : expected + 1;
-    flight->begin_ns = bench_now_ns();
+    prepare_flight(async, flight);
     struct stele_error err = {0};
     const int outcome = stele_append_async(async->store, source->appends, source->appends_count,
                                            NULL, 0, on_done, flight, &err);
@@ -510,6 +534,15 @@ static void submit_until(struct async *async, uint64_t end_ns)
     }
 }
 
+static void report_async(struct bench *bench, struct async *async, struct bench_result *result)
+{
+    result->latency = async->latency;
+    result->events = async->events;
+    result->errors = async->errors;
+    finish_appends(bench, result, async->measure_ns, async->last_ns);
+    stele_cli_bench_report(bench, result, &async->first_error);
+}
+
 int stele_cli_bench_async(struct bench *bench, const struct bench_workload *workload)
 {
     const uint32_t in_flight =
@@ -531,14 +564,113 @@ int stele_cli_bench_async(struct bench *bench, const struct bench_workload *work
     result->before = bench_usage_now();
     submit_until(async, async->measure_ns + bench_ns(bench->seconds));
     drain(async);
-    result->latency = async->latency;
-    result->events = async->events;
-    result->errors = async->errors;
-    finish_appends(bench, result, async->measure_ns, async->last_ns);
-    stele_cli_bench_report(bench, result, &async->first_error);
+    report_async(bench, async, result);
 
     free(result);
     destroy_async(async);
+    return close_fresh(bench, &fresh, STELE_CLI_OK);
+}
+
+/* ---- Chains ---------------------------------------------------------------------------------------
+ *
+ * As many appends under way as before, but each is started by the callback of an earlier one, as
+ * a program does that is built around completions: there is no submitter that has to be woken. */
+
+struct chain {
+    struct async async;   /* Its list and its sleep are not used. */
+    pthread_mutex_t lock; /* Guards all of it. Recursive: a callback may come before the call that
+                           * asked for it has returned. */
+    pthread_cond_t ended;
+    uint64_t end_ns;
+};
+
+static void on_link_done(void *context, int outcome, const struct stele_append_result *result);
+
+/* Under the lock. */
+static void start_link(struct async *async)
+{
+    struct flight *const flight = async->idle;
+    struct source *const source = async->source;
+    make_batch(source);
+    async->idle = flight->next;
+    async->under_way++;
+    prepare_flight(async, flight);
+    struct stele_error err = {0};
+    const int outcome = stele_append_async(async->store, source->appends, source->appends_count,
+                                           NULL, 0, on_link_done, flight, &err);
+    if (outcome != STELE_OK) {
+        flight->outcome = outcome;
+        count_flight(async, flight);
+        async->first_error = err;
+    }
+}
+
+static void on_link_done(void *context, int outcome, const struct stele_append_result *result)
+{
+    struct flight *const flight = context;
+    struct chain *const chain = (struct chain *)flight->async;
+    (void)pthread_mutex_lock(&chain->lock);
+    finish_flight(flight, outcome, result);
+    count_flight(&chain->async, flight);
+    if (flight->end_ns < chain->end_ns && may_go_on(&chain->async)) {
+        start_link(&chain->async);
+    }
+    if (chain->async.under_way == 0) {
+        (void)pthread_cond_signal(&chain->ended);
+    }
+    (void)pthread_mutex_unlock(&chain->lock);
+}
+
+static void init_recursive(pthread_mutex_t *lock)
+{
+    pthread_mutexattr_t attributes;
+    (void)pthread_mutexattr_init(&attributes);
+    (void)pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_RECURSIVE);
+    (void)pthread_mutex_init(lock, &attributes);
+    (void)pthread_mutexattr_destroy(&attributes);
+}
+
+static void run_chain(struct bench *bench, struct chain *chain, uint32_t in_flight,
+                      struct bench_result *result)
+{
+    chain->async.measure_ns = bench_now_ns() + bench_ns(bench->warmup);
+    chain->end_ns = chain->async.measure_ns + bench_ns(bench->seconds);
+    (void)pthread_mutex_lock(&chain->lock);
+    for (uint32_t i = 0; i < in_flight; i++) {
+        start_link(&chain->async);
+    }
+    (void)pthread_mutex_unlock(&chain->lock);
+    bench_sleep_ns(bench_ns(bench->warmup));
+    result->before = bench_usage_now();
+    (void)pthread_mutex_lock(&chain->lock);
+    while (chain->async.under_way > 0) {
+        (void)pthread_cond_wait(&chain->ended, &chain->lock);
+    }
+    (void)pthread_mutex_unlock(&chain->lock);
+}
+
+int stele_cli_bench_chain(struct bench *bench, const struct bench_workload *workload)
+{
+    struct fresh fresh = {0};
+    const int code = open_fresh(bench, workload, &fresh);
+    if (code != STELE_CLI_OK) {
+        return close_fresh(bench, &fresh, code);
+    }
+    struct chain *const chain = bench_alloc(1, sizeof *chain);
+    struct bench_result *const result = bench_alloc(1, sizeof *result);
+    init_async(&chain->async, bench, fresh.store, fresh.revisions, workload->in_flight, 1, false);
+    init_recursive(&chain->lock);
+    (void)pthread_cond_init(&chain->ended, NULL);
+    result->program = "stele";
+    result->workload = workload->name;
+    run_chain(bench, chain, workload->in_flight, result);
+    report_async(bench, &chain->async, result);
+
+    (void)pthread_cond_destroy(&chain->ended);
+    (void)pthread_mutex_destroy(&chain->lock);
+    deinit_async(&chain->async);
+    free(result);
+    free(chain);
     return close_fresh(bench, &fresh, STELE_CLI_OK);
 }
 

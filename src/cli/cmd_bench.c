@@ -17,6 +17,8 @@ static const struct bench_workload workloads[] = {
     {.name = "append64", .run = stele_cli_bench_append, .threads = 64, .batch = 1},
     {.name = "async64", .run = stele_cli_bench_async, .in_flight = 64, .batch = 1},
     {.name = "async1024", .run = stele_cli_bench_async, .in_flight = 1024, .batch = 1},
+    {.name = "chain64", .run = stele_cli_bench_chain, .in_flight = 64, .batch = 1},
+    {.name = "chain1024", .run = stele_cli_bench_chain, .in_flight = 1024, .batch = 1},
     {.name = "batch100", .run = stele_cli_bench_append, .threads = 1, .batch = 100},
     {.name = "batch100x16", .run = stele_cli_bench_async, .in_flight = 16, .batch = 100},
     {.name = "spread100",
@@ -58,6 +60,8 @@ static const char text[] =
     "  append64      64 threads, each as append1\n"
     "  async64       1 thread, 64 appends of 1 event under way\n"
     "  async1024     1 thread, 1024 appends of 1 event under way\n"
+    "  chain64       as async64, but the callback of an append starts the next one\n"
+    "  chain1024     the same with 1024 under way\n"
     "  batch100      1 thread, 100 events of one stream an append, waits for each\n"
     "  batch100x16   1 thread, 16 appends of 100 events of one stream under way\n"
     "  spread100     as batch100, but the 100 events go to 100 streams\n"
