@@ -94,6 +94,9 @@ static int compile(struct stele_filter_program *program, const char *pattern, pc
     if (*out_code != NULL) {
         return STELE_OK;
     }
+    if (code == PCRE2_ERROR_HEAP_FAILED) {
+        return stele_fail(err, STELE_E_NO_MEMORY, 0, "filter: no memory");
+    }
     PCRE2_UCHAR words[128];
     if (pcre2_get_error_message(code, words, sizeof words) < 0) {
         words[0] = '\0';

@@ -20,18 +20,17 @@ int stele_store__state(struct stele_store *store, const struct stele_index_key *
         return STELE_INCOMPLETE;
     }
     int outcome = stele_index_mem_state(store->index, key, out_state);
-    if (outcome != STELE_NOT_FOUND) {
-        /* An entry without events was made by an append that was not staged in the end. */
-        return outcome == STELE_OK && out_state->next == 0 ? STELE_NOT_FOUND : outcome;
+    if (outcome == STELE_NOT_FOUND) {
+        const char *damaged = NULL;
+        struct stele_index_view *view = stele_index_view_acquire(store->index);
+        outcome = stele_index_view_state(view, key, out_state, &damaged);
+        if (outcome == STELE_E_CORRUPT) {
+            outcome = stele_store__run_damaged(store, damaged);
+        }
+        stele_index_view_release(view);
     }
-    const char *damaged = NULL;
-    struct stele_index_view *view = stele_index_view_acquire(store->index);
-    outcome = stele_index_view_state(view, key, out_state, &damaged);
-    if (outcome == STELE_E_CORRUPT) {
-        outcome = stele_store__run_damaged(store, damaged);
-    }
-    stele_index_view_release(view);
-    return outcome;
+    /* An entry without events was made by an append that was not staged in the end. */
+    return outcome == STELE_OK && out_state->next == 0 ? STELE_NOT_FOUND : outcome;
 }
 
 uint64_t stele_store__visible_end(const struct stele_store *store)
