@@ -129,6 +129,46 @@ static void load_footer(const struct stele_log_segment *segment, struct stele_lo
     out->events_removed = stele_load_u64le(footer + 56);
 }
 
+static const uint8_t *table_entry(const struct stele_log_segment *segment,
+                                  const struct stele_log__footer *footer, uint64_t index)
+{
+    STELE_ASSERT(index < footer->blocks);
+    return segment->data + footer->table_offset + index * STELE_LOG__TABLE_ENTRY_SIZE;
+}
+
+static void load_block(const struct stele_log_segment *segment,
+                       const struct stele_log__footer *footer, uint64_t index,
+                       struct stele_log__block *out_block)
+{
+    const uint8_t *const entry = table_entry(segment, footer, index);
+    out_block->place = stele_load_u64le(entry);
+    out_block->offset = stele_load_u64le(entry + 8);
+    out_block->frame_place = stele_load_u64le(entry + 16);
+    out_block->position_before = stele_load_u64le(entry + 24);
+    out_block->checksum = stele_load_u32le(entry + 32);
+    out_block->stored_size = stele_load_u32le(entry + 36);
+}
+
+/* Whoever has found a table to be the one that was written may still meet one that nobody would
+ * write, should the checksum be fooled: places then at least are places, and in order. */
+static bool table_makes_sense(const struct stele_log_segment *segment,
+                              const struct stele_log__footer *footer)
+{
+    uint64_t place_min = segment->base;
+    for (uint64_t index = 0; index < footer->blocks; index++) {
+        struct stele_log__block block;
+        load_block(segment, footer, index, &block);
+        if (block.place < place_min || block.place % STELE_RECORD_ALIGN != 0 ||
+            block.place >= footer->end || block.frame_place > block.place ||
+            block.frame_place < segment->base || block.frame_place % STELE_RECORD_ALIGN != 0) {
+            return false;
+        }
+        place_min = block.place + STELE_RECORD_ALIGN;
+    }
+    return footer->end >= segment->base && footer->end % STELE_RECORD_ALIGN == 0 &&
+           footer->end <= UINT64_MAX / 2;
+}
+
 static const char *const bad_table = "the block table of the packed segment does not verify";
 
 static int verify_table(const struct stele_log_view *view, const struct stele_log_segment *segment,
@@ -159,7 +199,7 @@ static int verify_table(const struct stele_log_view *view, const struct stele_lo
         *out_what = "the packed segment was written by a newer version";
         return STELE_E_CORRUPT;
     }
-    return STELE_OK;
+    return table_makes_sense(segment, out_footer) ? STELE_OK : STELE_E_CORRUPT;
 }
 
 static int get_footer(const struct stele_log_view *view, struct stele_log_segment *segment,
@@ -174,26 +214,6 @@ static int get_footer(const struct stele_log_view *view, struct stele_log_segmen
         atomic_store_explicit(&segment->table_state, STELE_LOG__INTACT, memory_order_release);
     }
     return outcome;
-}
-
-static const uint8_t *table_entry(const struct stele_log_segment *segment,
-                                  const struct stele_log__footer *footer, uint64_t index)
-{
-    STELE_ASSERT(index < footer->blocks);
-    return segment->data + footer->table_offset + index * STELE_LOG__TABLE_ENTRY_SIZE;
-}
-
-static void load_block(const struct stele_log_segment *segment,
-                       const struct stele_log__footer *footer, uint64_t index,
-                       struct stele_log__block *out_block)
-{
-    const uint8_t *const entry = table_entry(segment, footer, index);
-    out_block->place = stele_load_u64le(entry);
-    out_block->offset = stele_load_u64le(entry + 8);
-    out_block->frame_place = stele_load_u64le(entry + 16);
-    out_block->position_before = stele_load_u64le(entry + 24);
-    out_block->checksum = stele_load_u32le(entry + 32);
-    out_block->stored_size = stele_load_u32le(entry + 36);
 }
 
 #define TABLE_PLACE_AT 0
@@ -240,8 +260,7 @@ int stele_log__packed_bisect(struct stele_log_reader *reader, struct stele_log_s
             bisect(segment, &footer, is_place ? TABLE_FRAME_AT : TABLE_POSITION_AT, key);
         const uint64_t place =
             stele_load_u64le(table_entry(segment, &footer, index) + TABLE_FRAME_AT);
-        /* Should the table lie, then at least not about this. */
-        if (place >= segment->base && (!is_place || place < key)) {
+        if (!is_place || place < key) {
             *out_place = place;
         }
     }
@@ -376,8 +395,12 @@ static bool load_entry(const struct stele_log_reader *reader, size_t at,
         size < size_min || kind < STELE_LOG__ENTRY_BYTES || kind > STELE_LOG__ENTRY_REDUCED) {
         return false;
     }
+    const uint64_t place = stele_load_u64le(entry);
+    if (place % STELE_RECORD_ALIGN != 0 || place > UINT64_MAX / 2) {
+        return false;
+    }
     out_piece->reduced = kind == STELE_LOG__ENTRY_REDUCED;
-    out_piece->place = stele_load_u64le(entry);
+    out_piece->place = place;
     out_piece->bytes =
         (struct stele_bytes){.data = entry + STELE_LOG__ENTRY_HEADER_SIZE, .size = size};
     *out_next = at + STELE_LOG__ENTRY_HEADER_SIZE + size;
@@ -436,7 +459,7 @@ int stele_log__packed_find(struct stele_log_reader *reader, struct stele_log_seg
     load_block(segment, &footer, index, &block);
     if (index + 1 < footer.blocks) {
         resume = stele_load_u64le(table_entry(segment, &footer, index + 1) + TABLE_PLACE_AT);
-        resume = resume > place ? resume : UINT64_MAX; /* A table that is not in order. */
+        STELE_ASSERT(resume > place);
     }
     int outcome = open_block(reader, segment, &footer, index, &block);
     if (outcome == STELE_OK) {
