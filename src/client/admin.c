@@ -309,9 +309,22 @@ int stele_scavenge(struct stele *store, const struct stele_scavenge_options *opt
     struct stele_scavenge_result result = {.segments = 0};
     uint64_t base = 0;
     (void)pthread_mutex_lock(&store->lock);
+    if (store->scavenging) {
+        /* Two of them would share one list of what is to be removed. */
+        outcome = stele_fail(err, STELE_E_OVERLOADED, 0,
+                             "another scavenging is under way; wait for its end");
+        (void)pthread_mutex_unlock(&store->lock);
+        return outcome;
+    }
+    store->scavenging = true;
     while (outcome == STELE_OK && !store->closing) {
         outcome = scavenge_step(store, &base, &throttle, &result, err);
+        if (outcome == STELE_E_OVERLOADED) {
+            /* A segment is being compressed in the background, which ends by itself. */
+            outcome = stele_client__wait_index(store, err);
+        }
     }
+    store->scavenging = false;
     (void)pthread_mutex_unlock(&store->lock);
     if (outcome == STELE_NOT_FOUND) {
         outcome = STELE_OK;

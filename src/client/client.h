@@ -85,6 +85,7 @@ struct stele {
     uint64_t work_signalled_at; /* A place. */
     uint64_t fills;             /* Pieces of the index that were rebuilt. */
     pthread_cond_t filled;
+    bool scavenging;
     struct stele_error work_error; /* Of the last background failure. */
 
     pthread_mutex_t pool_lock;
