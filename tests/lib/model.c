@@ -306,15 +306,17 @@ static int find_earlier(const struct model *model, const struct stele_append *ap
     }
     *out_revision = append->expected + 1;
     if (append->expected == STELE_EXPECT_NO_STREAM) {
-        /* A stream that was deleted and began again began at the cut. */
-        const uint64_t cut = model_limits(model, stream, true).truncate_before;
-        *out_revision = cut < model_next(model, stream, true) ? cut : 0;
+        /* The very first append; or that of a stream that was deleted and began again at the cut. */
+        *out_revision = 0;
+        if (!ids_match(model, stream, 0, append, uncertain)) {
+            *out_revision = model_limits(model, stream, true).truncate_before;
+        }
     }
     return ids_match(model, stream, *out_revision, append, uncertain) ? STELE_OK : STELE_NOT_FOUND;
 }
 
 static int find_earlier_append(const struct model *model, const struct stele_append *streams,
-                               size_t count, struct model_decision *out)
+                               size_t count, struct model_decision *out, bool *uncertain)
 {
     bool first = true;
     out->result.position_first = UINT64_MAX;
@@ -323,7 +325,7 @@ static int find_earlier_append(const struct model *model, const struct stele_app
         if (streams[i].count == 0) {
             continue;
         }
-        const int outcome = find_earlier(model, &streams[i], &revision, &out->uncertain);
+        const int outcome = find_earlier(model, &streams[i], &revision, uncertain);
         if (outcome != STELE_OK) {
             return outcome;
         }
@@ -435,50 +437,68 @@ static bool is_violated(const struct model *model, const struct stele_condition 
     return optional;
 }
 
+/* Without regard to idempotence. */
+static void decide_new(const struct model *model, const struct stele_append *streams,
+                       size_t streams_count, const struct stele_condition *conditions,
+                       size_t conditions_count, struct model_decision *out)
+{
+    for (size_t i = 0; i < streams_count; i++) {
+        const uint32_t stream = model_stream(model, streams[i].stream);
+        const bool tombstoned = model_is_tombstoned(model, stream, true);
+        if (tombstoned || !expectation_holds(model, stream, streams[i].expected)) {
+            const uint64_t next = model_next(model, stream, true);
+            out->outcome = tombstoned ? STELE_STREAM_DELETED : STELE_WRONG_REVISION;
+            out->may = tombstoned ? MODEL_MAY_FAIL_DELETED : MODEL_MAY_FAIL_REVISION;
+            out->result.failed = i;
+            out->result.revision_last = next == 0 ? STELE_EXPECT_NO_STREAM : next - 1;
+            return;
+        }
+    }
+    for (size_t i = 0; i < conditions_count; i++) {
+        bool uncertain = false;
+        if (is_violated(model, &conditions[i], &uncertain)) {
+            out->may |= MODEL_MAY_FAIL_CONDITION;
+            if (out->outcome == STELE_OK) {
+                out->outcome = STELE_CONDITION_FAILED;
+                out->result.failed = i;
+            }
+            if (!uncertain) {
+                return;
+            }
+        }
+    }
+    out->may |= MODEL_MAY_APPEND;
+}
+
 void model_decide(const struct model *model, const struct stele_append *streams,
                   size_t streams_count, const struct stele_condition *conditions,
                   size_t conditions_count, struct model_decision *out)
 {
     *out = (struct model_decision){.outcome = STELE_OK};
+    decide_new(model, streams, streams_count, conditions, conditions_count, out);
     bool loose = false;
-    uint64_t last = STELE_EXPECT_NO_STREAM;
     for (size_t i = 0; i < streams_count; i++) {
-        const uint32_t stream = model_stream(model, streams[i].stream);
-        const bool tombstoned = model_is_tombstoned(model, stream, true);
-        const bool holds = expectation_holds(model, stream, streams[i].expected);
-        if (out->outcome == STELE_OK && (tombstoned || !holds)) {
-            out->outcome = tombstoned ? STELE_STREAM_DELETED : STELE_WRONG_REVISION;
-            out->result.failed = i;
-            const uint64_t next = model_next(model, stream, true);
-            last = next == 0 ? STELE_EXPECT_NO_STREAM : next - 1;
-        }
         loose = loose || (streams[i].count > 0 && (streams[i].expected == STELE_EXPECT_ANY ||
                                                    streams[i].expected == STELE_EXPECT_EXISTS));
-        out->events += (uint32_t)streams[i].count;
     }
-    if (out->outcome != STELE_OK || loose) {
-        struct model_decision earlier = {.events = out->events};
-        const int found = find_earlier_append(model, streams, streams_count, &earlier);
-        out->uncertain = earlier.uncertain;
-        if (found == STELE_OK) {
-            *out = earlier;
-            return;
-        }
-        if (found == STELE_E_ID_CONFLICT && out->outcome == STELE_OK) {
-            out->outcome = found;
-            return;
-        }
+    const bool refused = (out->may & (MODEL_MAY_FAIL_REVISION | MODEL_MAY_FAIL_DELETED)) != 0;
+    if (!refused && !loose) {
+        return; /* Exact expectations that hold: the events are new. */
     }
-    if (out->outcome != STELE_OK) {
-        out->result.revision_last = last;
-        return;
-    }
-    for (size_t i = 0; i < conditions_count; i++) {
-        if (is_violated(model, &conditions[i], &out->uncertain)) {
-            out->outcome = STELE_CONDITION_FAILED;
-            out->result.failed = i;
-            return;
-        }
+    struct model_decision earlier = {.outcome = STELE_OK};
+    bool uncertain = false;
+    const int found = find_earlier_append(model, streams, streams_count, &earlier, &uncertain);
+    /* What is left of an append that was scavenged in part may look like a conflict. */
+    const uint32_t otherwise =
+        uncertain ? out->may | (refused || !loose ? 0 : MODEL_MAY_FAIL_ID) : 0;
+    if (found == STELE_OK) {
+        *out = earlier;
+        out->may = MODEL_MAY_REPEAT | otherwise;
+    } else if (found == STELE_E_ID_CONFLICT && !refused) {
+        out->outcome = found;
+        out->may = MODEL_MAY_FAIL_ID | otherwise;
+    } else if (uncertain) {
+        out->may |= otherwise;
     }
 }
 
@@ -530,7 +550,8 @@ static bool is_first_of_partition(const struct model *model, const struct stele_
 }
 
 uint32_t model_apply(struct model *model, const struct stele_append *streams, size_t streams_count,
-                     bool tombstone, int64_t now_us, uint64_t position_first, uint64_t place)
+                     bool tombstone, int64_t now_us, uint64_t position_first, uint64_t place,
+                     uint64_t durable)
 {
     uint64_t tick = stele_position_tick(position_first);
     const uint32_t first = model->count;
@@ -556,8 +577,8 @@ uint32_t model_apply(struct model *model, const struct stele_append *streams, si
     }
     model->appends = grown(model->appends, model->appends_count, &model->appends_capacity,
                            sizeof *model->appends);
-    model->appends[model->appends_count] =
-        (struct model_append){.first = first, .count = model->count - first, .place = place};
+    model->appends[model->appends_count] = (struct model_append){
+        .first = first, .count = model->count - first, .place = place, .durable = durable};
     return model->appends_count++;
 }
 
@@ -974,6 +995,7 @@ bool model_read_event(struct model_reader *reader, const struct stele_event *eve
         }
         reader->handed_out++;
         reader->position_last = event->position;
+        reader->revision_last = event->revision;
         reader->damaged = false;
         return true;
     }
@@ -990,6 +1012,23 @@ bool model_read_at_end(struct model_reader *reader)
             !reader->damaged) {
             return problem(reader, "the end came before this event", index);
         }
+    }
+    return true;
+}
+
+bool model_read_passed(struct model_reader *reader, uint64_t position)
+{
+    if (reader->options.limit != 0 && reader->handed_out == reader->options.limit) {
+        return true;
+    }
+    for (uint32_t index = candidate(reader);
+         index != MODEL_NONE && reader->model->events[index].position <= position;
+         index = candidate(reader)) {
+        if (is_wanted(reader, index) && !reader->model->events[index].optional &&
+            !reader->damaged) {
+            return problem(reader, "the read says that it has passed this event", index);
+        }
+        advance(reader);
     }
     return true;
 }

@@ -55,6 +55,7 @@ struct model_names {
 struct model_append {
     uint32_t first, count; /* Events. */
     uint64_t place;        /* Visible once the log is durable up to here. */
+    uint64_t durable;      /* How far it was when this was staged: the frame on disk says so. */
 };
 
 struct model {
@@ -76,13 +77,19 @@ void model_deinit(struct model *model);
 
 /* ---- Appending ---- */
 
+#define MODEL_MAY_APPEND 1u
+#define MODEL_MAY_REPEAT 2u /* Idempotent. */
+#define MODEL_MAY_FAIL_REVISION 4u
+#define MODEL_MAY_FAIL_DELETED 8u
+#define MODEL_MAY_FAIL_CONDITION 16u
+#define MODEL_MAY_FAIL_ID 32u
+
 struct model_decision {
     int outcome;
     struct stele_append_result result; /* position_… only if idempotent. */
     uint32_t earlier;                  /* Idempotent: the last append that it repeats. */
-    bool uncertain;  /* Another outcome is right too, because events it depends on may have been
-                        * scavenged: idempotence may be found or not. */
-    uint32_t events; /* Of the request. */
+    uint32_t may; /* MODEL_MAY_…: every outcome that is right. More than one when events that it
+                   * rests on may have been scavenged; outcome is the one if none was. */
 };
 
 /* What an append must end with, staged events counted. */
@@ -95,7 +102,8 @@ bool model_conflicts(const struct model *model, const struct stele_condition *co
 /* Adds the events; those of one partition stand together, partitions in order of the request.
  * tombstone: the one event closes its stream. Returns the number of the append. */
 uint32_t model_apply(struct model *model, const struct stele_append *streams, size_t streams_count,
-                     bool tombstone, int64_t now_us, uint64_t position_first, uint64_t place);
+                     bool tombstone, int64_t now_us, uint64_t position_first, uint64_t place,
+                     uint64_t durable);
 
 /* Everything below this place has become durable. */
 void model_durable(struct model *model, uint64_t place);
@@ -151,8 +159,9 @@ struct model_reader {
     uint32_t next;    /* The next candidate: index into events or the stream's list. */
     uint64_t handed_out;
     uint64_t position_last; /* Handed out. */
-    bool damaged;           /* An error was told: what comes next may have been skipped. */
-    const char *problem;    /* In words, after a check said false. */
+    uint64_t revision_last;
+    bool damaged;        /* An error was told: what comes next may have been skipped. */
+    const char *problem; /* In words, after a check said false. */
     uint32_t problem_event;
 };
 
@@ -164,6 +173,9 @@ void model_read_refill(struct model_reader *reader);
 bool model_read_event(struct model_reader *reader, const struct stele_event *event);
 /* Is it right to say that there is nothing more? */
 bool model_read_at_end(struct model_reader *reader);
+/* Forward: may the store say that everything up to this position was handed out or does not
+ * belong here? */
+bool model_read_passed(struct model_reader *reader, uint64_t position);
 void model_read_end(struct model_reader *reader);
 
 /* NULL if all fields are equal, otherwise which is not. Learns an id that was not known. */

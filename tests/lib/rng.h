@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+__extension__ typedef unsigned __int128 rng_wide;
+
 struct rng {
     uint64_t state[4];
 };
@@ -47,7 +49,7 @@ static inline uint64_t rng_next(struct rng *rng)
 /* 0 … bound - 1; 0 for a bound of 0. The bias of the multiplication is far below what matters. */
 static inline uint64_t rng_below(struct rng *rng, uint64_t bound)
 {
-    return (uint64_t)((unsigned __int128)rng_next(rng) * bound >> 64);
+    return (uint64_t)((rng_wide)rng_next(rng) * bound >> 64);
 }
 
 /* lo … hi, both included. */
@@ -89,7 +91,7 @@ static inline uint64_t rng_exponential(struct rng *rng, uint64_t mean)
     const uint64_t fraction = zeros == 63 ? 0 : (u << (zeros + 1)) >> 48;
     const uint64_t log2_16 = ((uint64_t)(zeros + 1) << 16) - fraction;
     /* ln 2 = 45426 / 65536. */
-    return (uint64_t)((unsigned __int128)mean * log2_16 * 45426 >> 32);
+    return (uint64_t)((rng_wide)mean * log2_16 * 45426 >> 32);
 }
 
 #endif

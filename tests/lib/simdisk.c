@@ -616,6 +616,7 @@ int simdisk_sync_end(struct simdisk_sync *sync, struct stele_error *err)
         if (entry == ENTER_DIE) {
             sync_part(sync, false);
         } else if (entry != ENTER_DEAD) {
+            disk->counts.errors += entry == ENTER_GO;
             sync_part(sync, true);
             inode->error = false;
         }
@@ -1077,6 +1078,14 @@ bool simdisk_is_durable_inode(const struct simdisk *disk, uint64_t number, uint6
         }
     }
     return false;
+}
+
+bool simdisk_is_settled(const struct simdisk *disk, const char *name)
+{
+    const struct simdisk_entry *entry = entry_find(disk, name);
+    return entry != NULL && entry->inode != NULL && entry->inode == entry->durable &&
+           entry->inode->size == entry->inode->size_durable &&
+           memcmp(entry->inode->cache, entry->inode->device, entry->inode->size) == 0;
 }
 
 bool simdisk_size(const struct simdisk *disk, const char *name, uint64_t *out_size)

@@ -108,6 +108,8 @@ bool simdisk_is_durable(const struct simdisk *disk, const char *name, uint64_t o
 uint64_t simdisk_inode_number(const struct stele_file *file);
 bool simdisk_is_durable_inode(const struct simdisk *disk, uint64_t inode, uint64_t offset,
                               struct stele_bytes bytes);
+/* Is all that the cache shows of a file on the device too, under this name? */
+bool simdisk_is_settled(const struct simdisk *disk, const char *name);
 /* Size that the device knows for a name; false if there is no such name. */
 bool simdisk_size(const struct simdisk *disk, const char *name, uint64_t *out_size);
 /* Copies what the device has. */

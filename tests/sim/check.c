@@ -1,0 +1,249 @@
+/* Failing, tracing, and the checks that look at everything. */
+#include "sim.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static void fold(struct sim *sim, uint64_t value)
+{
+    sim->hash = (sim->hash ^ value) * UINT64_C(0x9ddfea08eb382d69);
+    sim->hash ^= sim->hash >> 31;
+}
+
+static void print_trace(const struct sim_trace *trace)
+{
+    printf("  %14.6f  %s  %lld %lld %lld\n", (double)trace->time / 1e6, trace->what,
+           (long long)trace->a, (long long)trace->b, (long long)trace->c);
+}
+
+void sim_trace(struct sim *sim, const char *what, uint64_t a, uint64_t b, uint64_t c)
+{
+    struct sim_trace *trace = &sim->trace[sim->traced++ % SIM_TRACE_KEPT];
+    *trace = (struct sim_trace){.time = sim->now_us, .what = what, .a = a, .b = b, .c = c};
+    fold(sim, sim->now_us);
+    fold(sim, a ^ b << 20 ^ c << 40);
+    if (sim->tracing) {
+        print_trace(trace);
+        (void)fflush(stdout);
+    }
+}
+
+_Noreturn void sim_fail(struct sim *sim, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    printf("\nFAILED: ");
+    (void)vprintf(format, args);
+    printf("\n");
+    va_end(args);
+    if (!sim->tracing) {
+        printf("the last events of seed %llu:\n", (unsigned long long)sim->seed);
+        const uint64_t kept = sim->traced < SIM_TRACE_KEPT ? sim->traced : SIM_TRACE_KEPT;
+        for (uint64_t i = sim->traced - kept; i < sim->traced; i++) {
+            print_trace(&sim->trace[i % SIM_TRACE_KEPT]);
+        }
+    }
+    sim_config_print(&sim->config, &sim->workload);
+    printf("seed %llu, life %llu, event %llu, simulated %.6f s\n", (unsigned long long)sim->seed,
+           (unsigned long long)sim->life, (unsigned long long)sim->stats.events,
+           (double)sim->now_us / 1e6);
+    printf("again: ./dev sim SEED=%llu%s --trace\n", (unsigned long long)sim->seed,
+           sim->quick ? " --quick" : "");
+    (void)fflush(stdout);
+    exit(EXIT_FAILURE);
+}
+
+struct sim_mark sim_mark(const struct sim *sim)
+{
+    return (struct sim_mark){
+        .errors = sim->disk.counts.errors,
+        .no_space = sim->disk.counts.no_space,
+        .failures = sim->alloc.failures,
+    };
+}
+
+bool sim_is_excused(const struct sim *sim, struct sim_mark mark, int outcome)
+{
+    if (sim->disk.dead) {
+        return outcome < 0;
+    }
+    switch (outcome) {
+    case STELE_E_IO:
+        return sim->disk.counts.errors > mark.errors;
+    case STELE_E_NO_SPACE:
+        return sim->disk.counts.no_space > mark.no_space;
+    case STELE_E_NO_MEMORY:
+        return sim->alloc.failures > mark.failures;
+    case STELE_E_FENCED:
+        return sim->store != NULL && stele_store_is_fenced(sim->store);
+    case STELE_E_CORRUPT:
+        return sim->damaged_log;
+    default:
+        return false;
+    }
+}
+
+void sim_excuse(struct sim *sim, struct sim_mark mark, int outcome, const char *call,
+                const struct stele_error *err)
+{
+    if (!sim_is_excused(sim, mark, outcome)) {
+        sim_fail(sim, "%s ends with %s (%d) without a reason: %s", call,
+                 stele_outcome_name(outcome), outcome, err->outcome == outcome ? err->message : "");
+    }
+}
+
+/* ---- Listings ---- */
+
+static void check_list(struct sim *sim, int what)
+{
+    struct stele_list *list = NULL;
+    struct stele_error err = {.outcome = 0};
+    static const char *const prefixes[] = {"", "", "order", "$", "D", "tag:1"};
+    const char *prefix = prefixes[rng_below(&sim->rng_schedule, STELE_COUNT_OF(prefixes))];
+    const struct sim_mark mark = sim_mark(sim);
+    int outcome = stele_list_begin(sim->store, what, prefix, NULL, sim_wall(sim), &list, &err);
+    if (outcome == STELE_STORE_INDEX) {
+        return;
+    }
+    const char *after = NULL;
+    while (outcome == STELE_OK) {
+        struct stele_text name = {.data = NULL};
+        uint64_t count = 0;
+        struct model_listed want;
+        outcome = stele_list_next(list, &name, &count, &err);
+        /* Names that may be left out: what is not durable, deleted, or forgotten with the index. */
+        bool found = false;
+        while (!found && model_list_next(&sim->model, what, prefix, after, &want)) {
+            found = outcome == STELE_OK && name.size == strlen(want.name) &&
+                    memcmp(name.data, want.name, name.size) == 0;
+            after = want.name;
+            if (!found && want.visible > 0 && !want.deleted && !sim->counts_lost && outcome >= 0) {
+                sim_fail(sim, "listing %d with prefix \"%s\": %s is missing", what, prefix,
+                         want.name);
+            }
+        }
+        if (outcome == STELE_OK && !found) {
+            sim_fail(sim, "listing %d with prefix \"%s\": %.*s should not be there", what, prefix,
+                     (int)name.size, name.data);
+        }
+        if (outcome == STELE_OK && !sim->counts_lost &&
+            (count < want.visible || count > want.staged)) {
+            sim_fail(sim, "listing %d: %s has %llu events, not %llu to %llu", what, want.name,
+                     (unsigned long long)count, (unsigned long long)want.visible,
+                     (unsigned long long)want.staged);
+        }
+    }
+    stele_list_end(sim->store, list);
+    if (outcome != STELE_END && !(outcome == STELE_E_CORRUPT && sim->damaged_index) &&
+        outcome != STELE_INCOMPLETE) {
+        sim_excuse(sim, mark, outcome, "listing", &err);
+    }
+}
+
+static void check_info(struct sim *sim, uint32_t stream)
+{
+    struct stele_stream_info info;
+    struct stele_error err = {.outcome = 0};
+    const struct model *model = &sim->model;
+    const struct sim_mark mark = sim_mark(sim);
+    const char *name = model->streams.names[stream];
+    const int outcome = stele_store_stream_info(sim->store, name, sim_wall(sim), &info, &err);
+    const uint64_t next = model_next(model, stream, false);
+    const int want = next == 0 ? STELE_NO_STREAM : STELE_OK;
+    if (outcome != want) {
+        if (outcome < 0 || sim->damaged_log) {
+            if (!sim->damaged_log) {
+                sim_excuse(sim, mark, outcome, "stream info", &err);
+            }
+            return;
+        }
+        sim_fail(sim, "stream info of %s: %s", name, stele_outcome_name(outcome));
+    }
+    if (outcome != STELE_OK || sim->damaged_log) {
+        return;
+    }
+    const struct model_stream *s = &model->stream_of[stream];
+    const struct model_limits limits = model_limits(model, stream, false);
+    const bool deleted = limits.truncate_before >= next;
+    if (info.revision_last != next - 1 ||
+        info.position_last != model->events[s->events[next - 1]].position ||
+        info.partition != s->partition || (info.deleted != 0) != deleted ||
+        (info.tombstoned != 0) != model_is_tombstoned(model, stream, false)) {
+        sim_fail(sim, "stream info of %s: last %llu at %llu, deleted %d, tombstoned %d", name,
+                 (unsigned long long)info.revision_last, (unsigned long long)info.position_last,
+                 info.deleted, info.tombstoned);
+    }
+}
+
+static void check_metadata(struct sim *sim, uint32_t stream)
+{
+    struct stele_buf json = {.data = NULL};
+    struct stele_error err = {.outcome = 0};
+    uint64_t revision = 0;
+    const struct sim_mark mark = sim_mark(sim);
+    const char *name = sim->model.streams.names[stream];
+    const struct model_limits want = model_limits(&sim->model, stream, false);
+    const int outcome = stele_store_metadata(sim->store, name, &json, &revision, &err);
+    if (outcome == STELE_OK) {
+        if (!want.found || revision != want.revision) {
+            sim_fail(sim, "metadata of %s: revision %llu", name, (unsigned long long)revision);
+        }
+    } else if (outcome == STELE_NOT_FOUND) {
+        if (want.found && !sim->damaged_log) {
+            sim_fail(sim, "metadata of %s is not found", name);
+        }
+    } else if (outcome != STELE_INCOMPLETE && outcome != STELE_STORE_INDEX) {
+        sim_excuse(sim, mark, outcome, "metadata", &err);
+    }
+    stele_buf_deinit(&json, &sim->alloc.base);
+}
+
+void sim_check_all(struct sim *sim)
+{
+    if (sim->store == NULL) {
+        return;
+    }
+    sim->stats.checks++;
+    /* Faults would only make the checks give up. */
+    const struct simdisk_faults faults = sim->disk.faults;
+    const uint32_t one_in = sim->alloc.fail_one_in;
+    const uint64_t die_after = sim->disk.die_after;
+    sim->disk.faults = (struct simdisk_faults){.capacity = faults.capacity};
+    sim->alloc.fail_one_in = 0;
+    sim->disk.die_after = 0;
+    sim_read_everything(sim);
+    for (int what = STELE_LIST_STREAMS; what <= STELE_LIST_TAGS; what++) {
+        check_list(sim, what);
+    }
+    for (uint32_t i = 0; i < sim->model.streams.count; i++) {
+        check_info(sim, i);
+        check_metadata(sim, i);
+    }
+    stele_store_check(sim->store);
+    struct stele_stats stats;
+    stele_store_stats(sim->store, &stats);
+    if (stats.events != sim->model.count && !sim->ever_scavenged && sim->stats.rotten == 0) {
+        sim_fail(sim, "the store counts %llu events, not %u", (unsigned long long)stats.events,
+                 sim->model.count);
+    }
+    sim->disk.faults = faults;
+    sim->alloc.fail_one_in = one_in;
+    sim->disk.die_after = die_after;
+}
+
+void sim_check(struct sim *sim)
+{
+    if (sim->store == NULL) {
+        return;
+    }
+    const struct model *model = &sim->model;
+    const uint64_t last = model->visible == 0 ? 0 : model->events[model->visible - 1].position;
+    if (stele_store_position(sim->store) != last) {
+        sim_fail(sim, "the last visible position is %llu instead of %llu",
+                 (unsigned long long)stele_store_position(sim->store), (unsigned long long)last);
+    }
+    if (sim->stats.events % sim->config.check_every == 0) {
+        sim_check_all(sim);
+    }
+}
