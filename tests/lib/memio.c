@@ -577,19 +577,24 @@ void memio_deinit(struct memio *disk)
     names_clear(&disk->names_disk);
 }
 
+/* Changes of names reach the disk in order on most file systems, and nothing promises it. */
+static void keep_names(struct memio *disk, int keep)
+{
+    const bool in_order = keep != MEMIO_KEEP_RANDOM || rng_one_in(&disk->rng, 2);
+    bool stopped = keep == MEMIO_KEEP_NONE;
+    for (const struct memio_change *change = disk->changes; change != NULL; change = change->next) {
+        bool kept = keep != MEMIO_KEEP_RANDOM || rng_below(&disk->rng, 3) > 0;
+        stopped = stopped || (in_order && !kept);
+        kept = in_order ? !stopped : kept;
+        if (kept) {
+            change_apply(&disk->names_disk, change);
+        }
+    }
+}
+
 void memio_crash(struct memio *disk, int keep)
 {
-    uint64_t changes = 0;
-    for (const struct memio_change *change = disk->changes; change != NULL; change = change->next) {
-        changes++;
-    }
-    uint64_t kept = keep == MEMIO_KEEP_ALL      ? changes
-                    : keep == MEMIO_KEEP_RANDOM ? rng_below(&disk->rng, changes + 1)
-                                                : 0;
-    for (const struct memio_change *change = disk->changes; kept > 0; change = change->next) {
-        change_apply(&disk->names_disk, change);
-        kept--;
-    }
+    keep_names(disk, keep);
     changes_drop(disk);
     /* Files that are still open keep the inodes they had; the survivors are copies, so that a
      * mapping that somebody still holds does not change under it. */

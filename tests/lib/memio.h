@@ -8,7 +8,7 @@
  * sync_names(), with the changes in between.
  *
  *     write ──▶ cache ──sync──▶ disk          create, rename, remove ──▶ names ──sync_names──▶ disk
- *                 └── memio_crash: any subset of unsynced 512-byte pieces, any prefix of changes
+ *                 └── memio_crash: any subset of unsynced 512-byte pieces and of changes
  *
  * A sync() that fails behaves as Linux does: the unsynced writes stay visible in the cache, count
  * as clean, and never reach the disk; drop_cache() or a crash shows the truth.
@@ -44,7 +44,7 @@
 /* What a crash keeps of what was not synced. */
 #define MEMIO_KEEP_NONE 0
 #define MEMIO_KEEP_ALL 1
-#define MEMIO_KEEP_RANDOM 2 /* Each 512-byte piece of each write, and a prefix of names. */
+#define MEMIO_KEEP_RANDOM 2 /* Any 512-byte pieces of writes; any, or the first, of names. */
 
 struct memio_write { /* Not yet on the disk. */
     uint64_t offset;

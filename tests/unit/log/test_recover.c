@@ -372,6 +372,62 @@ TEST(what_the_callback_ends_with_ends_the_opening)
     world_destroy(world);
 }
 
+/* Changes a header as somebody would who has the secret. */
+static void forge(struct world *world, size_t index, void (*change)(struct stele_frame *frame))
+{
+    struct memio_inode *const inode = memio_find(&world->disk, SEGMENT);
+    uint8_t *const header = inode->cache + file_offset(world->frames[index]);
+    const struct stele_bytes bytes = {.data = header, .size = STELE_FRAME_HEADER_SIZE};
+    struct stele_frame frame;
+    CHECK_EQ(stele_frame_decode(bytes, WORLD_SECRET, world->frames[index], &frame), STELE_OK);
+    change(&frame);
+    (void)stele_frame_encode(header, WORLD_SECRET, &frame);
+    memcpy(inode->disk, inode->cache, inode->size);
+}
+
+static void other_previous(struct stele_frame *frame)
+{
+    frame->previous ^= 1;
+}
+
+static void other_group_index(struct stele_frame *frame)
+{
+    frame->group_index ^= 1;
+}
+
+static void other_group_count(struct stele_frame *frame)
+{
+    frame->group_count++;
+}
+
+TEST(frames_that_verify_but_do_not_continue_are_not_taken)
+{
+    static void (*const changes[])(struct stele_frame *) = {other_previous, other_group_index,
+                                                            other_group_count};
+    for (size_t index = 0; index < STELE_COUNT_OF(changes); index++) {
+        /* The second frame of the last group, and the only one of the last group. */
+        for (uint16_t groups = 1; groups <= 2; groups++) {
+            if (groups == 1 && changes[index] == other_group_index) {
+                continue; /* Not below its count: never written. */
+            }
+            struct world *const world = world_create(16384, 65536);
+            world_open(world);
+            world_append(world, 1, 2, 20);
+            world_append(world, groups, 1, 9);
+            world_close(world);
+            forge(world, groups, changes[index]);
+            world_open(world);
+            CHECK_EQ(settle(world), 2);
+            world_destroy(world);
+        }
+        /* With a witness behind it, it is damage. */
+        struct world *const world = three_appends(false);
+        forge(world, 2, changes[index]);
+        CHECK_EQ(world_try_open(world, 0), STELE_E_CORRUPT);
+        world_destroy(world);
+    }
+}
+
 /* ---- The mark ---- */
 
 TEST(a_mark_beyond_the_log_says_that_something_is_missing)
@@ -508,6 +564,26 @@ TEST(a_cache_that_cannot_be_dropped_and_lies_is_refused)
     CHECK_TEXT_HAS(world->err.message, "page cache");
     world->disk.drop_is_idle = false;
     world_open(world);
+    world_destroy(world);
+}
+
+TEST(what_opening_has_shown_stays_after_a_power_cut)
+{
+    struct world *const world = world_create(16384, 65536);
+    world_open(world);
+    world_append(world, 1, 1, 20);
+    CHECK_EQ(world_stage(world, 1, 2, 20), STELE_OK);
+    struct stele_log_group group;
+    CHECK(stele_log_take(world->log, &group));
+    CHECK_EQ(world->disk.io.ops->write(group.file, group.offset, group.bytes, NULL), STELE_OK);
+    world_close(world);
+    memio_kill(&world->disk); /* Before the sync: the bytes are in the page cache only. */
+    world_open(world);
+    CHECK_EQ(settle(world), 3);
+    world_close(world);
+    memio_crash(&world->disk, MEMIO_KEEP_NONE);
+    world_open(world);
+    CHECK_EQ(settle(world), 3);
     world_destroy(world);
 }
 

@@ -295,6 +295,24 @@ TEST(a_damaged_body_costs_its_event_only)
     world_destroy(world);
 }
 
+TEST(records_that_verify_and_belong_elsewhere_are_noticed)
+{
+    struct world *const world = small_world();
+    struct memio_inode *const inode = memio_find(&world->disk, "0000000000000000.seg");
+    const size_t size = (size_t)(world->events[1].place - world->events[0].place);
+    uint8_t *const first = inode->cache + 4096 + world->events[0].place;
+    uint8_t record[256];
+    CHECK(size <= sizeof record);
+    memcpy(record, first, size);
+    memcpy(first, first + size, size);
+    memcpy(first + size, record, size);
+    const struct left left = scan_all(world, 16);
+    CHECK_EQ(left.damages, 1);
+    CHECK_EQ(left.offset, 4096);
+    CHECK_EQ(left.events, world->count - 3);
+    world_destroy(world);
+}
+
 TEST(any_zeroed_part_of_a_sealed_segment_is_reported)
 {
     struct world *const world = small_world();
