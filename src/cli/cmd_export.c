@@ -28,7 +28,7 @@ const struct stele_cli_command stele_cli_export_command = {
             "\n"
             "The format is described by `stele help json-lines`.",
     .examples = "stele export > everything.jsonl\n"
-                "stele export --as-of 2026-11-20T15:00:00Z | zstd > yesterday.jsonl.zst\n"
+                "stele export --as-of 2026-11-20T15:00:00Z | gzip > yesterday.jsonl.gz\n"
                 "stele export --category order --store a | stele import --store b\n"
                 "stele export --from 2026-11-01T00:00:00Z --cloudevents",
     .run = stele_cli_export,

@@ -27,7 +27,7 @@ const struct stele_cli_command stele_cli_import_command = {
         "repeated with the same command. Lines without an id get a new one every time.",
     .examples = "stele import events.jsonl\n"
                 "stele export --store a | stele import --store b\n"
-                "zstd -dc old.jsonl.zst | stele import --store b --json\n"
+                "gzip -dc old.jsonl.gz | stele import --store b --json\n"
                 "stele import cloudevents-1.jsonl cloudevents-2.jsonl",
     .run = stele_cli_import,
 };
@@ -138,7 +138,6 @@ static int import_files(const char *const *paths, size_t count, size_t batch)
     if (code != STELE_CLI_OK) {
         return code;
     }
-    stele_cli_catch_interrupts();
     stele_cli_progress_init(&progress, "import");
     for (size_t i = 0; i < count && code == STELE_CLI_OK; i++) {
         code = import_file(store, paths[i], batch, &progress, &totals);
@@ -172,6 +171,7 @@ int stele_cli_import(int argc, char **argv)
     if (code != STELE_CLI_GO_ON) {
         return code;
     }
+    stele_cli_catch_interrupts();
     if (count == 0) {
         paths[count++] = "-";
         if (isatty(STDIN_FILENO) == 1) {

@@ -16,7 +16,7 @@ const struct stele_cli_command stele_cli_info_command = {
     .text = "\"events\" counts what was ever appended, also what was scavenged since.",
     .examples = "stele info\n"
                 "stele info order-1\n"
-                "stele info --store /var/lib/stele --json",
+                "stele info --store ./stele-data --json",
     .run = stele_cli_info,
 };
 

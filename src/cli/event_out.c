@@ -290,7 +290,7 @@ static void out_payload_human(const void *data, size_t size, struct stele_text c
 {
     const struct stele_text text = {data, size};
     if (stele_cli_is_json_type(content_type) && stele_cli_json_valid(text)) {
-        stele_cli_out_json_raw(text);
+        stele_cli_out_json_safe(text);
     } else if (size > 0 && stele_cli_utf8_valid(text) && memchr(data, '\0', size) == NULL) {
         stele_cli_out_safe(text, 0);
     } else if (size > 0) {

@@ -114,7 +114,7 @@ int stele_cli_lines_next(struct stele_cli_lines *lines, struct stele_text *out_l
 {
     const char *end = find_end(lines);
     while (end == NULL && !lines->at_end) {
-        const int outcome = fill(lines);
+        const int outcome = stele_cli_interrupted() ? STELE_TIMED_OUT : fill(lines);
         const bool go_on = outcome == STELE_TIMED_OUT && !stele_cli_interrupted();
         if (outcome != STELE_OK && !go_on) {
             return outcome;

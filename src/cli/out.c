@@ -46,11 +46,6 @@ void stele_cli_out_init(void)
                 strcmp(term, "dumb") != 0;
 }
 
-bool stele_cli_out_is_terminal(void)
-{
-    return out.terminal;
-}
-
 static void write_all(const char *data, size_t size)
 {
     while (size > 0 && out.error == 0) {
@@ -191,12 +186,12 @@ void stele_cli_out_json_text(struct stele_text text)
 
 /* In valid JSON, raw control characters below 0x20 are white space between parts, and everything
  * else that is unsafe stands inside a string, where its escape means the same. */
-void stele_cli_out_json_raw(struct stele_text json)
+static void out_json_value(struct stele_text json, bool safe)
 {
     while (json.size > 0) {
         size_t plain = 0;
         while (plain < json.size && (uint8_t)json.data[plain] >= 0x20 &&
-               (!out.terminal || (uint8_t)json.data[plain] < 0x7f)) {
+               (!safe || (uint8_t)json.data[plain] < 0x7f)) {
             plain++;
         }
         stele_cli_out_bytes(json.data, plain);
@@ -210,7 +205,7 @@ void stele_cli_out_json_raw(struct stele_text json)
         if (size == 0 || c < 0x20) {
             stele_cli_out_bytes(" ", 1);
             size = 1;
-        } else if (out.terminal && stele_cli_code_point_unsafe(c)) {
+        } else if (safe && stele_cli_code_point_unsafe(c)) {
             out_json_escape(c);
         } else {
             stele_cli_out_bytes(json.data, size);
@@ -220,18 +215,14 @@ void stele_cli_out_json_raw(struct stele_text json)
     }
 }
 
-static int dump_piece(const char *data, size_t size, void *context)
+void stele_cli_out_json_raw(struct stele_text json)
 {
-    (void)context;
-    stele_cli_out_json_raw((struct stele_text){data, size});
-    return 0;
+    out_json_value(json, out.terminal);
 }
 
-void stele_cli_out_json_line(json_t *take_value)
+void stele_cli_out_json_safe(struct stele_text json)
 {
-    (void)json_dump_callback(take_value, dump_piece, NULL, JSON_COMPACT | JSON_ENCODE_ANY);
-    json_decref(take_value);
-    stele_cli_out_bytes("\n", 1);
+    out_json_value(json, true);
 }
 
 bool stele_cli_out_ok(void)

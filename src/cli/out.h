@@ -8,7 +8,6 @@
 
 #include "base/compiler.h"
 
-#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stele.h>
@@ -26,9 +25,6 @@ enum stele_cli_color {
 /* Looks whether standard output is a terminal and wants colour (NO_COLOR, TERM=dumb). Also makes
  * sure that descriptors 0, 1 and 2 are taken: a store's file must never become number 1. */
 void stele_cli_out_init(void);
-
-/* 1: standard output is a terminal; then text of events is escaped also inside JSON. */
-bool stele_cli_out_is_terminal(void);
 
 void stele_cli_out_bytes(const void *data, size_t size);
 void stele_cli_out(const char *text);
@@ -48,8 +44,8 @@ void stele_cli_out_json_text(struct stele_text text);
 /* A JSON text that is valid already, on one line: line ends between its parts become spaces. On a
  * terminal, what a terminal would obey is escaped. */
 void stele_cli_out_json_raw(struct stele_text json);
-/* A value and the end of the line; its reference is released. */
-void stele_cli_out_json_line(json_t *take_value);
+/* As above, for people: escaped in a pipe, too. */
+void stele_cli_out_json_safe(struct stele_text json);
 
 void stele_cli_out_flush(void);
 /* 0: a write failed, or nobody reads any more. */

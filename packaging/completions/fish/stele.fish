@@ -1,0 +1,159 @@
+# Completion of stele(1) for fish. Names of streams, types, categories and tags come from the store that
+# the command line names.
+
+set -g __stele_commands append read tail streams info meta delete import export verify digest scavenge bench version help
+
+# The command of the command line that is being written; nothing if there is none yet.
+function __stele_command
+    set -l words (commandline -opc)
+    set -e words[1]
+    while set -q words[1]
+        switch $words[1]
+            case -s --store
+                set -e words[1]
+            case '-*'
+            case '*'
+                echo $words[1]
+                return
+        end
+        set -e words[1]
+    end
+end
+
+function __stele_is
+    contains -- (__stele_command) $argv
+end
+
+function __stele_none
+    test -z (__stele_command)
+end
+
+# __stele_names [OPTION…]: what `stele streams` lists.
+function __stele_names
+    set -l words (commandline -opc)
+    set -l store
+    for i in (seq (count $words))
+        if contains -- $words[$i] -s --store
+            set store --store $words[(math $i + 1)]
+        end
+    end
+    stele streams $argv --limit 200 --json $store -- (commandline -ct) 2>/dev/null |
+        string replace -rf '^\{"name":"([^"\\\\]*)".*' '$1'
+end
+
+complete -c stele -f
+complete -c stele -s s -l store -x -a '(__fish_complete_directories)' -d 'the store’s directory'
+complete -c stele -l json -d 'JSON for programs'
+complete -c stele -s h -l help -d 'explain the command'
+
+complete -c stele -n __stele_none -a append -d 'Append events to a stream'
+complete -c stele -n __stele_none -a read -d 'Read the events of a stream'
+complete -c stele -n __stele_none -a tail -d 'Follow a stream'
+complete -c stele -n __stele_none -a streams -d 'List streams'
+complete -c stele -n __stele_none -a info -d 'Show facts about the store'
+complete -c stele -n __stele_none -a meta -d 'Show or change the metadata of a stream: limits'
+complete -c stele -n __stele_none -a delete -d 'Hide the events of a stream'
+complete -c stele -n __stele_none -a import -d 'Append events of many streams from JSON lines or CloudEvents'
+complete -c stele -n __stele_none -a export -d 'Write events as JSON lines'
+complete -c stele -n __stele_none -a verify -d 'Read everything and check that it is what was written'
+complete -c stele -n __stele_none -a digest -d 'Print a digest of all history'
+complete -c stele -n __stele_none -a scavenge -d 'Reclaim the space of events that were deleted or are beyond their limits'
+complete -c stele -n __stele_none -a bench -d 'Measures how fast a store is on this machine and this disk'
+complete -c stele -n __stele_none -a version -d 'Show the version'
+complete -c stele -n __stele_none -a help -d 'Explain a command or a topic'
+
+complete -c stele -n '__stele_is append' -l type -x -a '(__stele_names --types)' -d 'what happened'
+complete -c stele -n '__stele_is append' -l data -x -d 'the event’s data'
+complete -c stele -n '__stele_is append' -l data-file -r -F -d 'the event’s data from a file or standard input'
+complete -c stele -n '__stele_is append' -l content-type -x -d 'what the data is (default'
+complete -c stele -n '__stele_is append' -l metadata -x -d 'about the event'
+complete -c stele -n '__stele_is append' -l tag -x -a '(__stele_names --tags)' -d 'a name that conditions and filters ask for'
+complete -c stele -n '__stele_is append' -l id -x -d 'the event’s id (default'
+complete -c stele -n '__stele_is append' -l created -x -d 'when it happened (default'
+complete -c stele -n '__stele_is append' -l expect -x -a 'any none exists' -d 'where the stream must be'
+complete -c stele -n '__stele_is append' -l fail-if-type -x -a '(__stele_names --types)' -d 'condition'
+complete -c stele -n '__stele_is append' -l fail-if-tag -x -a '(__stele_names --tags)' -d 'condition'
+complete -c stele -n '__stele_is append' -l fail-if -x -d 'condition with alternatives'
+complete -c stele -n '__stele_is append' -l after -x -d 'conditions'
+complete -c stele -n '__stele_is append' -l batch -x -d 'from standard input'
+complete -c stele -n '__stele_is read' -l from -x -a 'start end' -d 'begin at this revision of a stream'
+complete -c stele -n '__stele_is read' -l limit -x -d 'at most so many events'
+complete -c stele -n '__stele_is read' -l backwards -d 'from the newest to the oldest'
+complete -c stele -n '__stele_is read' -l as-of -x -d 'nothing newer than this'
+complete -c stele -n '__stele_is read' -l type -x -a '(__stele_names --types)' -d 'only events of this type'
+complete -c stele -n '__stele_is read' -l prefix -x -d 'only types that begin with P'
+complete -c stele -n '__stele_is read' -l regex -x -d 'only types in which this regular expression (PCRE2) is found'
+complete -c stele -n '__stele_is read' -l stream -x -a '(__stele_names)' -d 'only events of this stream'
+complete -c stele -n '__stele_is read' -l stream-prefix -x -d 'only streams whose names begin with P'
+complete -c stele -n '__stele_is read' -l stream-regex -x -d 'only streams in whose names this regular expression is found'
+complete -c stele -n '__stele_is read' -l category -x -a '(__stele_names --categories)' -d 'only streams of this category'
+complete -c stele -n '__stele_is read' -l tag -x -a '(__stele_names --tags)' -d 'only events that have this tag'
+complete -c stele -n '__stele_is read' -l exclude-system -d 'no types and streams that begin with $'
+complete -c stele -n '__stele_is read' -l ignore-limits -d 'also events that a delete or the stream’s metadata hides'
+complete -c stele -n '__stele_is read' -l token -x -d 'see at least the append that gave this causal token'
+complete -c stele -n '__stele_is read' -l skip-damage -d 'tell damage and go on behind it'
+complete -c stele -n '__stele_is read' -l long -d 'everything about every event'
+complete -c stele -n '__stele_is read' -l cloudevents -d 'CloudEvents 1.0'
+complete -c stele -n '__stele_is read' -l raw -d 'the data alone'
+complete -c stele -n '__stele_is tail' -l from -x -a 'start end' -d 'begin at this revision of a stream'
+complete -c stele -n '__stele_is tail' -l limit -x -d 'end after so many events'
+complete -c stele -n '__stele_is tail' -l timeout -x -d 'end when nothing has come for so long'
+complete -c stele -n '__stele_is tail' -l type -x -a '(__stele_names --types)' -d 'only events of this type'
+complete -c stele -n '__stele_is tail' -l prefix -x -d 'only types that begin with P'
+complete -c stele -n '__stele_is tail' -l regex -x -d 'only types in which this regular expression (PCRE2) is found'
+complete -c stele -n '__stele_is tail' -l stream -x -a '(__stele_names)' -d 'only events of this stream'
+complete -c stele -n '__stele_is tail' -l stream-prefix -x -d 'only streams whose names begin with P'
+complete -c stele -n '__stele_is tail' -l stream-regex -x -d 'only streams in whose names this regular expression is found'
+complete -c stele -n '__stele_is tail' -l category -x -a '(__stele_names --categories)' -d 'only streams of this category'
+complete -c stele -n '__stele_is tail' -l tag -x -a '(__stele_names --tags)' -d 'only events that have this tag'
+complete -c stele -n '__stele_is tail' -l exclude-system -d 'no types and streams that begin with $'
+complete -c stele -n '__stele_is tail' -l ignore-limits -d 'also events that a delete or the stream’s metadata hides'
+complete -c stele -n '__stele_is tail' -l long -d 'everything about every event'
+complete -c stele -n '__stele_is tail' -l cloudevents -d 'CloudEvents 1.0'
+complete -c stele -n '__stele_is streams' -l categories -d 'categories instead of streams'
+complete -c stele -n '__stele_is streams' -l types -d 'event types instead of streams'
+complete -c stele -n '__stele_is streams' -l tags -d 'tags instead of streams'
+complete -c stele -n '__stele_is streams' -l limit -x -d 'at most so many names'
+complete -c stele -n '__stele_is streams' -l after -x -d 'only names that come after this one'
+complete -c stele -n '__stele_is meta' -l max-age -x -d 'hide events older than this'
+complete -c stele -n '__stele_is meta' -l max-count -x -d 'hide all but the newest N events'
+complete -c stele -n '__stele_is meta' -l truncate-before -x -d 'hide events before this revision'
+complete -c stele -n '__stele_is meta' -l cache-control -x -d 'how long HTTP answers may be cached'
+complete -c stele -n '__stele_is meta' -l acl -x -d 'who may do what'
+complete -c stele -n '__stele_is meta' -l expect -x -a 'any none exists' -d 'the revision that the metadata must be at'
+complete -c stele -n '__stele_is delete' -l tombstone -d 'close the stream for ever'
+complete -c stele -n '__stele_is delete' -l expect -x -a 'any none exists' -d 'where the stream must be'
+complete -c stele -n '__stele_is import' -l batch -x -d 'at most so many events in one append (default'
+complete -c stele -n '__stele_is export' -l from -x -a 'start end' -d 'begin at this position or time'
+complete -c stele -n '__stele_is export' -l as-of -x -d 'nothing newer than this'
+complete -c stele -n '__stele_is export' -l limit -x -d 'at most so many events'
+complete -c stele -n '__stele_is export' -l type -x -a '(__stele_names --types)' -d 'only events of this type'
+complete -c stele -n '__stele_is export' -l prefix -x -d 'only types that begin with P'
+complete -c stele -n '__stele_is export' -l regex -x -d 'only types in which this regular expression (PCRE2) is found'
+complete -c stele -n '__stele_is export' -l stream -x -a '(__stele_names)' -d 'only events of this stream'
+complete -c stele -n '__stele_is export' -l stream-prefix -x -d 'only streams whose names begin with P'
+complete -c stele -n '__stele_is export' -l stream-regex -x -d 'only streams in whose names this regular expression is found'
+complete -c stele -n '__stele_is export' -l category -x -a '(__stele_names --categories)' -d 'only streams of this category'
+complete -c stele -n '__stele_is export' -l tag -x -a '(__stele_names --tags)' -d 'only events that have this tag'
+complete -c stele -n '__stele_is export' -l exclude-system -d 'no types and streams that begin with $'
+complete -c stele -n '__stele_is export' -l skip-damage -d 'tell damage and go on behind it'
+complete -c stele -n '__stele_is export' -l cloudevents -d 'CloudEvents 1.0 instead of Stele’s JSON lines'
+complete -c stele -n '__stele_is verify' -l against -x -d 'a digest that `stele digest` or `stele verify` gave earlier'
+complete -c stele -n '__stele_is scavenge' -l rate -x -d 'read and write at most so many megabytes a second'
+complete -c stele -n '__stele_is bench' -l seconds -x -d 'how long each workload is measured (3)'
+complete -c stele -n '__stele_is bench' -l warmup -x -d 'how long it runs before that (0.5)'
+complete -c stele -n '__stele_is bench' -l events -x -d 'events of the filled store (1000000)'
+complete -c stele -n '__stele_is bench' -l streams -x -d 'streams to append to and to read (10000)'
+complete -c stele -n '__stele_is bench' -l size -x -d 'data of an event (200)'
+complete -c stele -n '__stele_is bench' -l zipf -d 'the k-th stream is chosen 1/k as often as the first'
+complete -c stele -n '__stele_is bench' -l threads -x -d 'of the workload append (8)'
+complete -c stele -n '__stele_is bench' -l in-flight -x -d 'of the workloads async and spread (256)'
+complete -c stele -n '__stele_is bench' -l batch -x -d 'events an append'
+complete -c stele -n '__stele_is bench' -l fill-batch -x -d 'events an append while filling'
+complete -c stele -n '__stele_is bench' -l partitions -x -d 'of new stores (128)'
+complete -c stele -n '__stele_is bench' -l keep -d 'leave the stores where they are'
+
+complete -c stele -n '__stele_is append read tail info meta delete streams' -a '(__stele_names)'
+complete -c stele -n '__stele_is meta' -a 'get set'
+complete -c stele -n '__stele_is import' -F
+complete -c stele -n '__stele_is help' -a "$__stele_commands exit-codes json-lines cloudevents times limits environment"
