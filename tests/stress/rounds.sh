@@ -79,3 +79,48 @@ pause() {
 judge() {
     "$programs/judge" "$store" "$work/notes" "$work/seen" "$@" >>"$work/log" 2>&1
 }
+
+# ---- A disk of one's own ----
+
+disk=$work/disk
+
+# own_disk ARGUMENT …: goes on in a mount namespace of its own, so that nothing stays mounted,
+# whatever happens; skips everything where that cannot be had.
+own_disk() {
+    local program
+    [ "$(id -u)" -eq 0 ] || skip_all "needs root"
+    for program in mkfs.ext4 mkfs.xfs losetup unshare; do
+        command -v "$program" >/dev/null || skip_all "needs $program"
+    done
+    losetup --find >/dev/null 2>&1 || skip_all "needs loop devices"
+    if [ -z "${STELE_OWN_MOUNTS:-}" ]; then
+        rm -rf "$work"
+        STELE_OWN_MOUNTS=1 STELE_SEED=$STELE_SEED exec unshare -m "$0" "$@"
+    fi
+    mkdir "$disk"
+    store=$disk/store
+    # A mount that is still there keeps its files from being removed; then nothing is removed.
+    # shellcheck disable=SC2154
+    trap 'ended=$?; leave_disk; finish; exit $ended' EXIT
+}
+
+leave_disk() {
+    stop "$writer"
+    stop "$follower"
+    ! mountpoint -q "$disk" || umount "$disk" || umount -l "$disk"
+}
+
+mount_disk() {
+    mount -o loop "$work/image" "$disk"
+}
+
+# new_disk TYPE MIB
+new_disk() {
+    ! mountpoint -q "$disk" || umount "$disk" || return
+    rm -f "$work/image"
+    truncate -s "$2M" "$work/image"
+    case $1 in
+    ext4) mkfs.ext4 -q -F "$work/image" ;;
+    xfs) mkfs.xfs -q "$work/image" ;;
+    esac >>"$work/log" 2>&1 && mount_disk
+}

@@ -5,6 +5,7 @@
  *
  * segment=, memory=, compress=   options of the store
  * appends=N                      each thread ends after so many
+ * fenced=1                       at the end a fenced store has to refuse appends and serve reads
  * retry=ROUND                    first sends the last appends of that round again
  *
  * Ends with 0 when it was told to stop or is done; 10 when the store said that its disk is ill. */
@@ -360,11 +361,32 @@ static void work(void)
     (void)pthread_join(keeper, NULL);
 }
 
+/* Even if the disk is well again: what it lost is known to nobody. */
+static void check_fenced(void)
+{
+    const struct stele_event_draft draft = {.type = "Late"};
+    struct stele_stats stats;
+    struct rng rng;
+    struct stele_error err = {.outcome = STELE_OK};
+    CHECK_OK(stele_stats(store, &stats, &err), err);
+    if (!stats.fenced) {
+        return;
+    }
+    CHECK_OUTCOME(stele_append(store, "late", STELE_EXPECT_ANY, &draft, 1, NULL, &err),
+                  STELE_E_FENCED, err);
+    rng_init(&rng, this_round, 0);
+    atomic_store(&ill, false); /* Now reads have to work. */
+    atomic_store(&stopping, false);
+    read_some(&rng);
+    atomic_store(&ill, true);
+}
+
 int main(int argc, char **argv)
 {
     struct stele_options options = STELE_OPTIONS_INIT;
     struct stele_error err = {.outcome = STELE_OK};
     long retried = -1;
+    bool fenced_too = false;
     CHECK(argc >= 4);
     notes_path = argv[2];
     this_round = (uint32_t)strtoul(argv[3], NULL, 10);
@@ -386,6 +408,9 @@ int main(int argc, char **argv)
             break;
         case 'a':
             appends_max = (uint32_t)number;
+            break;
+        case 'f':
+            fenced_too = number != 0;
             break;
         case 'r':
             retried = number;
@@ -409,7 +434,11 @@ int main(int argc, char **argv)
     if (goes_on()) {
         work();
     }
+    if (fenced_too) {
+        check_fenced();
+    }
+    /* The last writes may be the ones that the disk fails. */
     const int closed = stele_close(store);
-    CHECK(closed == STELE_OK || atomic_load(&ill));
-    return atomic_load(&ill) ? DISK_IS_ILL : EXIT_SUCCESS;
+    CHECK(closed == STELE_OK || closed == STELE_E_IO || atomic_load(&ill));
+    return atomic_load(&ill) || closed != STELE_OK ? DISK_IS_ILL : EXIT_SUCCESS;
 }
