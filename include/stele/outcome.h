@@ -27,18 +27,19 @@ extern "C" {
 #define STELE_NOT_FOUND 8        /* The named thing (metadata, file, place) does not exist. */
 
 /* Errors. The operation has definitely not happened, except for STELE_E_UNKNOWN. */
-#define STELE_E_INVALID (-1)      /* An argument is not allowed; the message names it. */
-#define STELE_E_LIMIT (-2)        /* A size or count is above its limit; the message has both. */
-#define STELE_E_IO (-3)           /* The operating system reported an error; see os_errno. */
-#define STELE_E_NO_SPACE (-4)     /* The disk is full. Reads go on; appends work again once it is not. */
-#define STELE_E_NO_MEMORY (-5)    /* An allocation failed. */
-#define STELE_E_CORRUPT (-6)      /* Stored bytes are not the bytes that were written. */
-#define STELE_E_LOCKED (-7)       /* Another process writes to this store; the message names it. */
-#define STELE_E_NOT_A_STORE (-8)  /* The path is no store, or there is none and create is off. */
-#define STELE_E_FORMAT (-9)       /* The store was written by a newer version. */
-#define STELE_E_READ_ONLY (-10)   /* The store was opened for reading, or lies on a read-only disk. */
-#define STELE_E_FORKED (-11)      /* The handle was opened before fork(); open a new one. */
-#define STELE_E_FENCED (-12)      /* A write failed earlier; nothing is accepted until reopened. */
+#define STELE_E_INVALID (-1) /* An argument is not allowed; the message names it. */
+#define STELE_E_LIMIT (-2)   /* A size or count is above its limit; the message has both. */
+#define STELE_E_IO (-3)      /* The operating system reported an error; see os_errno. */
+#define STELE_E_NO_SPACE                                                                           \
+    (-4) /* The disk is full. Reads go on; appends work again once it is not. */
+#define STELE_E_NO_MEMORY (-5)   /* An allocation failed. */
+#define STELE_E_CORRUPT (-6)     /* Stored bytes are not the bytes that were written. */
+#define STELE_E_LOCKED (-7)      /* Another process writes to this store; the message names it. */
+#define STELE_E_NOT_A_STORE (-8) /* The path is no store, or there is none and create is off. */
+#define STELE_E_FORMAT (-9)      /* The store was written by a newer version. */
+#define STELE_E_READ_ONLY (-10) /* The store was opened for reading, or lies on a read-only disk. */
+#define STELE_E_FORKED (-11)    /* The handle was opened before fork(); open a new one. */
+#define STELE_E_FENCED (-12)    /* A write failed earlier; nothing is accepted until reopened. */
 #define STELE_E_OVERLOADED (-13)  /* A queue is full; try again later. */
 #define STELE_E_UNKNOWN (-14)     /* The append may or may not have been stored. Ask again by id. */
 #define STELE_E_ID_CONFLICT (-15) /* An event id was used before with different neighbours. */

@@ -16,10 +16,10 @@
 #ifndef STELE_STELE_H
 #define STELE_STELE_H
 
+#include <stele/outcome.h>
+
 #include <stddef.h>
 #include <stdint.h>
-
-#include <stele/outcome.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -34,24 +34,24 @@ STELE_API const char *stele_version(void);
 
 /* ---- Limits ----------------------------------------------------------------------------- */
 
-#define STELE_STREAM_NAME_SIZE_MAX 1024                /* bytes of UTF-8 */
-#define STELE_TYPE_SIZE_MAX 255                        /* bytes of UTF-8 */
-#define STELE_TAG_SIZE_MAX 255                         /* bytes of UTF-8 */
-#define STELE_TAGS_MAX 32                              /* tags of one event */
-#define STELE_CONTENT_TYPE_SIZE_MAX 255                /* bytes of ASCII */
-#define STELE_EVENT_SIZE_MAX (16u * 1024u * 1024u)     /* data + metadata of one event, default */
-#define STELE_APPEND_EVENTS_MAX 65536u                 /* events of one append */
-#define STELE_APPEND_SIZE_MAX (64u * 1024u * 1024u)    /* bytes of one append, everything counted */
-#define STELE_APPEND_STREAMS_MAX 1024u                 /* streams of one append */
-#define STELE_CONDITIONS_MAX 64u                       /* conditions of one append */
+#define STELE_STREAM_NAME_SIZE_MAX 1024             /* bytes of UTF-8 */
+#define STELE_TYPE_SIZE_MAX 255                     /* bytes of UTF-8 */
+#define STELE_TAG_SIZE_MAX 255                      /* bytes of UTF-8 */
+#define STELE_TAGS_MAX 32                           /* tags of one event */
+#define STELE_CONTENT_TYPE_SIZE_MAX 255             /* bytes of ASCII */
+#define STELE_EVENT_SIZE_MAX (16u * 1024u * 1024u)  /* data + metadata of one event, default */
+#define STELE_APPEND_EVENTS_MAX 65536u              /* events of one append */
+#define STELE_APPEND_SIZE_MAX (64u * 1024u * 1024u) /* bytes of one append, everything counted */
+#define STELE_APPEND_STREAMS_MAX 1024u              /* streams of one append */
+#define STELE_CONDITIONS_MAX 64u                    /* conditions of one append */
 
 /* ---- Revisions and positions ------------------------------------------------------------- */
 
 /* Expected revisions of an append. Every other value is an exact revision: that of the last event
  * of the stream, counted from 0. */
-#define STELE_EXPECT_ANY UINT64_MAX          /* No check. */
+#define STELE_EXPECT_ANY UINT64_MAX             /* No check. */
 #define STELE_EXPECT_NO_STREAM (UINT64_MAX - 1) /* The stream has no events, or was deleted. */
-#define STELE_EXPECT_EXISTS (UINT64_MAX - 2) /* The stream has at least one event. */
+#define STELE_EXPECT_EXISTS (UINT64_MAX - 2)    /* The stream has at least one event. */
 #define STELE_REVISION_MAX (UINT64_MAX - 16)
 
 /* Where a read starts. */
@@ -80,20 +80,20 @@ struct stele; /* An open store. */
 
 struct stele_options {
     size_t struct_size;
-    int create;                  /* 1: create the store if the path has none (default). */
-    int read_only;               /* 1: never write; works beside a writing process. */
-    uint32_t partitions;         /* Of a new store: 1 .. 1024, default 128. */
-    uint32_t partition_key;      /* Of a new store: STELE_KEY_STREAM or STELE_KEY_CATEGORY. */
-    uint64_t segment_size_max;   /* Bytes of a log segment, default 128 MiB, at least 64 KiB. The
+    int create;                /* 1: create the store if the path has none (default). */
+    int read_only;             /* 1: never write; works beside a writing process. */
+    uint32_t partitions;       /* Of a new store: 1 .. 1024, default 128. */
+    uint32_t partition_key;    /* Of a new store: STELE_KEY_STREAM or STELE_KEY_CATEGORY. */
+    uint64_t segment_size_max; /* Bytes of a log segment, default 128 MiB, at least 64 KiB. The
                                   * first segments of a store are smaller and double up to it. */
-    uint64_t index_memory;       /* Bytes of events after which the index in memory is written to
+    uint64_t index_memory;     /* Bytes of events after which the index in memory is written to
                                   * disk, default 48 MiB. Bounds memory and the time to open. */
-    uint32_t event_size_max;     /* Data + metadata of one event, default 16 MiB, which is also
+    uint32_t event_size_max;   /* Data + metadata of one event, default 16 MiB, which is also
                                   * the most. */
-    uint32_t async_queue_max;    /* Asynchronous appends under way before stele_append_async()
+    uint32_t async_queue_max;  /* Asynchronous appends under way before stele_append_async()
                                   * answers STELE_E_OVERLOADED, default 65536. */
-    int compress;                /* 1: sealed segments are compressed with zstd. Default 0. */
-    uint32_t scrub_days;         /* Every sealed byte is checked once in so many days; 0 turns
+    int compress;              /* 1: sealed segments are compressed with zstd. Default 0. */
+    uint32_t scrub_days;       /* Every sealed byte is checked once in so many days; 0 turns
                                   * the background scrub off. Default 7. */
 };
 #define STELE_OPTIONS_INIT                                                                         \
@@ -130,17 +130,17 @@ struct stele_text {
 /* An event to append. Everything is borrowed until the call returns, also by asynchronous calls,
  * which copy. */
 struct stele_event_draft {
-    uint8_t id[16];           /* Makes retrying safe. All zeros: the library makes one, and then a
+    uint8_t id[16];   /* Makes retrying safe. All zeros: the library makes one, and then a
                                * retry is a new event. */
-    const char *type;         /* What happened: "OrderPlaced". Not empty. */
-    const void *data;         /* The payload, may be NULL when data_size is 0. */
+    const char *type; /* What happened: "OrderPlaced". Not empty. */
+    const void *data; /* The payload, may be NULL when data_size is 0. */
     size_t data_size;
-    const void *metadata;     /* About the event: who, why, correlation. May be NULL. */
+    const void *metadata; /* About the event: who, why, correlation. May be NULL. */
     size_t metadata_size;
     const char *content_type; /* Of data; NULL for "application/json". */
     const char *const *tags;  /* Names that conditions and filters can ask for; may be NULL. */
     size_t tags_count;
-    int64_t created_us;       /* Microseconds since 1970 when it happened, for imports; 0: now. */
+    int64_t created_us; /* Microseconds since 1970 when it happened, for imports; 0: now. */
 };
 
 /* A stored event. Everything is borrowed from whoever handed it out. */
@@ -156,7 +156,8 @@ struct stele_event {
     size_t data_size;
     const void *metadata;
     size_t metadata_size;
-    const uint8_t *tags; /* tags_count times: one byte of size, then the tag. See stele_event_tag. */
+    const uint8_t
+        *tags; /* tags_count times: one byte of size, then the tag. See stele_event_tag. */
     uint32_t tags_count;
     uint32_t flags; /* STELE_EVENT_… */
 };
@@ -245,33 +246,33 @@ STELE_API int stele_append_async(struct stele *store, const struct stele_append 
 /* Which events of $all, of a category or of a stream to hand out. Within one field any value
  * matches; across fields all that are set must. Zero-initialise it. */
 struct stele_filter {
-    const char *const *types;          /* Exact types. */
+    const char *const *types; /* Exact types. */
     size_t types_count;
     const char *const *type_prefixes;
     size_t type_prefixes_count;
-    const char *type_regex;            /* PCRE2, found anywhere in the type. */
-    const char *const *streams;        /* Exact stream names. */
+    const char *type_regex;     /* PCRE2, found anywhere in the type. */
+    const char *const *streams; /* Exact stream names. */
     size_t streams_count;
     const char *const *stream_prefixes;
     size_t stream_prefixes_count;
     const char *stream_regex;
-    const char *const *categories;     /* "account" for "account-1". */
+    const char *const *categories; /* "account" for "account-1". */
     size_t categories_count;
-    const char *const *tags;           /* All of them, unlike the other fields. */
+    const char *const *tags; /* All of them, unlike the other fields. */
     size_t tags_count;
-    int exclude_system;                /* 1: no types and streams that begin with "$". */
+    int exclude_system; /* 1: no types and streams that begin with "$". */
 };
 
 struct stele_read_options {
     size_t struct_size;
-    uint64_t from;        /* A revision (stream) or a position ($all, category …): the first one
+    uint64_t from;  /* A revision (stream) or a position ($all, category …): the first one
                            * handed out is at or after it; backwards, at or before it. */
-    uint64_t limit;       /* Most events handed out; 0 for no limit. */
+    uint64_t limit; /* Most events handed out; 0 for no limit. */
     int backwards;
-    uint64_t as_of;       /* Nothing after this position; 0 for no bound. */
+    uint64_t as_of;                    /* Nothing after this position; 0 for no bound. */
     const struct stele_filter *filter; /* Copied. NULL: everything. */
-    const char *token;    /* A causal token; the read sees at least what it stands for. */
-    int ignore_limits;    /* 1: also events that $maxAge, $maxCount, truncate-before or a soft
+    const char *token; /* A causal token; the read sees at least what it stands for. */
+    int ignore_limits; /* 1: also events that $maxAge, $maxCount, truncate-before or a soft
                            * delete hide, as far as they are not scavenged yet. */
 };
 #define STELE_READ_OPTIONS_INIT                                                                    \
@@ -408,19 +409,19 @@ STELE_API int stele_tombstone(struct stele *store, const char *stream, uint64_t 
 
 struct stele_stats {
     uint8_t store_id[16];
-    uint64_t events;        /* Ever appended. */
+    uint64_t events; /* Ever appended. */
     uint64_t position_last;
-    uint64_t log_size;      /* Bytes of log in use, counted before reclaiming. */
-    uint64_t disk_size;     /* Bytes of all files. */
-    uint64_t index_size;    /* Bytes of index runs. */
+    uint64_t log_size;   /* Bytes of log in use, counted before reclaiming. */
+    uint64_t disk_size;  /* Bytes of all files. */
+    uint64_t index_size; /* Bytes of index runs. */
     uint32_t segments;
     uint32_t index_runs;
-    uint64_t index_behind;  /* Bytes of log that no index covers yet (being rebuilt). */
-    uint64_t memory;        /* Bytes allocated by the store. */
+    uint64_t index_behind; /* Bytes of log that no index covers yet (being rebuilt). */
+    uint64_t memory;       /* Bytes allocated by the store. */
     uint32_t partitions;
-    int fenced;             /* 1: a write failed; reopen. */
-    uint64_t damage;        /* Places of damage found by reads and scrub since opening. */
-    uint64_t streams;       /* Streams ever written. */
+    int fenced;       /* 1: a write failed; reopen. */
+    uint64_t damage;  /* Places of damage found by reads and scrub since opening. */
+    uint64_t streams; /* Streams ever written. */
 };
 STELE_API int stele_stats(struct stele *store, struct stele_stats *out_stats,
                           struct stele_error *err);
@@ -435,13 +436,16 @@ struct stele_scavenge_options {
     stele_progress_callback on_progress;
     void *context;
 };
-#define STELE_SCAVENGE_OPTIONS_INIT {sizeof(struct stele_scavenge_options), 0, NULL, NULL}
+#define STELE_SCAVENGE_OPTIONS_INIT                                                                \
+    {                                                                                              \
+        sizeof(struct stele_scavenge_options), 0, NULL, NULL                                       \
+    }
 
 struct stele_scavenge_result {
-    uint64_t segments;       /* Looked at. */
+    uint64_t segments; /* Looked at. */
     uint64_t segments_rewritten;
     uint64_t events_removed;
-    uint64_t bytes_before;   /* Of the files that were rewritten. */
+    uint64_t bytes_before; /* Of the files that were rewritten. */
     uint64_t bytes_after;
 };
 
@@ -453,10 +457,10 @@ STELE_API int stele_scavenge(struct stele *store, const struct stele_scavenge_op
 
 /* One thing that verify found. */
 struct stele_damage {
-    const char *file;   /* Name inside the store. */
-    uint64_t offset;    /* In that file. */
-    uint64_t position;  /* Of the event, 0 if unknown. */
-    const char *what;   /* In words. */
+    const char *file;  /* Name inside the store. */
+    uint64_t offset;   /* In that file. */
+    uint64_t position; /* Of the event, 0 if unknown. */
+    const char *what;  /* In words. */
 };
 typedef void (*stele_damage_callback)(void *context, const struct stele_damage *damage);
 
@@ -469,7 +473,10 @@ struct stele_verify_options {
     stele_progress_callback on_progress;
     void *context;
 };
-#define STELE_VERIFY_OPTIONS_INIT {sizeof(struct stele_verify_options), NULL, NULL, NULL, NULL}
+#define STELE_VERIFY_OPTIONS_INIT                                                                  \
+    {                                                                                              \
+        sizeof(struct stele_verify_options), NULL, NULL, NULL, NULL                                \
+    }
 
 struct stele_verify_result {
     uint64_t frames, events, bytes;

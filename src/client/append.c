@@ -127,7 +127,8 @@ static int reserve_completion(struct stele *store, struct stele_error *err)
     if (ring == NULL) {
         return stele_fail(err, STELE_E_NO_MEMORY, 0, "append: no memory");
     }
-    for (size_t i = 0; i < store->ring_count; i++) {
+    STELE_ASSERT(store->ring_count <= store->ring_capacity);
+    for (size_t i = 0; i < store->ring_count && store->ring_capacity > 0; i++) {
         ring[i] = store->ring[(store->ring_first + i) % store->ring_capacity];
     }
     stele_release(store->alloc, store->ring, store->ring_capacity * sizeof *ring);
