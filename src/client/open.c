@@ -8,6 +8,7 @@
 
 #define LIVE_SIZE 4096
 #define LIVE_WAIT_MS 5000
+#define READ_TRIES 3
 #define WORK_PAUSE_MS 250
 #define LIVE_RETRY_US ((int64_t)100000)
 
@@ -132,10 +133,10 @@ static uint64_t live_end(const struct stele *store)
 /* Waits until a writer that has just begun to open the store has said how far it is durable. */
 static uint64_t wait_for_live(struct stele *store)
 {
-    void *memory = NULL;
     for (int waited = 0; waited < LIVE_WAIT_MS && stele_linux_io_is_locked(store->io);
          waited += 5) {
-        if (memory == NULL &&
+        void *memory = NULL;
+        if (store->live == NULL &&
             stele_linux_io_share(store->io, false, LIVE_SIZE, &memory, NULL) == STELE_OK) {
             store->live = memory;
         }
@@ -222,6 +223,25 @@ static int read_options(const struct stele_options *given, struct stele_options 
     return STELE_OK;
 }
 
+/* A writer may begin while the tail is being looked at. What it writes meanwhile looks like damage,
+ * or is not durable yet; so the result counts only if there is still no writer. */
+static int open_for_reading(struct stele *store, struct stele_store_options *options,
+                            struct stele_error *err)
+{
+    for (int tries = 1;; tries++) {
+        options->live_end = wait_for_live(store);
+        const int outcome = stele_store_open(store->io, options, &store->core, err);
+        if (options->live_end != UINT64_MAX || tries == READ_TRIES ||
+            !stele_linux_io_is_locked(store->io)) {
+            return outcome;
+        }
+        if (outcome == STELE_OK) {
+            stele_store_close(store->core);
+            store->core = NULL;
+        }
+    }
+}
+
 static int open_core(struct stele *store, const char *path, struct stele_error *err)
 {
     int outcome = stele_linux_io_open(path, store->options.create != 0 && !store->read_only,
@@ -236,19 +256,18 @@ static int open_core(struct stele *store, const char *path, struct stele_error *
     struct stele_store_options options = {
         .public = store->options, .read_only = store->read_only, .live_end = UINT64_MAX};
     if (store->read_only) {
-        options.live_end = wait_for_live(store);
-    } else {
-        outcome = stele_linux_io_lock(store->io, err);
-        void *memory = NULL;
-        if (outcome == STELE_OK) {
-            outcome = stele_linux_io_share(store->io, true, LIVE_SIZE, &memory, err);
-        }
-        if (outcome != STELE_OK) {
-            return outcome;
-        }
-        store->live = memory;
-        atomic_store(&store->live->durable, 0);
+        return open_for_reading(store, &options, err);
     }
+    outcome = stele_linux_io_lock(store->io, err);
+    void *memory = NULL;
+    if (outcome == STELE_OK) {
+        outcome = stele_linux_io_share(store->io, true, LIVE_SIZE, &memory, err);
+    }
+    if (outcome != STELE_OK) {
+        return outcome;
+    }
+    store->live = memory;
+    atomic_store(&store->live->durable, 0);
     return stele_store_open(store->io, &options, &store->core, err);
 }
 
