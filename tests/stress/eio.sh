@@ -7,14 +7,14 @@
 # that is fenced, and reads go on. Reopened on a healthy disk, the judge finds all that was stored
 # and nothing that was refused. First every n from 1, to hit each step of opening; then any.
 #
-# STELE_EIO_ROUNDS=500 for a long run. Without it: 60, or as many as fit into 30 seconds.
+# STELE_EIO_ROUNDS=500 for a long run. Without it: 60, or as many as fit into 20 seconds.
 . "$(dirname "${BASH_SOURCE[0]}")/rounds.sh"
 
 life=5
 swept=24
 rounds=${STELE_EIO_ROUNDS:-60}
 seconds=${STELE_EIO_ROUNDS:+100000}
-seconds=${seconds:-30}
+seconds=${seconds:-20}
 ill=0
 
 one_round() {

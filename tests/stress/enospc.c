@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #define STREAM "orders-1"
-#define DATA_MAX 6000
+#define DATA_MAX 40000
 #define AGAIN_MS 5000
 
 static struct stele *store;
@@ -105,16 +105,16 @@ static void one_round(const char *neighbour)
 {
     struct stele_error err = {.outcome = STELE_OK};
     struct stele_stats stats;
-    const uint64_t before = rng_between(&rng, 1, 200);
+    const uint64_t before = rng_between(&rng, 1, 40);
     for (uint64_t i = 0; i < before; i++) {
         CHECK(append_one() == STELE_OK);
     }
-    fill(neighbour, rng_below(&rng, 3) == 0 ? 0 : rng_below(&rng, (uint64_t)2 << 20));
+    fill(neighbour, rng_below(&rng, 3) == 0 ? 0 : rng_below(&rng, (uint64_t)1 << 20));
     while (append_one() == STELE_OK) {
         CHECK(stored_count < 10000000);
     }
     /* Small ones may still fit, large ones not; background work meets the full disk as well. */
-    for (int i = 0; i < 50; i++) {
+    for (int i = 0; i < 20; i++) {
         (void)append_one();
         (void)usleep(1000);
     }
