@@ -675,6 +675,12 @@ static int open_log(struct stele_log *log, struct listing *listing, uint64_t eve
         outcome = list_files(log->io, listing, err);
     }
     if (outcome == STELE_OK && !log->options.read_only) {
+        /* A process that was killed may have left names that only the cache knows: of a new
+         * segment, of a packed one. They are made durable before anything is removed or
+         * acknowledged on their strength. */
+        outcome = log->io->ops->sync_names(log->io, err);
+    }
+    if (outcome == STELE_OK && !log->options.read_only) {
         outcome = remove_leftovers(log->io, listing, err);
     }
     if (outcome == STELE_OK) {
