@@ -42,8 +42,12 @@ static bool decode_source(struct stele_cli_reader *reader, const char *source)
     for (size_t i = 0; i < size; i++) {
         const int high = source[i] == '%' ? hex_value(source[i + 1]) : -1;
         const int low = high >= 0 ? hex_value(source[i + 2]) : -1;
-        stream[used++] = low >= 0 ? (char)(high << 4 | low) : source[i];
-        i += low >= 0 ? 2 : 0;
+        char byte = source[i];
+        if (low >= 0) {
+            byte = (char)(high << 4 | low);
+            i += 2;
+        }
+        stream[used++] = byte;
     }
     stream[used] = '\0';
     if (strlen(stream) != used || !stele_cli_utf8_valid((struct stele_text){stream, used})) {

@@ -247,10 +247,14 @@ def test_library_manual_shows_an_example_that_is_compiled(s: Stele):
 def test_library_manual_knows_the_interface(s: Stele):
     """the pages of section 3 describe every function of stele.h"""
     header = read(os.path.join(SOURCE, "include/stele/stele.h"))
-    header += read(os.path.join(SOURCE, "include/stele/outcome.h"))
-    functions = set(re.findall(r"^STELE_API [^;(]*?\b(stele_\w+)\(", header, re.M))
+    outcomes = read(os.path.join(SOURCE, "include/stele/outcome.h"))
+    functions = set(re.findall(r"^STELE_API [^;(]*?\b(stele_\w+)\(", header + outcomes, re.M))
     assert len(functions) > 30
     pages = "".join(read(page) for page in glob.glob(os.path.join(DOCS, "man/*.3")))
+    names = re.findall(r"^#define (STELE_\w+)\s+(?:\\\n\s*)?\(?-?\d", outcomes, re.M)
+    assert len(names) > 25
+    for name in names:
+        assert re.search(rf"\b{name}\b", pages), name
     missing = {name for name in functions if not re.search(rf"\b{name}\b", pages)}
     same(missing, set())
 
