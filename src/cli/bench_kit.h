@@ -352,7 +352,7 @@ static inline struct bench_usage bench_usage_now(void)
 
 /* ---- A result ----------------------------------------------------------------------------------- */
 
-#define BENCH_EXTRAS_MAX 16u
+#define BENCH_EXTRAS_MAX 20u
 
 struct bench_extra {
     const char *name; /* With its unit: "open_clean_ms". */

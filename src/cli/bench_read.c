@@ -40,9 +40,34 @@ static int fill(struct bench *bench, const char *path)
     return code;
 }
 
+/* In a child, so that the memory that filling took does not count as that of what is measured. Its
+ * greatest resident memory, without mapped files, goes to *out_anonymous_mib. */
+static int fill_in_child(struct bench *bench, const char *path, double *out_anonymous_mib)
+{
+    const pid_t child = fork();
+    if (child < 0) {
+        return stele_cli_fail(STELE_CLI_FAILURE, "child", "the system gives no child to fill with");
+    }
+    if (child == 0) {
+        _exit(fill(bench, path));
+    }
+    char process[64];
+    int status = 0;
+    (void)snprintf(process, sizeof process, "/proc/%d/status", (int)child);
+    while (waitpid(child, &status, WNOHANG) == 0) {
+        const uint64_t kib = bench_proc_number(process, "\nRssAnon:");
+        const double mib = (double)kib / 1024.0;
+        *out_anonymous_mib = mib > *out_anonymous_mib ? mib : *out_anonymous_mib;
+        bench_sleep_ns(10000000);
+    }
+    return WIFEXITED(status) ? WEXITSTATUS(status) : STELE_CLI_FAILURE;
+}
+
 /* Makes sure that the filled store is there; its path is written to path. It gets its final name
- * when it is complete, because half a store would be measured as a fast one. */
-static int ensure_filled(struct bench *bench, char path[STELE_CLI_BENCH_PATH_SIZE])
+ * when it is complete, because half a store would be measured as a fast one. *out_filling_mib stays
+ * as it is if nothing had to be filled. */
+static int ensure_filled(struct bench *bench, char path[STELE_CLI_BENCH_PATH_SIZE],
+                         double *out_filling_mib)
 {
     filled_path(bench, path);
     if (access(path, F_OK) == 0) {
@@ -56,7 +81,7 @@ static int ensure_filled(struct bench *bench, char path[STELE_CLI_BENCH_PATH_SIZ
                               bench->directory);
     }
     const uint64_t start = bench_now_ns();
-    const int code = fill(bench, unfinished);
+    const int code = fill_in_child(bench, unfinished, out_filling_mib);
     if (code != STELE_CLI_OK || rename(unfinished, path) != 0) {
         stele_cli_bench_remove(unfinished);
         return code != STELE_CLI_OK
@@ -73,7 +98,8 @@ static int ensure_filled(struct bench *bench, char path[STELE_CLI_BENCH_PATH_SIZ
 static int open_filled(struct bench *bench, struct stele **out_store)
 {
     char path[STELE_CLI_BENCH_PATH_SIZE];
-    const int code = ensure_filled(bench, path);
+    double filling_mib = 0;
+    const int code = ensure_filled(bench, path, &filling_mib);
     return code == STELE_CLI_OK ? stele_cli_bench_open(bench, path, out_store) : code;
 }
 
@@ -451,8 +477,9 @@ static int open_after_kill(struct bench *bench, const char *path, struct bench_r
 int stele_cli_bench_reopen(struct bench *bench, const struct bench_workload *workload)
 {
     char path[STELE_CLI_BENCH_PATH_SIZE];
+    double filling_mib = 0;
     (void)workload;
-    int code = ensure_filled(bench, path);
+    int code = ensure_filled(bench, path, &filling_mib);
     if (code != STELE_CLI_OK) {
         return code;
     }
@@ -498,7 +525,8 @@ int stele_cli_bench_memory(struct bench *bench, const struct bench_workload *wor
 {
     char path[STELE_CLI_BENCH_PATH_SIZE];
     struct stele *store = NULL;
-    int code = ensure_filled(bench, path);
+    double filling_mib = 0;
+    int code = ensure_filled(bench, path, &filling_mib);
     const struct resident before = resident_now();
     if (code == STELE_CLI_OK) {
         code = stele_cli_bench_open(bench, path, &store);
@@ -522,6 +550,7 @@ int stele_cli_bench_memory(struct bench *bench, const struct bench_workload *wor
     result->after = bench_usage_now();
     result->errors = outcome == STELE_OK ? 0 : 1;
     result->seconds = (double)(result->after.at_ns - result->before.at_ns) / 1e9;
+    bench_result_add(result, "filling_anon_mib", filling_mib);
     bench_result_add(result, "before_anon_mib", before.anonymous);
     bench_result_add(result, "before_rss_mib", before.all);
     bench_result_add(result, "opened_anon_mib", opened.anonymous);
