@@ -165,11 +165,12 @@ static int take_frame(struct verifier *verifier, const struct stele_log__spot *s
     if (!extend(verifier)) {
         return STELE_E_NO_MEMORY;
     }
+    /* First, so that whoever is told of the events that are left knows that others are gone. */
+    chain->scavenged += loaded->reduced ? 1 : 0;
     const int outcome = take_events(verifier, spot);
     chain->place = stele_log__frame_end(&loaded->frame);
     chain->frames++;
     chain->bytes += STELE_FRAME_HEADER_SIZE + loaded->bytes.size;
-    chain->scavenged += loaded->reduced ? 1 : 0;
     chain->previous = loaded->frame.header_checksum;
     verifier->previous_is_known = true;
     return outcome;

@@ -176,6 +176,9 @@ int stele_store__index_event(struct stele_store *store, uint64_t place,
         outcome = stele_index_entry(store->index, &key, &tags[i], err);
         tag += 1 + tag[0];
     }
+    if (outcome == STELE_E_CORRUPT) {
+        return STELE_INCOMPLETE; /* A run is damaged, and a hole by now. The log is not. */
+    }
     if (outcome != STELE_OK) {
         return outcome;
     }
@@ -192,5 +195,6 @@ int stele_store__index_event(struct stele_store *store, uint64_t place,
     }
     stele_index_add(store->index, place, stele_index_id_hash(seed, event->id), stream, category,
                     type, tags, event->tags_count);
+    store->tail_at = place + 1;
     return STELE_OK;
 }

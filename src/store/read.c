@@ -61,6 +61,7 @@ struct stele_read {
     struct stele_arena copies; /* Events that lay in an unpacked block. */
 
     bool damage_pending; /* For the store to take note of. */
+    bool damage_first;   /* Met while beginning: the first call of next() tells. */
     struct stele_log_damage damage;
     char damaged_run[STELE_FILE_NAME_MAX];
 
@@ -623,6 +624,10 @@ int stele_read_next(struct stele_read *read, const struct stele_event **out_even
 {
     size_t count = 0;
     int outcome = STELE_INCOMPLETE;
+    if (read->damage_first) {
+        read->damage_first = false;
+        return stele_store__fail_damage(err, &read->damage);
+    }
     if (read->over) {
         return STELE_END;
     }
@@ -852,12 +857,18 @@ static int begin_scan(struct stele_read *read, struct stele_error *err)
     bool within = true;
     while (outcome == STELE_OK && within) {
         outcome = stele_log_scan(&read->reader, &cursor, events, NULL, 16, &count);
+        if (outcome == STELE_E_CORRUPT) {
+            (void)fail_damage(read, NULL);
+            read->damage_first = true;
+            outcome = STELE_OK;
+            continue;
+        }
         for (size_t i = 0; outcome == STELE_OK && i < count && within; i++) {
             within = events[i].position <= bound;
             outcome = within ? push(read, &events[i]) : STELE_OK;
         }
     }
-    return outcome == STELE_END || outcome == STELE_E_CORRUPT ? STELE_OK : outcome;
+    return outcome == STELE_END ? STELE_OK : outcome;
 }
 
 /* What the name of a stream stands for. */

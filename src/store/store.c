@@ -12,7 +12,9 @@ static int on_log_event(void *context, const struct stele_frame *frame, uint64_t
     if (!store->index_ready || place < stele_index_runs_end(store->index)) {
         return STELE_OK;
     }
-    return stele_store__index_event(store, place, event, NULL);
+    const int outcome = stele_store__index_event(store, place, event, NULL);
+    store->index_ready = outcome != STELE_INCOMPLETE;
+    return outcome == STELE_INCOMPLETE ? STELE_OK : outcome;
 }
 
 static int create(struct stele_store *store, struct stele_error *err)
@@ -97,8 +99,14 @@ int stele_store__load_tail(struct stele_store *store, uint64_t from, uint64_t to
             continue;
         }
         for (size_t i = 0; i < count && outcome == STELE_OK; i++) {
-            outcome = stele_store__index_event(store, places[i], &events[i], err);
+            if (places[i] >= store->tail_at) {
+                outcome = stele_store__index_event(store, places[i], &events[i], err);
+            }
         }
+    }
+    store->index_ready = outcome != STELE_INCOMPLETE;
+    if (outcome == STELE_INCOMPLETE) {
+        outcome = STELE_OK;
     }
     struct stele_log_view *view = reader.view;
     stele_log_reader_deinit(&reader);

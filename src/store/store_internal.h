@@ -46,6 +46,7 @@ struct stele_store {
     /* The memtable holds everything from the runs' end to the log's end. False while holes that
      * were found at opening are being filled: base ordinals of the tail are unknown until then. */
     bool index_ready;
+    uint64_t tail_at; /* The memtable has every event below this place that no run has. */
 
     /* Reads single records under the lock; its view follows the log. */
     struct stele_log_reader reader;
@@ -195,12 +196,14 @@ void stele_store__note_damage(struct stele_store *store, const struct stele_log_
 /* STELE_E_CORRUPT with file and offset in words. */
 int stele_store__fail_damage(struct stele_error *err, const struct stele_log_damage *damage);
 
-/* Adds a stored event to the memtable: at opening and when following. */
+/* Adds a stored event to the memtable: at opening and when following. STELE_INCOMPLETE: a hole hides
+ * what comes before it. */
 STELE_MUST_USE
 int stele_store__index_event(struct stele_store *store, uint64_t place,
                              const struct stele_event *event, struct stele_error *err);
 
-/* Adds the log from `from` to `to` to the memtable. */
+/* Adds the log from `from` to `to` to the memtable, as far as it is not there yet. A run that turns
+ * out to be damaged makes the index not ready again: once the hole is filled this goes on. */
 STELE_MUST_USE
 int stele_store__load_tail(struct stele_store *store, uint64_t from, uint64_t to,
                            struct stele_error *err);
