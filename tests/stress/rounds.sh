@@ -1,12 +1,15 @@
+# shellcheck shell=bash
 # What the drivers of this directory share. They source it and get the directory of the programs.
 set -u
 programs=$1
-# shellcheck disable=SC2034
 export LC_ALL=C
 unset STELE_STORE
 work=$(mktemp -d "${TMPDIR:-/tmp}/stele-stress.XXXXXX")
 store=$work/store
-writer= follower= points=0 failures=0
+writer=
+follower=
+points=0
+failures=0
 RANDOM=${STELE_SEED:=$((SRANDOM % 32768))}
 echo "# STELE_SEED=$STELE_SEED"
 
