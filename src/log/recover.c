@@ -686,6 +686,11 @@ static int open_log(struct stele_log *log, struct listing *listing, uint64_t eve
     if (outcome == STELE_OK) {
         outcome = open_files(log, listing, live_end, &mark, err);
     }
+    if (outcome == STELE_OK && !log->options.read_only) {
+        /* A process that died may have left names that are not durable. What is appended from here
+         * on builds on them, so a power cut must not take them back. */
+        outcome = log->io->ops->sync_names(log->io, err);
+    }
     if (outcome == STELE_OK) {
         outcome = recover(log, &mark, events_from, live_end, on_event, context, err);
     }

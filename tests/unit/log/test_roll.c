@@ -167,7 +167,12 @@ static void check_after(struct world *world, size_t count)
     CHECK_EQ(world->told <= count, 1);
     world_check_scan(world, count, 8);
     world->count = count;
+    /* What is appended from here on stays: names that a dead process left behind, too. */
     world_append(world, 1, 1, 40);
+    world_close(world);
+    memio_crash(&world->disk, MEMIO_KEEP_NONE);
+    world_open(world);
+    CHECK_EQ(stele_log_events(world->log), count + 1);
     world_append(world, 1, 1, 9000);
     world_check_scan(world, count + 2, 8);
     CHECK(memio_find(&world->disk, "0000000000003000.new") == NULL);
@@ -177,7 +182,7 @@ TEST(no_failing_call_of_a_roll_loses_anything)
 {
     for (int spare = 0; spare < 2; spare++) {
         for (int sticky = 0; sticky < 2; sticky++) {
-            for (int keep = 0; keep < 3; keep++) {
+            for (int keep = 0; keep < 4; keep++) {
                 uint64_t failures = 1;
                 for (uint64_t at = 1; failures > 0; at++) {
                     struct world *const world = full_segment(spare == 1);
@@ -206,7 +211,11 @@ TEST(no_failing_call_of_a_roll_loses_anything)
                     }
                     CHECK(world->count >= sealed);
                     world_close(world);
-                    memio_crash(&world->disk, keep);
+                    if (keep < 3) {
+                        memio_crash(&world->disk, keep);
+                    } else {
+                        memio_kill(&world->disk);
+                    }
                     check_after(world, world->count);
                     world_destroy(world);
                 }
