@@ -163,6 +163,17 @@ static bool sleep_on(struct slot *slot, uint32_t group)
     }
 }
 
+/* Under the lock. For callers that are no writers: asynchronous appends may have been in the group,
+ * and writers that sleep do not see how it ended. */
+static bool commit_for_all(struct stele *store)
+{
+    const bool committed = stele_client__commit(store);
+    if (committed && store->ring_count > 0 && store->writers_idle > 0) {
+        (void)pthread_cond_signal(&store->staged);
+    }
+    return committed;
+}
+
 /* Under the lock. After having committed its own group, a committer takes on the next one if it is
  * worth it, and then leaves the rest to somebody who waits for it. */
 static void leave(struct stele *store)
@@ -170,7 +181,7 @@ static void leave(struct stele *store)
     for (int i = 0;
          i < EXTRA_GROUPS && store->writers_idle == 0 && stele_store_in_flight(store->core) == 0;
          i++) {
-        if (!stele_client__commit(store)) {
+        if (!commit_for_all(store)) {
             break;
         }
     }
@@ -186,7 +197,7 @@ int stele_client__wait_durable(struct stele *store, uint64_t place, struct stele
             (void)pthread_mutex_unlock(&store->lock);
             return outcome;
         }
-        if (stele_store_in_flight(store->core) == 0 && stele_client__commit(store)) {
+        if (stele_store_in_flight(store->core) == 0 && commit_for_all(store)) {
             committed = true;
             continue;
         }
@@ -224,7 +235,7 @@ int stele_client__roll(struct stele *store, uint64_t size, struct stele_error *e
     int outcome = STELE_OK;
     while (!stele_store_is_fenced(store->core) &&
            (stele_store_has_staged(store->core) || stele_store_in_flight(store->core) > 0)) {
-        if (!stele_client__commit(store)) {
+        if (!commit_for_all(store)) {
             (void)pthread_cond_wait(&store->drained, &store->lock);
         }
     }
