@@ -134,6 +134,7 @@ static int append_batch(struct stele *store, struct request *request,
             where, "append to", request->stream, request->expected, events, count};
         return stele_cli_write_failed(&attempt, outcome, &result, &err);
     }
+    stele_cli_out_done();
     request->conditions_count = 0;
     if (request->expected != STELE_EXPECT_ANY) {
         request->expected = result.revision_last;

@@ -72,6 +72,7 @@ int stele_cli_delete(int argc, char **argv)
     const int outcome = tombstone ? stele_tombstone(store, stream, expected, &result, &err)
                                   : stele_delete(store, stream, expected, &result, &err);
     if (outcome == STELE_OK) {
+        stele_cli_out_done();
         out_result(stream, tombstone, &result);
     } else {
         const struct stele_cli_attempt attempt = {

@@ -143,6 +143,7 @@ static int import_files(const char *const *paths, size_t count, size_t batch)
         code = import_file(store, paths[i], batch, &progress, &totals);
     }
     if (code == STELE_CLI_OK || totals.events > 0) {
+        stele_cli_out_done();
         out_totals(&totals);
     }
     if (totals.without_id > 0) {

@@ -153,6 +153,7 @@ static int store_metadata(struct stele *store, const char *stream, uint64_t expe
             NULL, "change metadata of", stream, expected, NULL, 0};
         return stele_cli_write_failed(&attempt, outcome, &result, &err);
     }
+    stele_cli_out_done();
     if (stele_cli_globals.json) {
         stele_cli_out("{\"stream\":");
         stele_cli_out_json_text(stele_cli_text(stream));

@@ -62,6 +62,7 @@ int stele_cli_scavenge(int argc, char **argv)
         code = stele_cli_fail_outcome(outcome, &err, "scavenge");
     }
     if (outcome == STELE_OK || result.segments > 0) {
+        stele_cli_out_done();
         stele_cli_table_begin();
         stele_cli_table_number("segments", result.segments);
         stele_cli_table_number("rewritten", result.segments_rewritten);

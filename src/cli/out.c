@@ -17,6 +17,7 @@ static struct {
     int error; /* errno of the write that failed; 0: none has. */
     bool terminal;
     bool color;
+    bool done; /* See stele_cli_out_done(). */
 } out;
 
 /* A closed descriptor is taken in the direction that the program does not use, so that using it
@@ -225,6 +226,11 @@ void stele_cli_out_json_safe(struct stele_text json)
     out_json_value(json, true);
 }
 
+void stele_cli_out_done(void)
+{
+    out.done = true;
+}
+
 bool stele_cli_out_ok(void)
 {
     return out.error == 0;
@@ -238,12 +244,13 @@ int stele_cli_out_finish(int code)
     }
     if (out.error == EPIPE) {
         /* The reader has seen enough (`| head`). That is its right and needs no words. */
-        return code == STELE_CLI_OK ? STELE_CLI_CLOSED : code;
+        return code == STELE_CLI_OK && !out.done ? STELE_CLI_CLOSED : code;
     }
-    const int exit_code =
-        out.error == ENOSPC || out.error == EDQUOT ? STELE_CLI_NO_SPACE : STELE_CLI_IO;
-    (void)stele_cli_fail(exit_code, exit_code == STELE_CLI_IO ? "io" : "no-space",
-                         "write to standard output: %s; the output is not complete",
-                         strerror(out.error));
+    const bool is_full = out.error == ENOSPC || out.error == EDQUOT;
+    const int exit_code = is_full ? STELE_CLI_NO_SPACE : STELE_CLI_IO;
+    (void)stele_cli_fail(exit_code, is_full ? "no-space" : "io", "write to standard output: %s; %s",
+                         strerror(out.error),
+                         out.done ? "what was asked for has been done, only its result is not shown"
+                                  : "the output is not complete");
     return code == STELE_CLI_OK ? exit_code : code;
 }

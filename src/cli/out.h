@@ -47,6 +47,10 @@ void stele_cli_out_json_raw(struct stele_text json);
 /* As above, for people: escaped in a pipe, too. */
 void stele_cli_out_json_safe(struct stele_text json);
 
+/* From now on what is written is only about something that has been done and cannot be undone. If
+ * it cannot be written, that is told differently, and a reader that went away changes nothing. */
+void stele_cli_out_done(void);
+
 void stele_cli_out_flush(void);
 /* 0: a write failed, or nobody reads any more. */
 bool stele_cli_out_ok(void);

@@ -149,6 +149,23 @@ def test_closed_output(s: Stele):
     same(len(s.run("read", "a").lines), 3)
 
 
+def test_lost_results_are_told_as_such(s: Stele):
+    """what was done but could not be shown is told as done; a reader that left changes nothing"""
+    s.append("a", "T")
+    s.append("b", "T")
+    s.lines("in", [{"stream": "c", "type": "T"}])
+    done = "has been done, only its result is not shown"
+    for command in ("append a --type T", "append a --type T --json", "meta a --max-count 100",
+                    "import in", "delete b"):
+        has(s.shell(f"stele {command} >/dev/full", code=7).err, done)
+    has(s.shell("stele append a --type T >&-", code=12).err, done)
+    hasnt(s.shell("stele read a >/dev/full", code=7).err, done)
+    same(len(s.run("read", "a").lines), 4)
+    same(len(s.run("read", "c").lines), 1)
+    s.run("read", "b", code=5)
+    same(s.shell("(stele append a --type T; echo $? >&2) | true").err, "0\n")
+
+
 def test_tail_ctrl_c(s: Stele):
     """Ctrl-C ends tail with 0, also on a terminal"""
     s.append("a", "T", data='"seen"')
