@@ -12,7 +12,7 @@
 
 #define BATCH 256
 #define SCANS_WITHOUT_MATCH_MAX 64
-#define PREFETCH_AHEAD 8
+#define PREFETCH_AHEAD 16
 
 enum verdict { TAKE, SKIP, STOP };
 
@@ -404,14 +404,18 @@ static int list_backward(struct stele_read *read)
     return STELE_NOT_FOUND;
 }
 
-/* The events of a stream are scattered over the log: their cache misses overlap if each is asked
- * for some events ahead. */
+/* The events of a stream are scattered over the log. Their cache misses and page walks overlap if
+ * many are asked for in one go; one at a time, each would wait for its own. */
 static void prefetch(const struct stele_read *read, size_t at)
 {
-    if (!read->backwards && at + PREFETCH_AHEAD < read->places_count) {
-        stele_log_prefetch(&read->reader, read->places[at + PREFETCH_AHEAD]);
-    } else if (read->backwards && at >= PREFETCH_AHEAD) {
-        stele_log_prefetch(&read->reader, read->places[at - PREFETCH_AHEAD]);
+    if (at % PREFETCH_AHEAD != 0 && at != (read->backwards ? read->places_count - 1 : 0)) {
+        return;
+    }
+    for (size_t i = 0; i < 2 * PREFETCH_AHEAD; i++) {
+        if (read->backwards ? i > at : at + i >= read->places_count) {
+            break;
+        }
+        stele_log_prefetch(&read->reader, read->places[read->backwards ? at - i : at + i]);
     }
 }
 
