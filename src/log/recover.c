@@ -687,8 +687,8 @@ static int open_log(struct stele_log *log, struct listing *listing, uint64_t eve
         outcome = open_files(log, listing, live_end, &mark, err);
     }
     if (outcome == STELE_OK && !log->options.read_only) {
-        /* A process that died may have left names that are not durable. What is appended from here
-         * on builds on them, so a power cut must not take them back. */
+        /* What was removed, perhaps the plain form of a segment with events that were erased since,
+         * must not come back either. */
         outcome = log->io->ops->sync_names(log->io, err);
     }
     if (outcome == STELE_OK) {

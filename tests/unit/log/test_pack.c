@@ -1,5 +1,6 @@
 /* Packed segments: what stays is the same event at the same place, what went is known to be gone,
  * the hash chain does not change, and nothing that happens on the way loses an event. */
+#include "base/checksum.h"
 #include "world.h"
 
 #define NAME "0000000000000000"
@@ -501,6 +502,75 @@ TEST(every_flipped_bit_of_a_packed_segment_is_noticed)
             world_destroy(world);
         }
     }
+}
+
+/* Changes a record in a packed file of one block, and makes every checksum around it right. */
+static void forge(struct world *world, uint64_t place)
+{
+    struct memio_inode *const inode = memio_find(&world->disk, NAME ".pak");
+    const uint32_t seed = stele_log__seed(WORLD_SECRET);
+    uint8_t *const block = inode->cache + 4096;
+    const uint32_t stored_size = stele_load_u32le(block + 4);
+    uint8_t *const entries = block + STELE_LOG__BLOCK_HEADER_SIZE;
+    size_t at = 0;
+    for (;;) {
+        CHECK(at < stored_size);
+        const uint64_t from = stele_load_u64le(entries + at);
+        const uint32_t size = stele_load_u32le(entries + at + 8);
+        if (entries[at + 12] == STELE_LOG__ENTRY_BYTES && from <= place && place < from + size) {
+            at += STELE_LOG__ENTRY_HEADER_SIZE + (size_t)(place - from);
+            break;
+        }
+        at += STELE_LOG__ENTRY_HEADER_SIZE + size;
+    }
+    uint8_t *const record = entries + at;
+    const uint32_t record_size = stele_load_u32le(record + 4);
+    record[70] ^= 1;
+    const uint32_t body =
+        stele_crc32c((struct stele_bytes){.data = record + 64, .size = record_size - 64});
+    (void)stele_record_seal(record, body, stele_load_u64le(record + 8),
+                            stele_load_u64le(record + 16));
+    const uint32_t checksum =
+        stele_log__block_encode(block, seed, stele_load_u64le(block + 16), stored_size,
+                                stele_load_u32le(block + 8), block[12]);
+    uint8_t *const footer = inode->cache + inode->size - STELE_LOG__FOOTER_SIZE;
+    CHECK_EQ(stele_load_u64le(footer + 32), 1);
+    uint8_t *const table = footer - STELE_LOG__TABLE_ENTRY_SIZE;
+    stele_store_u32le(table + 32, checksum);
+    uint32_t crc = stele_crc32c_extend(
+        seed, (struct stele_bytes){.data = table, .size = STELE_LOG__TABLE_ENTRY_SIZE});
+    crc = stele_crc32c_extend(
+        crc, (struct stele_bytes){.data = footer + 4, .size = STELE_LOG__FOOTER_SIZE - 4});
+    stele_store_u32le(footer, crc);
+    memcpy(inode->disk, inode->cache, inode->size);
+}
+
+TEST(a_record_that_was_changed_while_packing_does_not_belong_to_its_frame)
+{
+    size_t forged = 0;
+    struct world *world = small_packed(false, 40);
+    const size_t count = world->count - 2; /* Those in the packed segment. */
+    world_destroy(world);
+    for (size_t index = 0; index < count; index++) {
+        world = small_packed(false, 40);
+        if (!world->events[index].gone) {
+            world_close(world);
+            forge(world, world->events[index].place);
+            world_open(world);
+            struct stele_log_chain chain = {0};
+            size_t damages = 0;
+            struct stele_log_reader reader;
+            world_reader(world, &reader);
+            CHECK_EQ(stele_log_chain_extend(&reader, &chain, reader.end, UINT64_MAX, NULL, 0, NULL,
+                                            count_damage, &damages, &world->err),
+                     STELE_END);
+            CHECK_EQ(damages, 1);
+            world_reader_end(&reader);
+            forged++;
+        }
+        world_destroy(world);
+    }
+    CHECK(forged > 2);
 }
 
 TEST(every_cut_off_length_of_a_packed_segment_is_noticed)

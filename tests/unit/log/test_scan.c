@@ -88,6 +88,28 @@ TEST(going_backward_visits_every_frame)
     world_destroy(world);
 }
 
+TEST(going_backward_over_tiny_frames_skips_none)
+{
+    struct world *const world = world_create(262144, 262144);
+    world_open(world);
+    for (int round = 0; round < 1000; round++) {
+        world_append(world, 1, 1, (uint32_t)round % 3);
+    }
+    struct stele_log_reader reader;
+    world_reader(world, &reader);
+    uint64_t place = reader.end;
+    for (size_t index = world->frames_count; index > 0; index--) {
+        CHECK_EQ(stele_log_frame_before(&reader, place, &place), STELE_OK);
+        CHECK_EQ(place, world->frames[index - 1]);
+    }
+    for (size_t index = 1; index < world->frames_count; index++) {
+        CHECK_EQ(stele_log_frame_before(&reader, world->frames[index], &place), STELE_OK);
+        CHECK_EQ(place, world->frames[index - 1]);
+    }
+    world_reader_end(&reader);
+    world_destroy(world);
+}
+
 TEST(nothing_at_or_above_the_readers_end_is_seen)
 {
     struct world *const world = mixed_world(3, 60);
