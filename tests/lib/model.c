@@ -641,58 +641,35 @@ void model_scavenge(struct model *model, int64_t now_us)
 
 /* ---- Listing ---- */
 
-static void consider(struct model_listed *best, const char *name, const char *prefix,
-                     const char *after, bool *out_better)
+static void count_one(const struct model *model, uint32_t event, struct model_listed *listed)
 {
-    *out_better = strncmp(name, prefix, strlen(prefix)) == 0 &&
-                  (after == NULL || strcmp(name, after) > 0) &&
-                  (best->name == NULL || strcmp(name, best->name) < 0);
-    if (*out_better) {
-        *best = (struct model_listed){.name = name};
-    }
+    listed->staged++;
+    listed->visible += event < model->visible;
 }
 
-static bool event_counts(const struct model *model, const struct model_event *event, int what,
-                         uint32_t name)
+static void count_events(const struct model *model, int what, struct model_listed *list)
 {
-    switch (what) {
-    case STELE_LIST_CATEGORIES:
-        return model->stream_of[event->stream].category == name;
-    case STELE_LIST_TYPES:
-        return event->type == name;
-    default:
-        for (uint32_t i = 0; i < event->tags_count; i++) {
-            if (event->tags[i] == name) {
-                return true;
-            }
-        }
-        return false;
-    }
-}
-
-static void count_events(const struct model *model, int what, uint32_t name,
-                         struct model_listed *out)
-{
-    out->visible = 0;
-    out->staged = 0;
-    out->deleted = false;
-    if (what == STELE_LIST_STREAMS) {
-        out->visible = model_next(model, name, false);
-        out->staged = model_next(model, name, true);
-        out->deleted = out->visible == 0 || is_hidden(model, name, false) ||
-                       model_is_tombstoned(model, name, false) || is_hidden(model, name, true) ||
-                       model_is_tombstoned(model, name, true);
-        return;
-    }
     for (uint32_t i = 0; i < model->count; i++) {
-        const bool counts = event_counts(model, &model->events[i], what, name);
-        out->staged += counts;
-        out->visible += counts && i < model->visible;
+        const struct model_event *event = &model->events[i];
+        if (what == STELE_LIST_STREAMS) {
+            count_one(model, i, &list[event->stream]);
+        } else if (what == STELE_LIST_CATEGORIES) {
+            count_one(model, i, &list[model->stream_of[event->stream].category]);
+        } else if (what == STELE_LIST_TYPES) {
+            count_one(model, i, &list[event->type]);
+        }
+        for (uint32_t t = 0; what == STELE_LIST_TAGS && t < event->tags_count; t++) {
+            count_one(model, i, &list[event->tags[t]]);
+        }
     }
 }
 
-bool model_list_next(const struct model *model, int what, const char *prefix, const char *after,
-                     struct model_listed *out)
+static int compare_listed(const void *a, const void *b)
+{
+    return strcmp(((const struct model_listed *)a)->name, ((const struct model_listed *)b)->name);
+}
+
+struct model_listed *model_list(const struct model *model, int what, size_t *out_count)
 {
     const struct model_names *const spaces[] = {
         [STELE_LIST_STREAMS] = &model->streams,
@@ -701,17 +678,19 @@ bool model_list_next(const struct model *model, int what, const char *prefix, co
         [STELE_LIST_TAGS] = &model->tags,
     };
     const struct model_names *names = spaces[what];
-    *out = (struct model_listed){.name = NULL};
-    uint32_t best = 0;
+    struct model_listed *list = calloc(names->count + 1, sizeof *list);
+    STELE_ASSERT(list != NULL);
     for (uint32_t i = 0; i < names->count; i++) {
-        bool better = false;
-        consider(out, names->names[i], prefix, after, &better);
-        best = better ? i : best;
+        list[i].name = names->names[i];
+        if (what == STELE_LIST_STREAMS) {
+            list[i].deleted = is_hidden(model, i, false) || model_is_tombstoned(model, i, false) ||
+                              is_hidden(model, i, true) || model_is_tombstoned(model, i, true);
+        }
     }
-    if (out->name != NULL) {
-        count_events(model, what, best, out);
-    }
-    return out->name != NULL;
+    count_events(model, what, list);
+    qsort(list, names->count, sizeof *list, compare_listed);
+    *out_count = names->count;
+    return list;
 }
 
 /* ---- Filters ---- */

@@ -137,9 +137,9 @@ struct model_listed {
     uint64_t staged;  /* … and of all. */
     bool deleted;     /* A stream that is soft-deleted or tombstoned. */
 };
-/* The least name of STELE_LIST_… with the prefix that comes after `after`. false: none. */
-bool model_list_next(const struct model *model, int what, const char *prefix, const char *after,
-                     struct model_listed *out);
+/* All names of STELE_LIST_… in byte order, names without events included; to be released with
+ * free(). */
+struct model_listed *model_list(const struct model *model, int what, size_t *out_count);
 
 /* ---- Reading ---- */
 

@@ -162,10 +162,14 @@ static void stream_name(uint64_t number, char name[64])
 
 void workload_stream_name(struct workload *workload, char name[64])
 {
-    /* Some streams are used much more than others. */
+    /* Some streams are used much more than others, and new ones take the place of old ones, some
+     * of which are closed for ever. */
     const uint64_t bound =
         rng_percent(workload->rng, 50) ? workload->streams / 4 + 1 : workload->streams;
-    stream_name(rng_below(workload->rng, bound), name);
+    if (rng_one_in(workload->rng, 100)) {
+        workload->streams_first += rng_below(workload->rng, workload->streams) / 4 + 1;
+    }
+    stream_name(workload->streams_first + rng_below(workload->rng, bound), name);
 }
 
 static void type_name(struct workload *workload, char name[48])
@@ -607,8 +611,9 @@ void workload_query(struct workload *workload, const struct model *model, bool f
     } else {
         options->from = some_position(workload, model);
     }
-    if (!follow && rng_percent(rng, 25)) {
-        options->limit = rng_log(rng, 1, 300);
+    /* Reads of everything are rare once there is much. */
+    if (!follow && rng_percent(rng, model->count < 500 ? 25 : 90)) {
+        options->limit = rng_log(rng, 1, 500);
     }
     if (!follow && rng_percent(rng, 15)) {
         options->as_of = some_position(workload, model);

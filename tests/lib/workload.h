@@ -15,7 +15,8 @@
 
 struct workload {
     struct rng *rng;
-    uint32_t streams; /* Names to choose from. */
+    uint32_t streams;       /* Names to choose from, … */
+    uint64_t streams_first; /* … which move on. */
     uint32_t types;
     uint32_t tags;
     uint32_t data_size;    /* Most events are smaller; */

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define CHECK_STREAMS 12 /* Read by each heavy check. */
+
 static void fold(struct sim *sim, uint64_t value)
 {
     sim->hash = (sim->hash ^ value) * UINT64_C(0x9ddfea08eb382d69);
@@ -95,50 +97,68 @@ void sim_excuse(struct sim *sim, struct sim_mark mark, int outcome, const char *
 
 /* ---- Listings ---- */
 
+/* Goes on in the model's list to the name that the store gave (NULL: to its end). What is passed
+ * over must be allowed to be missing: not durable, deleted, or forgotten with the index. */
+static const struct model_listed *find_listed(struct sim *sim, const struct model_listed *list,
+                                              size_t count, size_t *at, const char *prefix,
+                                              const struct stele_text *name)
+{
+    for (; *at < count; ++*at) {
+        const struct model_listed *want = &list[*at];
+        if (strncmp(want->name, prefix, strlen(prefix)) != 0) {
+            continue;
+        }
+        if (name != NULL && name->size == strlen(want->name) &&
+            memcmp(name->data, want->name, name->size) == 0) {
+            ++*at;
+            return want;
+        }
+        if (want->visible > 0 && !want->deleted && !sim->counts_lost) {
+            sim_fail(sim, "a listing with prefix \"%s\" lacks %s", prefix, want->name);
+        }
+    }
+    return NULL;
+}
+
 static void check_list(struct sim *sim, int what)
 {
-    struct stele_list *list = NULL;
-    struct stele_error err = {.outcome = 0};
     static const char *const prefixes[] = {"", "", "order", "$", "D", "tag:1"};
     const char *prefix = prefixes[rng_below(&sim->rng_schedule, STELE_COUNT_OF(prefixes))];
+    struct stele_list *list = NULL;
+    struct stele_error err = {.outcome = 0};
     const struct sim_mark mark = sim_mark(sim);
     int outcome = stele_list_begin(sim->store, what, prefix, NULL, sim_wall(sim), &list, &err);
     if (outcome == STELE_STORE_INDEX) {
         return;
     }
-    const char *after = NULL;
+    size_t count = 0;
+    size_t at = 0;
+    struct model_listed *want = model_list(&sim->model, what, &count);
     while (outcome == STELE_OK) {
         struct stele_text name = {.data = NULL};
-        uint64_t count = 0;
-        struct model_listed want;
-        outcome = stele_list_next(list, &name, &count, &err);
-        /* Names that may be left out: what is not durable, deleted, or forgotten with the index. */
-        bool found = false;
-        while (!found && model_list_next(&sim->model, what, prefix, after, &want)) {
-            found = outcome == STELE_OK && name.size == strlen(want.name) &&
-                    memcmp(name.data, want.name, name.size) == 0;
-            after = want.name;
-            if (!found && want.visible > 0 && !want.deleted && !sim->counts_lost && outcome >= 0) {
-                sim_fail(sim, "listing %d with prefix \"%s\": %s is missing", what, prefix,
-                         want.name);
-            }
+        uint64_t events = 0;
+        outcome = stele_list_next(list, &name, &events, &err);
+        if (outcome != STELE_OK) {
+            break;
         }
-        if (outcome == STELE_OK && !found) {
-            sim_fail(sim, "listing %d with prefix \"%s\": %.*s should not be there", what, prefix,
-                     (int)name.size, name.data);
+        const struct model_listed *found = find_listed(sim, want, count, &at, prefix, &name);
+        if (found == NULL) {
+            sim_fail(sim, "a listing with prefix \"%s\" has %.*s, which should not be there",
+                     prefix, (int)name.size, name.data);
         }
-        if (outcome == STELE_OK && !sim->counts_lost &&
-            (count < want.visible || count > want.staged)) {
-            sim_fail(sim, "listing %d: %s has %llu events, not %llu to %llu", what, want.name,
-                     (unsigned long long)count, (unsigned long long)want.visible,
-                     (unsigned long long)want.staged);
+        if (!sim->counts_lost && (events < found->visible || events > found->staged)) {
+            sim_fail(sim, "a listing says that %s has %llu events, not %llu to %llu", found->name,
+                     (unsigned long long)events, (unsigned long long)found->visible,
+                     (unsigned long long)found->staged);
         }
     }
-    stele_list_end(sim->store, list);
-    if (outcome != STELE_END && !(outcome == STELE_E_CORRUPT && sim->damaged_index) &&
-        outcome != STELE_INCOMPLETE) {
+    if (outcome == STELE_END) {
+        (void)find_listed(sim, want, count, &at, prefix, NULL);
+    } else if (!(outcome == STELE_E_CORRUPT && sim->damaged_index) && outcome != STELE_INCOMPLETE) {
         sim_excuse(sim, mark, outcome, "listing", &err);
     }
+    free(want);
+    stele_list_end(sim->store, list);
 }
 
 static void check_info(struct sim *sim, uint32_t stream)
@@ -199,7 +219,7 @@ static void check_metadata(struct sim *sim, uint32_t stream)
     stele_buf_deinit(&json, &sim->alloc.base);
 }
 
-void sim_check_all(struct sim *sim)
+void sim_check_all(struct sim *sim, uint32_t streams)
 {
     if (sim->store == NULL) {
         return;
@@ -212,13 +232,14 @@ void sim_check_all(struct sim *sim)
     sim->disk.faults = (struct simdisk_faults){.capacity = faults.capacity};
     sim->alloc.fail_one_in = 0;
     sim->disk.die_after = 0;
-    sim_read_everything(sim);
+    sim_read_everything(sim, streams);
     for (int what = STELE_LIST_STREAMS; what <= STELE_LIST_TAGS; what++) {
         check_list(sim, what);
     }
-    for (uint32_t i = 0; i < sim->model.streams.count; i++) {
-        check_info(sim, i);
-        check_metadata(sim, i);
+    for (uint32_t i = 0; i < sim->model.streams.count && i < streams; i++) {
+        const uint32_t stream = (uint32_t)rng_below(&sim->rng_schedule, sim->model.streams.count);
+        check_info(sim, stream);
+        check_metadata(sim, stream);
     }
     stele_store_check(sim->store);
     struct stele_stats stats;
@@ -243,7 +264,10 @@ void sim_check(struct sim *sim)
         sim_fail(sim, "the last visible position is %llu instead of %llu",
                  (unsigned long long)stele_store_position(sim->store), (unsigned long long)last);
     }
-    if (sim->stats.events % sim->config.check_every == 0) {
-        sim_check_all(sim);
+    /* Less often as the history grows, since each check reads all of it. */
+    if (sim->stats.events >= sim->check_at) {
+        sim->check_at =
+            sim->stats.events + sim->config.check_every + 3 * (uint64_t)sim->model.count;
+        sim_check_all(sim, CHECK_STREAMS);
     }
 }

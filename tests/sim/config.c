@@ -18,7 +18,7 @@ static void draw_store(struct sim_config *config, struct rng *rng)
     static const uint32_t partitions[] = {1, 2, 7, 128, 1024};
     config->partitions = partitions[rng_below(rng, STELE_COUNT_OF(partitions))];
     config->partition_key = coin(rng) ? STELE_KEY_STREAM : STELE_KEY_CATEGORY;
-    config->segment_size_max = rng_log(rng, 64 * 1024, 512 * 1024) & ~UINT64_C(4095);
+    config->segment_size_max = rng_log(rng, 64 * 1024, 256 * 1024) & ~UINT64_C(4095);
     config->index_memory = rng_log(rng, 4096, 128 * 1024);
     config->compress = rng_percent(rng, 30);
     config->scrub_days = coin(rng) ? 0 : (uint32_t)rng_between(rng, 1, 7);
@@ -27,8 +27,8 @@ static void draw_store(struct sim_config *config, struct rng *rng)
 static void draw_clients(struct sim_config *config, struct workload *workload, struct rng *rng)
 {
     config->clients = (uint32_t)rng_between(rng, 1, SIM_CLIENTS_MAX);
-    config->think_us = rng_log(rng, 100 * SIM_MS, 30 * SIM_SECOND);
-    config->read_us = rng_log(rng, SIM_SECOND, 60 * SIM_SECOND);
+    config->think_us = rng_log(rng, 500 * SIM_MS, 60 * SIM_SECOND);
+    config->read_us = rng_log(rng, 2 * SIM_SECOND, 120 * SIM_SECOND);
     config->subscriptions = (uint32_t)rng_below(rng, 5);
     config->scavenge_us = coin(rng) ? 0 : rng_log(rng, 20 * SIM_SECOND, 10 * SIM_MINUTE);
     config->verify_us = coin(rng) ? 0 : rng_log(rng, 30 * SIM_SECOND, 10 * SIM_MINUTE);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #define EVENTS_A_STEP 4
+#define BACKWARDS_MAX 1000
 
 static void on_step(struct sim *sim, void *object, uint64_t number);
 
@@ -140,23 +141,31 @@ void sim_read_query(struct sim *sim, struct stele_store *store, struct workload_
     model_read_end(&model);
 }
 
-void sim_read_everything(struct sim *sim)
+static void read_stream(struct sim *sim, uint32_t stream)
+{
+    struct workload_query query = {.options = STELE_READ_OPTIONS_INIT};
+    const size_t size = strlen(sim->model.streams.names[stream]);
+    STELE_ASSERT(size < sizeof query.stream);
+    memcpy(query.stream, sim->model.streams.names[stream], size + 1);
+    sim_read_query(sim, sim->store, &query);
+    query.options.ignore_limits = 1;
+    query.options.backwards = (int)(stream & 1);
+    query.options.from = (stream & 1) != 0 ? STELE_FROM_END : STELE_FROM_START;
+    sim_read_query(sim, sim->store, &query);
+}
+
+void sim_read_everything(struct sim *sim, uint32_t streams)
 {
     struct workload_query query = {.is_all = true, .options = STELE_READ_OPTIONS_INIT};
     sim_read_query(sim, sim->store, &query);
     query.options.backwards = 1;
     query.options.from = STELE_FROM_END;
+    query.options.limit = BACKWARDS_MAX;
     sim_read_query(sim, sim->store, &query);
-    for (uint32_t i = 0; i < sim->model.streams.count; i++) {
-        query = (struct workload_query){.options = STELE_READ_OPTIONS_INIT};
-        const size_t size = strlen(sim->model.streams.names[i]);
-        STELE_ASSERT(size < sizeof query.stream);
-        memcpy(query.stream, sim->model.streams.names[i], size + 1);
-        sim_read_query(sim, sim->store, &query);
-        query.options.ignore_limits = 1;
-        query.options.backwards = (int)(i & 1);
-        query.options.from = (i & 1) != 0 ? STELE_FROM_END : STELE_FROM_START;
-        sim_read_query(sim, sim->store, &query);
+    const uint32_t count = sim->model.streams.count;
+    const uint32_t first = streams >= count ? 0 : (uint32_t)rng_below(&sim->rng_schedule, count);
+    for (uint32_t i = 0; i < streams && i < count; i++) {
+        read_stream(sim, (first + i) % count);
     }
 }
 

@@ -183,8 +183,8 @@ struct sim_reader {
 void sim_reader_start(struct sim *sim);
 void sim_reader_opened(struct sim *sim);
 void sim_reader_crashed(struct sim *sim);
-/* Everything is read once, and compared. */
-void sim_read_everything(struct sim *sim);
+/* All events are read, and so many of the streams, and compared. */
+void sim_read_everything(struct sim *sim, uint32_t streams);
 /* One query, begun and ended at once, on any store that shows the model's visible events. */
 void sim_read_query(struct sim *sim, struct stele_store *store, struct workload_query *query);
 /* Reads $all from an event of the model on. Returns how many events the store has; those beyond
@@ -271,6 +271,7 @@ struct sim {
     char digests[SIM_DIGESTS_MAX][STELE_DIGEST_SIZE];
     uint32_t digests_count;
     uint64_t slow_until_us;
+    uint64_t check_at; /* The event after which everything is checked again. */
     uint64_t frozen_at_us;
     bool frozen;
 
@@ -305,6 +306,6 @@ void sim_excuse(struct sim *sim, struct sim_mark mark, int outcome, const char *
 
 /* Light checks after every event, heavy ones every so often. */
 void sim_check(struct sim *sim);
-void sim_check_all(struct sim *sim);
+void sim_check_all(struct sim *sim, uint32_t streams);
 
 #endif

@@ -11,7 +11,7 @@
 
 #define FAILED_OPENINGS_MAX 6
 #define CALM_US (20 * SIM_MINUTE)
-#define PROVEN_NONE UINT64_MAX
+#define CHECK_STREAMS 40
 
 static void on_open(struct sim *sim, void *object, uint64_t number);
 
@@ -378,7 +378,7 @@ static void check_recovered_is_durable(struct sim *sim)
 {
     for (size_t i = 0; i < simdisk_files(&sim->disk); i++) {
         const char *name = simdisk_file_name(&sim->disk, i);
-        if (is_segment(name) && !simdisk_is_settled(&sim->disk, name)) {
+        if (is_log(name) && !simdisk_is_settled(&sim->disk, name)) {
             sim_fail(sim, "D1: after opening, %s is not on the device as it is read", name);
         }
     }
@@ -579,9 +579,9 @@ static void finish(struct sim *sim)
         printf("stopped before event %llu\n", (unsigned long long)sim->until);
         return;
     }
-    sim_check_all(sim);
+    sim_check_all(sim, CHECK_STREAMS);
     sim_work_drain(sim);
-    sim_check_all(sim);
+    sim_check_all(sim, CHECK_STREAMS);
     if (sim->verify == NULL) {
         sim_verify_now(sim);
     }
@@ -590,7 +590,7 @@ static void finish(struct sim *sim)
     while (sim->store == NULL) {
         (void)handle_next(sim);
     }
-    sim_check_all(sim);
+    sim_check_all(sim, CHECK_STREAMS);
 }
 
 static void add_totals(struct sim *sim, struct sim_stats *totals)
