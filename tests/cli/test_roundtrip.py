@@ -42,6 +42,8 @@ SPELLED = [
     '{"n": 1.50, "big": 123456789012345678901234567890, "e": 1E5, "z": -0.0}',
     '{"twice": 1, "twice": 2}',
     '  [ 1 ,\t2 ]  ',
+    ' [1]',
+    '[1] ',
     '"\\u0041\\/\\ud83d\\ude00\\u0000"',
     'null',
     '""',
@@ -150,7 +152,9 @@ def test_foreign_cloudevents(s: Stele):
                              "data": "<x/>", "time": "2018-04-05T17:31:00.5+02:00"}])
     has(s.run("import", "in").out, "imported 2 events")
     has(s.run("import", "in").out, "2 more were there already")
-    first, second = s.run("read", "$all", "--cloudevents").json
+    shown = s.run("read", "$all", "--cloudevents")
+    first, second = shown.json
+    same([line.count('"id":') for line in shown.lines], [1, 1])
     for name, value in foreign.items():
         if name not in ("time", "source"):
             same((name, first[name]), (name, value))
@@ -195,6 +199,24 @@ def test_repeated_import(s: Stele):
     has(s.run("import", "grouped").out, "imported 0 events")
     has(s.run("import", "grouped", "--batch", "13").out, "imported 0 events")
     same([event["data"] for event in s.run("read", "$all", "--json").json], list(range(1000)))
+
+
+def test_failed_import(s: Stele):
+    """when an event cannot be stored, no later event of its stream is, so that order survives"""
+    events = [{"stream": f"s-{i % 3}", "type": "T", "data": i,
+               "id": "01234567-89ab-7def-8123-%012x" % i} for i in range(300)]
+    bad = [dict(event) for event in events]
+    bad[100]["tags"] = [f"t{i}" for i in range(33)]
+    s.lines("bad", bad)
+    s.lines("good", events)
+    for _ in range(2):
+        has(s.run("import", "bad", code=8).err, "stele: bad:101: ")
+        got = [event["data"] for event in s.run("read", "s-1", "--json").json]
+        same(got, list(range(1, 100, 3)))
+    s.run("import", "good")
+    for stream in range(3):
+        same([event["data"] for event in s.run("read", f"s-{stream}", "--json").json],
+             list(range(stream, 300, 3)))
 
 
 def test_killed_import(s: Stele):
@@ -281,6 +303,14 @@ def test_partial_exports(s: Stele):
          ["A", "B", "C", "D"])
     same([e["type"] for e in s.run("export", "--category", "order").json], ["A", "B", "D"])
     same([e["type"] for e in s.run("export", "--category", "order", "--limit", "1").json], ["A"])
+
+
+def test_the_epoch(s: Stele):
+    """a time of exactly 1970 is kept to a microsecond and does not become the present"""
+    for created in ('"1970-01-01T00:00:00Z"', "0"):
+        s.run("import", stdin='{"stream":"a","type":"T","created":%s}' % created)
+        event = s.run("read", "a", "--backwards", "--limit", "1", "--json").json[0]
+        same(event["created"], "1970-01-01T00:00:00.000001Z")
 
 
 def test_exact_data_in_any_batch(s: Stele):
