@@ -417,8 +417,8 @@ def test_tail_timeout(s: Stele):
     """tail --timeout ends with 0, or with 15 when --limit events did not come"""
     s.append("a", "A")
     same(s.run("tail", "a", "--timeout", "1s").out, "")
-    same(len(s.run("tail", "a", "--from", "start", "--timeout", "1").lines), 1)
-    ended = s.run("tail", "a", "--from", "start", "--timeout", "1", "--limit", "2", code=15)
+    same(len(s.run("tail", "a", "--from", "start", "--timeout", "3").lines), 1)
+    ended = s.run("tail", "a", "--from", "start", "--timeout", "3", "--limit", "2", code=15)
     same(len(ended.lines), 1)
     has(ended.err, "1 of 2 events came")
 
