@@ -69,7 +69,8 @@ int stele_log_open(struct stele_io *io, const struct stele_log_options *options,
 void stele_log_close(struct stele_log *log);
 
 /* Read-only beside a living writer: takes up what was written up to live_end since, new segments
- * included. The same callback as in open. */
+ * included. The same callback as in open; should it fail, events of the frame it failed in are told
+ * again by the next call. Damage is passed over, readers are told of it. */
 STELE_MUST_USE
 int stele_log_follow(struct stele_log *log, uint64_t live_end, stele_log_event_callback on_event,
                      void *context, struct stele_error *err);
@@ -289,7 +290,8 @@ int stele_log_pack(struct stele_log_reader *reader, uint64_t base, stele_log_kee
                    struct stele_log_pack_result *out_result, struct stele_error *err);
 
 /* Puts the packed file in the segment's place: rename, sync names, remove the plain one. Readers
- * with older views go on reading the old one. */
+ * with older views go on reading the old one. On failure either file may be the one that is read,
+ * and the next opening keeps one of them. */
 STELE_MUST_USE
 int stele_log_install_packed(struct stele_log *log, uint64_t base, struct stele_error *err);
 
