@@ -1088,6 +1088,16 @@ bool simdisk_is_settled(const struct simdisk *disk, const char *name)
            memcmp(entry->inode->cache, entry->inode->device, entry->inode->size) == 0;
 }
 
+bool simdisk_cache_lies(const struct simdisk *disk)
+{
+    for (const struct simdisk_inode *inode = disk->inodes; inode != NULL; inode = inode->next) {
+        if (inode->lost_count > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool simdisk_size(const struct simdisk *disk, const char *name, uint64_t *out_size)
 {
     const struct simdisk_inode *inode = durable_inode(disk, name);

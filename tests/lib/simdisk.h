@@ -110,6 +110,8 @@ bool simdisk_is_durable_inode(const struct simdisk *disk, uint64_t inode, uint64
                               struct stele_bytes bytes);
 /* Is all that the cache shows of a file on the device too, under this name? */
 bool simdisk_is_settled(const struct simdisk *disk, const char *name);
+/* Does the cache of any file show what the device does not have and the system will not write? */
+bool simdisk_cache_lies(const struct simdisk *disk);
 /* Size that the device knows for a name; false if there is no such name. */
 bool simdisk_size(const struct simdisk *disk, const char *name, uint64_t *out_size);
 /* Copies what the device has. */

@@ -50,6 +50,11 @@ _Noreturn void sim_fail(struct sim *sim, const char *format, ...)
     printf("seed %llu, life %llu, event %llu, simulated %.6f s\n", (unsigned long long)sim->seed,
            (unsigned long long)sim->life, (unsigned long long)sim->stats.events,
            (double)sim->now_us / 1e6);
+    printf("damaged: log %d, index %d; scavenged %d, runs lost %llu, no memory %llu, disk errors "
+           "%llu\n",
+           sim->damaged_log, sim->damaged_index, sim->ever_scavenged,
+           (unsigned long long)sim->stats.runs_lost, (unsigned long long)sim->alloc.failures,
+           (unsigned long long)sim->disk.counts.errors);
     printf("again: ./dev sim SEED=%llu%s --trace\n", (unsigned long long)sim->seed,
            sim->quick ? " --quick" : "");
     (void)fflush(stdout);

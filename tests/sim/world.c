@@ -397,7 +397,7 @@ static void look_read_only(struct sim *sim)
         (void)count_events(sim, store);
         stele_store_close(store);
     } else if (!(outcome == STELE_E_NOT_A_STORE && sim->stats.opens == 0)) {
-        if (!sim->damaged_log) {
+        if (!sim->damaged_log && !(outcome == STELE_E_IO && simdisk_cache_lies(&sim->disk))) {
             sim_excuse(sim, mark, outcome, "opening read-only", &err);
         }
     }
@@ -466,11 +466,14 @@ static void on_open(struct sim *sim, void *object, uint64_t failed)
         on_opened(sim);
         return;
     }
+    bool lies = false;
     sim->stats.opens_failed++;
     sim_trace(sim, "opening failed: outcome, dead", (uint64_t)outcome, sim->disk.dead, 0);
     if (outcome == STELE_OK) {
         stele_store_close(sim->store);
         sim->store = NULL;
+    } else if (outcome == STELE_E_IO && simdisk_cache_lies(&sim->disk)) {
+        lies = true; /* After a failed sync: the message asks for mounting anew. */
     } else if (!sim->damaged_log) {
         sim_excuse(sim, mark, outcome, "opening", &err);
     }
@@ -484,7 +487,7 @@ static void on_open(struct sim *sim, void *object, uint64_t failed)
         sim->damaged_index = false;
     }
     sim->stats.in_open += sim->disk.dead;
-    cut_power(sim, draw_power(sim));
+    cut_power(sim, lies || draw_power(sim));
     sim_after(sim, rng_exponential(&sim->rng_crash, sim->config.downtime_us), on_open, NULL,
               failed + 1);
 }
