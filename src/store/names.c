@@ -1,7 +1,5 @@
 #include "store/store_internal.h"
 
-#include <stdio.h>
-
 /* The length of the UTF-8 sequence at the start of text, or 0: RFC 3629, section 4, so no overlong
  * forms, no surrogates, nothing above U+10FFFF. */
 static size_t utf8_sequence(struct stele_bytes text)
@@ -102,5 +100,12 @@ int stele_store__grow(struct stele_alloc *alloc, void **items, size_t *capacity,
 
 void stele_store__token(uint64_t position, char token[STELE_TOKEN_SIZE])
 {
-    (void)snprintf(token, STELE_TOKEN_SIZE, "s1-%016llx", (unsigned long long)position);
+    /* By hand: every append makes one, and snprintf() took a tenth of its time. */
+    static const char digits[] = "0123456789abcdef";
+    _Static_assert(STELE_TOKEN_SIZE >= sizeof "s1-0123456789abcdef", "the token has to fit");
+    memcpy(token, "s1-", 3);
+    for (unsigned i = 0; i < 16; i++) {
+        token[3 + i] = digits[position >> (60 - 4 * i) & 15];
+    }
+    token[19] = '\0';
 }
