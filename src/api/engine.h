@@ -1,0 +1,86 @@
+/* What the services need of a store. In a server it is libstele (server/engine.c); in the simulator
+ * and in unit tests it is a store that runs in the same thread; in a cluster it will be one that
+ * routes. Services never see anything but this.
+ *
+ * Asynchrony: append() answers on the loop that asked, through a task. Reads are made on the
+ * loop's thread in pieces: read_next() does a bounded amount of work. Following the end: the engine
+ * runs every loop's on_visible tasks when something has become visible.
+ *
+ * Iterators are large (tens of KiB): whoever waits for events keeps a place, not an iterator. */
+#ifndef STELE_API_ENGINE_H
+#define STELE_API_ENGINE_H
+
+#include "base/status.h"
+#include "io/loop.h"
+
+#include <stele/stele.h>
+
+struct stele_engine;
+struct stele_reading;
+
+/* An append on its way. Embedded by whoever asks; alive until on_done. */
+struct stele_appending {
+    struct stele_task task; /* The engine's. */
+    struct stele_loop *loop;
+    void (*on_done)(struct stele_appending *appending); /* On the loop. */
+    int outcome;                                         /* As stele_append_many(). */
+    struct stele_append_result result;
+    /* Of each stream of the request, in its order; the asker provides room (or NULL). */
+    uint64_t *revisions_last;
+    char message[256]; /* Of the error, if outcome is one. */
+};
+
+/* Told when something new has become visible. Embedded; added to a loop's list. */
+struct stele_watch {
+    struct stele_watch *next, *previous; /* The engine's. */
+    void (*on_visible)(struct stele_watch *watch);
+    struct stele_loop *loop;
+};
+
+struct stele_engine_ops {
+    /* Everything of the request has been copied when this returns. STELE_OK: on_done will be called
+     * (never before this returns). Otherwise nothing was done and err is set. */
+    int (*append)(struct stele_engine *engine, struct stele_appending *appending,
+                  const struct stele_append *streams, size_t streams_count,
+                  const struct stele_condition *conditions, size_t conditions_count,
+                  struct stele_error *err);
+    int (*tombstone)(struct stele_engine *engine, struct stele_appending *appending,
+                     const char *stream, uint64_t expected, struct stele_error *err);
+    int (*soft_delete)(struct stele_engine *engine, struct stele_appending *appending,
+                       const char *stream, uint64_t expected, struct stele_error *err);
+
+    /* stream NULL: $all. Outcomes as stele_read_stream(). scan_max: most events that one read_next
+     * looks at. */
+    int (*read_open)(struct stele_engine *engine, const char *stream,
+                     const struct stele_read_options *options, struct stele_reading **out_reading,
+                     struct stele_error *err);
+    /* As stele_iterator_next(), but STELE_OK with *out_count 0 says that the bound was reached. */
+    int (*read_next)(struct stele_reading *reading, const struct stele_event **out_events,
+                     size_t *out_count, struct stele_error *err);
+    uint64_t (*read_position)(const struct stele_reading *reading);
+    uint64_t (*read_scanned)(const struct stele_reading *reading); /* Events looked at so far. */
+    void (*read_close)(struct stele_reading *reading);
+
+    int (*stream_info)(struct stele_engine *engine, const char *stream,
+                       struct stele_stream_info *out_info, struct stele_error *err);
+    int (*get_metadata)(struct stele_engine *engine, const char *stream, char *buffer,
+                        size_t buffer_size, size_t *out_size, uint64_t *out_revision,
+                        struct stele_error *err);
+    int (*list)(struct stele_engine *engine, int what, const char *prefix, const char *after,
+                uint64_t limit, stele_name_callback on_name, void *context,
+                struct stele_error *err);
+    uint64_t (*last_position)(struct stele_engine *engine);
+    int (*stats)(struct stele_engine *engine, struct stele_stats *out_stats,
+                 struct stele_error *err);
+
+    /* On the watch's loop. on_visible is called after every time that last_position() has grown
+     * (many times may become one), on the loop. */
+    void (*watch_start)(struct stele_engine *engine, struct stele_watch *watch);
+    void (*watch_stop)(struct stele_engine *engine, struct stele_watch *watch);
+};
+
+struct stele_engine {
+    const struct stele_engine_ops *ops;
+};
+
+#endif

@@ -1,0 +1,39 @@
+/* What services and routes can reach: one struct stele_server for the process, filled by
+ * src/server before the first connection and constant afterwards (what it points to is not). */
+#ifndef STELE_API_SERVER_H
+#define STELE_API_SERVER_H
+
+#include "api/engine.h"
+#include "auth/auth.h"
+
+struct stele_groups;  /* subs/groups.h: persistent subscriptions. */
+struct stele_hubs;    /* subs/hub.h: live events, one hub a loop. */
+struct stele_metrics; /* api/metrics.h. */
+
+struct stele_server {
+    struct stele_alloc *alloc;
+    struct stele_engine *engine;
+    struct stele_auth *auth;
+    struct stele_hubs *hubs;
+    struct stele_groups *groups;
+    struct stele_metrics *metrics;
+    struct stele_loop *home; /* The loop that owns what exists once: groups, users, background. */
+
+    uint8_t instance_id[16];
+    uint8_t store_id[16];
+    char advertised_host[256]; /* What gossip and /info tell clients. */
+    uint16_t advertised_port;
+    bool insecure;
+    int64_t started_wall_us;
+    uint32_t append_size_max; /* Bytes of one append. */
+    uint32_t event_size_max;  /* Of one event. */
+
+    /* From any thread: ends the server gracefully, as SIGTERM does. */
+    void (*shut_down)(struct stele_server *server);
+    /* Starts and stops scavenging; id is copied. STELE_OK, STELE_E_OVERLOADED (one is running),
+     * STELE_NOT_FOUND. */
+    int (*scavenge_start)(struct stele_server *server, char out_id[37]);
+    int (*scavenge_stop)(struct stele_server *server, const char *id);
+};
+
+#endif
