@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 #define BOUNCE_SIZE_MAX ((size_t)1 << 20)
+#define READ_AHEAD_STEP ((uint64_t)256 * 1024)
+#define READ_AHEAD_SIZE (2 * READ_AHEAD_STEP)
 
 struct linux_file {
     struct stele_file base;
@@ -165,8 +167,8 @@ static const char *fill(int fd, uint64_t size, bool prepare)
     if (fdatasync(fd) != 0) {
         return "syncing zeros";
     }
-    /* The pages are wanted in the cache all the same: a later write of a few hundred bytes into a
-     * page that is not there has to read it from the disk first, which costs as much as its sync. */
+    /* The pages are wanted in the cache all the same. Of a large file that is but the beginning;
+     * read_ahead_of_writes() sees to the rest. */
     (void)posix_fadvise(fd, 0, (off_t)size, POSIX_FADV_WILLNEED);
     return NULL;
 }
@@ -211,6 +213,17 @@ fail:
     return outcome;
 }
 
+/* A write of a few hundred bytes into a page that is not in the cache has to read it from the disk
+ * first, which costs as much as the sync that follows. Whoever writes a file from front to back
+ * finds its pages there: each step asks for the two after it, the second time for most of them,
+ * since the system is free to read less than it was asked for. Best effort. */
+static void read_ahead_of_writes(const struct linux_file *file, uint64_t begin, uint64_t end)
+{
+    if (begin / READ_AHEAD_STEP != end / READ_AHEAD_STEP) {
+        (void)posix_fadvise(file->fd, (off_t)end, (off_t)READ_AHEAD_SIZE, POSIX_FADV_WILLNEED);
+    }
+}
+
 int stele_io__write(struct stele_file *base, uint64_t offset, struct stele_bytes bytes,
                     struct stele_error *err)
 {
@@ -221,6 +234,7 @@ int stele_io__write(struct stele_file *base, uint64_t offset, struct stele_bytes
     if (stele_io__write_all(file->fd, bytes.data, bytes.size, offset) != 0) {
         return fail_file(file, "writing", err);
     }
+    read_ahead_of_writes(file, offset, offset + bytes.size);
     return STELE_OK;
 }
 
