@@ -258,7 +258,11 @@ static int open_core(struct stele *store, const char *path, struct stele_error *
     if (store->read_only) {
         return open_for_reading(store, &options, err);
     }
-    outcome = stele_linux_io_lock(store->io, err);
+    /* Before the lock leaves a file in a directory that may be somebody's thesis. */
+    outcome = stele_store_look(store->io, &options, err);
+    if (outcome == STELE_OK) {
+        outcome = stele_linux_io_lock(store->io, err);
+    }
     void *memory = NULL;
     if (outcome == STELE_OK) {
         outcome = stele_linux_io_share(store->io, true, LIVE_SIZE, &memory, err);

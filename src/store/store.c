@@ -17,13 +17,18 @@ static int on_log_event(void *context, const struct stele_frame *frame, uint64_t
     return outcome == STELE_INCOMPLETE ? STELE_OK : outcome;
 }
 
+static int refuse_empty(struct stele_error *err)
+{
+    return stele_fail(err, STELE_E_NOT_A_STORE, 0,
+                      "the directory holds no store; create one with a write");
+}
+
 static int create(struct stele_store *store, struct stele_error *err)
 {
     struct stele_io *io = store->io;
     const struct stele_options *options = &store->options.public;
     if (store->read_only || options->create == 0) {
-        return stele_fail(err, STELE_E_NOT_A_STORE, 0,
-                          "the directory holds no store; create one with a write");
+        return refuse_empty(err);
     }
     struct stele_superblock *superblock = &store->superblock;
     *superblock = (struct stele_superblock){
@@ -201,6 +206,21 @@ static int open_store(struct stele_store *store, struct stele_error *err)
                               stele_log_durable(store->log));
         store->mark_place = 0;
         store->scrub_chain.place = stele_log_start(store->log);
+    }
+    return outcome;
+}
+
+int stele_store_look(struct stele_io *io, const struct stele_store_options *options,
+                     struct stele_error *err)
+{
+    struct stele_superblock superblock;
+    int outcome = check_options(&options->public, err);
+    if (outcome == STELE_OK) {
+        outcome = stele_store__superblock_read(io, &superblock, err);
+    }
+    if (outcome == STELE_NOT_FOUND) {
+        const bool may_create = options->public.create != 0 && !options->read_only;
+        outcome = may_create ? STELE_OK : refuse_empty(err);
     }
     return outcome;
 }

@@ -34,6 +34,13 @@ STELE_MUST_USE
 int stele_store_open(struct stele_io *io, const struct stele_store_options *options,
                      struct stele_store **out_store, struct stele_error *err);
 
+/* Would opening for writing begin, going by the options and the file that every store has? Changes
+ * nothing, so that a directory that is something else stays as it is. What it refuses,
+ * stele_store_open() would have refused with the same outcome. */
+STELE_MUST_USE
+int stele_store_look(struct stele_io *io, const struct stele_store_options *options,
+                     struct stele_error *err);
+
 /* Releases memory; writes nothing (see stele_store_close_job). Reads must have ended. NULL is fine. */
 void stele_store_close(struct stele_store *store);
 

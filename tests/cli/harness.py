@@ -182,6 +182,25 @@ def one_line(text):
     assert re.fullmatch(r"stele: [^\n]*: [^\n]*[;?] ?[^\n]*\n", text), f"not of the form: {text!r}"
 
 
+def crc32c(data):
+    table = []
+    for byte in range(256):
+        for _ in range(8):
+            byte = byte >> 1 ^ (0x82F63B78 if byte & 1 else 0)
+        table.append(byte)
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = crc >> 8 ^ table[(crc ^ byte) & 0xFF]
+    return crc ^ 0xFFFFFFFF
+
+
+def become_nobody():
+    """Run as a user to whom permissions apply."""
+    if os.getuid() == 0:
+        os.setgid(65534)
+        os.setuid(65534)
+
+
 def wait_until(condition, seconds=20):
     end = time.monotonic() + seconds
     while not condition():

@@ -13,19 +13,7 @@ import struct
 import subprocess
 import sys
 
-from harness import BINARY, ID, Stele, has, main, one_line, same, wait_until
-
-
-def crc32c(data):
-    table = []
-    for byte in range(256):
-        for _ in range(8):
-            byte = byte >> 1 ^ (0x82F63B78 if byte & 1 else 0)
-        table.append(byte)
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc = crc >> 8 ^ table[(crc ^ byte) & 0xFF]
-    return crc ^ 0xFFFFFFFF
+from harness import BINARY, ID, Stele, become_nobody, crc32c, has, main, one_line, same, wait_until
 
 
 def refused(s, code, name, *args, **kwargs):
@@ -35,13 +23,6 @@ def refused(s, code, name, *args, **kwargs):
     same((failure["error"], failure["exit_code"]), (name, code))
     assert failure["message"]
     return failure
-
-
-def become_nobody():
-    """Run as a user to whom permissions apply."""
-    if os.getuid() == 0:
-        os.setgid(65534)
-        os.setuid(65534)
 
 
 def test_table(s: Stele):

@@ -35,6 +35,8 @@ TEST(what_is_no_store_is_left_alone)
     struct stele_options options = STELE_OPTIONS_INIT;
     options.create = 0;
     CHECK_OUTCOME(stele_open(path, &options, &none, &err), STELE_E_NOT_A_STORE, err);
+    CHECK_EQ(rmdir(path), 0); /* Nothing was left in it. */
+    CHECK_EQ(mkdir(path, 0700), 0);
     options.create = 1;
     char file[128];
     (void)snprintf(file, sizeof file, "%s/thesis.txt", path);
@@ -43,13 +45,13 @@ TEST(what_is_no_store_is_left_alone)
     CHECK_EQ(close(fd), 0);
     CHECK_OUTCOME(stele_open(path, &options, &none, &err), STELE_E_NOT_A_STORE, err);
     CHECK_OUTCOME(stele_open(file, &options, &none, &err), STELE_E_NOT_A_STORE, err);
+    CHECK_EQ(unlink(file), 0);
+    CHECK_EQ(rmdir(path), 0);
     options.read_only = 1;
     CHECK_OUTCOME(stele_open("/tmp/stele-there-is-no-such-directory", &options, &none, &err),
                   STELE_E_NOT_A_STORE, err);
     CHECK_OUTCOME(stele_open("", NULL, &none, &err), STELE_E_INVALID, err);
     CHECK_OUTCOME(stele_open(NULL, NULL, &none, &err), STELE_E_INVALID, err);
-    strcpy(fixture_path, path);
-    (void)nftw(fixture_path, fixture_remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
 TEST(options_are_checked_by_name)
