@@ -43,7 +43,9 @@ struct stele_pb_reader {
 
 static inline struct stele_pb_reader stele_pb_reader(struct stele_bytes message)
 {
-    return (struct stele_pb_reader){.at = message.data, .end = message.data + message.size};
+    /* No message at all may have no address, which nothing can be added to. */
+    return (struct stele_pb_reader){
+        .at = message.data, .end = message.size > 0 ? message.data + message.size : message.data};
 }
 
 /* false: the end, or bad. Groups (wire types 3, 4) and field number 0 are bad. */
