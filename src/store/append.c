@@ -296,6 +296,9 @@ static int load_entries(const struct decision *d)
         outcome =
             stele_index_entry(store->index, &prepared->tags[i], &prepared->tag_entries[i], d->err);
     }
+    if (outcome == STELE_E_CORRUPT) {
+        return STELE_INCOMPLETE; /* A run is damaged, and a hole by now: ask again once it is filled. */
+    }
     return outcome;
 }
 

@@ -109,7 +109,8 @@ int stele_store__load_tail(struct stele_store *store, uint64_t from, uint64_t to
             }
         }
     }
-    store->index_ready = outcome != STELE_INCOMPLETE;
+    /* A part of the tail must never become a run: it would look like all of it. */
+    store->index_ready = outcome == STELE_END;
     if (outcome == STELE_INCOMPLETE) {
         outcome = STELE_OK;
     }

@@ -88,6 +88,9 @@ static int begin_fill(struct stele_store *store, struct stele_work **out_work)
     struct stele_index_job *job = NULL;
     uint64_t from = 0;
     uint64_t to = 0;
+    if (store->index_unsure) {
+        return STELE_NOT_FOUND; /* It would meet the same damage again. */
+    }
     int outcome = stele_index_fill_begin(store->index, FILL_PIECE, &from, &to, &job);
     if (outcome == STELE_OK) {
         outcome = begin_job(store, STELE_WORK_FILL, job, true, out_work);
@@ -267,9 +270,11 @@ static int run_fill(struct stele_work *work, struct stele_error *err)
         }
         outcome = stele_log_scan(&work->reader, &cursor, &event, &place, 1, &count);
         if (outcome == STELE_E_CORRUPT) {
+            /* A run without the damaged events would look whole to the next opening: streams would
+             * give out revisions twice, and skip what a backup brought back. The hole stays. */
             work->damage_found = true;
             work->damage = work->reader.damage;
-            outcome = STELE_OK;
+            return stele_store__fail_damage(err, &work->damage);
         } else if (outcome == STELE_OK && between && place >= work->to) {
             break; /* What lay between was the unused end of a segment. */
         } else if (outcome == STELE_OK) {
