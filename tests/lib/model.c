@@ -463,6 +463,7 @@ static void decide_new(const struct model *model, const struct stele_append *str
                 out->result.failed = i;
             }
             if (!uncertain) {
+                out->failed_last = i;
                 return;
             }
         }
@@ -474,7 +475,7 @@ void model_decide(const struct model *model, const struct stele_append *streams,
                   size_t streams_count, const struct stele_condition *conditions,
                   size_t conditions_count, struct model_decision *out)
 {
-    *out = (struct model_decision){.outcome = STELE_OK};
+    *out = (struct model_decision){.outcome = STELE_OK, .failed_last = SIZE_MAX};
     decide_new(model, streams, streams_count, conditions, conditions_count, out);
     bool loose = false;
     for (size_t i = 0; i < streams_count; i++) {
@@ -485,7 +486,7 @@ void model_decide(const struct model *model, const struct stele_append *streams,
     if (!refused && !loose) {
         return; /* Exact expectations that hold: the events are new. */
     }
-    struct model_decision earlier = {.outcome = STELE_OK};
+    struct model_decision earlier = {.outcome = STELE_OK, .failed_last = SIZE_MAX};
     bool uncertain = false;
     const int found = find_earlier_append(model, streams, streams_count, &earlier, &uncertain);
     /* What is left of an append that was scavenged in part may look like a conflict. */

@@ -87,7 +87,9 @@ void model_deinit(struct model *model);
 struct model_decision {
     int outcome;
     struct stele_append_result result; /* position_… only if idempotent. */
-    uint32_t earlier;                  /* Idempotent: the last append that it repeats. */
+    size_t failed_last; /* Conditions: result.failed is the first that may be violated, this the
+                         * first that is whatever was scavenged (or SIZE_MAX). */
+    uint32_t earlier;   /* Idempotent: the last append that it repeats. */
     uint32_t may; /* MODEL_MAY_…: every outcome that is right. More than one when events that it
                    * rests on may have been scavenged; outcome is the one if none was. */
 };

@@ -84,10 +84,14 @@ static void check_refusal(struct sim *sim, const struct sim_op *op, int outcome,
 {
     const struct stele_append_result *got = &op->result;
     const struct stele_append_result *want = &decision->result;
-    if ((outcome == STELE_WRONG_REVISION || outcome == STELE_STREAM_DELETED ||
-         outcome == STELE_CONDITION_FAILED) &&
+    if ((outcome == STELE_WRONG_REVISION || outcome == STELE_STREAM_DELETED) &&
         got->failed != want->failed) {
-        fail_decision(sim, op, outcome, decision, "another stream or condition failed", err);
+        fail_decision(sim, op, outcome, decision, "another stream failed", err);
+    }
+    if (outcome == STELE_CONDITION_FAILED &&
+        (got->failed < want->failed || got->failed > decision->failed_last ||
+         got->failed >= op->request->conditions_count)) {
+        fail_decision(sim, op, outcome, decision, "another condition failed", err);
     }
     if (outcome == STELE_WRONG_REVISION && got->revision_last != want->revision_last) {
         fail_decision(sim, op, outcome, decision, "the true revision is wrong", err);
@@ -214,7 +218,7 @@ static void on_decision(struct sim *sim, struct sim_client *client, int outcome,
     } else if (may == MODEL_MAY_REPEAT) {
         check_idempotent(sim, op, decision, err);
         op->append = decision->earlier;
-    } else if (decision->may == may) {
+    } else if (decision->may == may || may == MODEL_MAY_FAIL_CONDITION) {
         check_refusal(sim, op, outcome, decision, err);
     }
     settle(sim, client, outcome);
