@@ -98,10 +98,7 @@ bool stele_client__commit(struct stele *store)
 
     struct stele_error err = {.outcome = STELE_OK};
     struct stele_file *file = group.file;
-    int outcome = file->io->ops->write(file, group.offset, group.bytes, &err);
-    if (outcome == STELE_OK) {
-        outcome = file->io->ops->sync(file, &err);
-    }
+    const int outcome = file->io->ops->write_durable(file, group.offset, group.bytes, &err);
 
     (void)pthread_mutex_lock(&store->lock);
     stele_store_done(store->core, group.id, outcome);

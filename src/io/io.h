@@ -6,10 +6,10 @@
  * its seed.
  *
  * The semantics are a disk's, not a programmer's dream (RELIABILITY rules R2, R11):
- *  - Written bytes are volatile until sync() of that file has returned STELE_OK. A crash keeps any
- *    part of them, in any order, torn at 512 bytes.
+ *  - Written bytes are volatile until sync() of that file, or write_durable() of these bytes, has
+ *    returned STELE_OK. A crash keeps any part of them, in any order, torn at 512 bytes.
  *  - A name made by create(), rename() or remove() is volatile until sync_names().
- *  - After sync() fails, what the page cache says about that file proves nothing.
+ *  - After either fails, what the page cache says about that file proves nothing.
  *  - map() shows what write() wrote, whether it is durable or not.
  *
  * Calls never call back. They may be made from several threads at once for different files, and
@@ -53,6 +53,11 @@ struct stele_io_ops {
                  struct stele_error *err);
     /* Makes all earlier writes to this file durable. Never retried by anyone. */
     int (*sync)(struct stele_file *file, struct stele_error *err);
+    /* write() that returns STELE_OK when these bytes are durable. It promises nothing of any other
+     * bytes, and so need not wait for those that others are writing meanwhile. A failure is one of
+     * sync(), also on a full disk: STELE_E_IO, any part is durable, and it is never retried. */
+    int (*write_durable)(struct stele_file *file, uint64_t offset, struct stele_bytes bytes,
+                         struct stele_error *err);
     /* Reads up to size bytes; *out_size is less only at the end of the file. direct: from the
      * device, not from the page cache, as far as the file system can. */
     int (*read)(struct stele_file *file, uint64_t offset, void *buffer, size_t size, bool direct,

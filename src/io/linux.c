@@ -44,6 +44,7 @@ static const struct stele_io_ops linux_ops = {
     .size = stele_io__size,
     .write = stele_io__write,
     .sync = stele_io__sync,
+    .write_durable = stele_io__write_durable,
     .read = stele_io__read,
     .map = stele_io__map,
     .drop_cache = stele_io__drop_cache,
@@ -172,6 +173,7 @@ int stele_linux_io_open(const char *path, bool create, bool read_only, struct st
         stele_linux_io_close(&io->base);
         return outcome;
     }
+    io->ranges = stele_io__syncs_ranges(io->directory);
     *out_io = &io->base;
     return STELE_OK;
 }

@@ -2,9 +2,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <linux/openat2.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 /* Others than owner and group have no business with the events of a store; the umask may take
@@ -151,6 +154,33 @@ int stele_io__write_all(int fd, const uint8_t *data, size_t size, uint64_t offse
         offset += (uint64_t)written;
     }
     return 0;
+}
+
+int stele_io__write_all_durable(int fd, const uint8_t *data, size_t size, uint64_t offset)
+{
+    while (size > 0) {
+        /* By way of an integer because an iovec is for reading, too. */
+        const struct iovec piece = {.iov_base = (void *)(uintptr_t)data, .iov_len = size};
+        const ssize_t written = pwritev2(fd, &piece, 1, (off_t)offset, RWF_DSYNC);
+        if (written <= 0) {
+            errno = written < 0 ? errno : EIO;
+            return -1;
+        }
+        data += written;
+        size -= (size_t)written;
+        offset += (uint64_t)written;
+    }
+    return 0;
+}
+
+bool stele_io__syncs_ranges(int directory)
+{
+    /* Others may take the flag and do nothing about it, as some kernels do for FUSE. What it means
+     * on these two was read in their source: the range, what the file needs to be read back, and
+     * a flush of the disk. */
+    struct statfs found;
+    return fstatfs(directory, &found) == 0 &&
+           (found.f_type == EXT4_SUPER_MAGIC || found.f_type == XFS_SUPER_MAGIC);
 }
 
 int stele_io__write_zeros(int fd, uint64_t begin, uint64_t end)

@@ -238,6 +238,17 @@ int stele_io__write(struct stele_file *base, uint64_t offset, struct stele_bytes
     return STELE_OK;
 }
 
+/* Also when the disk is full: STELE_E_NO_SPACE would say that nothing has happened and trying again
+ * is fine. */
+static int fail_sync(const struct linux_file *file, const char *step, struct stele_error *err)
+{
+    (void)fail_file(file, step, err);
+    if (err != NULL) {
+        err->outcome = STELE_E_IO;
+    }
+    return STELE_E_IO;
+}
+
 int stele_io__sync(struct stele_file *base, struct stele_error *err)
 {
     struct linux_file *file = linux_file_of(base);
@@ -246,15 +257,29 @@ int stele_io__sync(struct stele_file *base, struct stele_error *err)
     }
     /* Once, also for EINTR: after a failure the kernel may have dropped the dirty pages, and the
      * next call would report success for data that is nowhere. */
-    if (fdatasync(file->fd) != 0) {
-        (void)fail_file(file, "syncing", err);
-        /* Also when the disk is full: STELE_E_NO_SPACE would say that nothing has happened and
-         * trying again is fine. */
-        if (err != NULL) {
-            err->outcome = STELE_E_IO;
-        }
-        return STELE_E_IO;
+    return fdatasync(file->fd) != 0 ? fail_sync(file, "syncing", err) : STELE_OK;
+}
+
+int stele_io__write_durable(struct stele_file *base, uint64_t offset, struct stele_bytes bytes,
+                            struct stele_error *err)
+{
+    struct linux_file *file = linux_file_of(base);
+    if (!file->writable) {
+        return stele_io__refuse(stele_io__linux_of(base->io), base->name, "writing", err);
     }
+    if (stele_io__linux_of(base->io)->ranges) {
+        if (stele_io__write_all_durable(file->fd, bytes.data, bytes.size, offset) != 0) {
+            return fail_sync(file, "writing durably", err);
+        }
+    } else {
+        if (stele_io__write_all(file->fd, bytes.data, bytes.size, offset) != 0) {
+            return fail_sync(file, "writing", err);
+        }
+        if (fdatasync(file->fd) != 0) {
+            return fail_sync(file, "syncing", err);
+        }
+    }
+    read_ahead_of_writes(file, offset, offset + bytes.size);
     return STELE_OK;
 }
 

@@ -18,6 +18,7 @@ struct linux_io {
     struct stele_io base;
     int directory; /* The store's. */
     bool read_only;
+    bool ranges;       /* Can the file system make a part of a file durable? */
     int lock;          /* The file "lock", -1 if the lock is not held. */
     pid_t lock_holder; /* Who took it. After a fork() there are two that could give it back. */
     void *shared;      /* The file "live", NULL if it is not mapped. */
@@ -54,6 +55,10 @@ int stele_io__open_regular(const struct linux_io *io, const char *name, int flag
 
 /* Writes all of data. -1 with errno; then any part may have been written. */
 int stele_io__write_all(int fd, const uint8_t *data, size_t size, uint64_t offset);
+/* The same, and they are durable on return. Never tried again, also not for EINTR. */
+int stele_io__write_all_durable(int fd, const uint8_t *data, size_t size, uint64_t offset);
+/* Is that known to work on the file system of this directory? */
+bool stele_io__syncs_ranges(int directory);
 /* Writes zeros over the bytes from begin to end. -1 with errno. */
 int stele_io__write_zeros(int fd, uint64_t begin, uint64_t end);
 /* Reads up to size bytes, less only at the end of the file. -1 with errno. */
@@ -71,6 +76,8 @@ int stele_io__size(struct stele_file *file, uint64_t *out_size, struct stele_err
 int stele_io__write(struct stele_file *file, uint64_t offset, struct stele_bytes bytes,
                     struct stele_error *err);
 int stele_io__sync(struct stele_file *file, struct stele_error *err);
+int stele_io__write_durable(struct stele_file *file, uint64_t offset, struct stele_bytes bytes,
+                            struct stele_error *err);
 int stele_io__read(struct stele_file *file, uint64_t offset, void *buffer, size_t size, bool direct,
                    size_t *out_size, struct stele_error *err);
 int stele_io__map(struct stele_file *file, uint64_t size, const uint8_t **out_data,

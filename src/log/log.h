@@ -122,7 +122,7 @@ bool stele_log_has_staged(const struct stele_log *log);
 uint64_t stele_log_staged_size(const struct stele_log *log);
 uint32_t stele_log_in_flight(const struct stele_log *log);
 
-/* Bytes to be written and synced: file->io->ops->write(file, offset, bytes), then sync(file). */
+/* Bytes to be made durable: file->io->ops->write_durable(file, offset, bytes). */
 struct stele_log_group {
     uint64_t id; /* 1, 2, … */
     uint64_t place_end;

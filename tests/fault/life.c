@@ -15,10 +15,7 @@ static int commit(struct life *life)
     int outcome = STELE_OK;
     while (stele_store_take(life->store, &group)) {
         struct stele_io *io = &life->disk.io;
-        outcome = io->ops->write(group.file, group.offset, group.bytes, &err);
-        if (outcome == STELE_OK) {
-            outcome = io->ops->sync(group.file, &err);
-        }
+        outcome = io->ops->write_durable(group.file, group.offset, group.bytes, &err);
         stele_store_done(life->store, group.id, outcome);
     }
     return outcome;

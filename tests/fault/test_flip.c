@@ -57,8 +57,7 @@ static void append_one(struct stele_store *store, uint64_t number)
     CHECK_OK(stele_prepare(prepared, &part, 1, NULL, 0, disk.now_us, &err), err);
     CHECK_OK(stele_store_append(store, prepared, disk.now_us, &ticket, NULL, &result, &err), err);
     CHECK(stele_store_take(store, &group));
-    CHECK_OK(disk.io.ops->write(group.file, group.offset, group.bytes, &err), err);
-    CHECK_OK(disk.io.ops->sync(group.file, &err), err);
+    CHECK_OK(disk.io.ops->write_durable(group.file, group.offset, group.bytes, &err), err);
     stele_store_done(store, group.id, STELE_OK);
     stele_prepared_destroy(prepared);
 }

@@ -41,6 +41,12 @@ static void write(struct stele_file *file, uint64_t offset, const void *data, si
     CHECK_OK(file->io->ops->write(file, offset, bytes, &err), err);
 }
 
+static void write_durable(struct stele_file *file, uint64_t offset, const void *data, size_t size)
+{
+    const struct stele_bytes bytes = {.data = data, .size = size};
+    CHECK_OK(file->io->ops->write_durable(file, offset, bytes, &err), err);
+}
+
 static void write_text(struct stele_file *file, uint64_t offset, const char *text)
 {
     write(file, offset, text, strlen(text));
@@ -224,7 +230,7 @@ static void any_mix_of_writes_and_reads_agrees_with_an_array(struct stele_io *io
             const size_t most = CAPACITY - (size_t)offset;
             const size_t drawn = (size_t)rng_log(&rng, 1, CAPACITY / 4);
             const size_t count = drawn < most ? drawn : most;
-            switch (rng_below(&rng, 8)) {
+            switch (rng_below(&rng, 9)) {
             case 0:
                 CHECK_OK(io->ops->sync(file, &err), err);
                 break;
@@ -237,6 +243,12 @@ static void any_mix_of_writes_and_reads_agrees_with_an_array(struct stele_io *io
             case 3:
             case 4:
                 check_range(file, model, size, offset, count, false);
+                break;
+            case 5:
+                memset(piece, (int)(step + 1), count);
+                write_durable(file, offset, piece, count);
+                memset(model + offset, (int)(step + 1), count);
+                size = offset + count > size ? (size_t)offset + count : size;
                 break;
             default:
                 memset(piece, (int)(step + 1), count);
@@ -407,6 +419,7 @@ static void errors_may_be_ignored(struct stele_io *io)
     CHECK_EQ(io->ops->create(io, "a", 4, false, &file, NULL), STELE_OK);
     CHECK_EQ(io->ops->write(file, 0, stele_bytes_of_text("abcd"), NULL), STELE_OK);
     CHECK_EQ(io->ops->sync(file, NULL), STELE_OK);
+    CHECK_EQ(io->ops->write_durable(file, 0, stele_bytes_of_text("abcd"), NULL), STELE_OK);
     CHECK_EQ(io->ops->size(file, &size, NULL), STELE_OK);
     CHECK_EQ(io->ops->read(file, 0, buffer, 4, true, &got, NULL), STELE_OK);
     CHECK_EQ(io->ops->map(file, 4, &data, NULL), STELE_OK);

@@ -336,6 +336,22 @@ static int memio_size(struct stele_file *file, uint64_t *out_size, struct stele_
     return outcome;
 }
 
+/* The bytes of the write from begin to end wait for the next sync. */
+static void queue_write(struct memio_inode *inode, const struct memio_write *write, uint64_t begin,
+                        uint64_t end)
+{
+    if (begin == end) {
+        return;
+    }
+    struct memio_write *const queued = take(sizeof *queued);
+    queued->offset = begin;
+    queued->size = end - begin;
+    queued->data = take(queued->size);
+    memcpy(queued->data, write->data + (begin - write->offset), queued->size);
+    *inode->writes_end = queued;
+    inode->writes_end = &queued->next;
+}
+
 static void write_bytes(struct memio_inode *inode, uint64_t offset, struct stele_bytes bytes)
 {
     inode_grow(inode, offset + bytes.size);
@@ -346,13 +362,9 @@ static void write_bytes(struct memio_inode *inode, uint64_t offset, struct stele
     if (offset + bytes.size > inode->size) {
         inode->size = offset + bytes.size;
     }
-    struct memio_write *const write = take(sizeof *write);
-    write->offset = offset;
-    write->size = bytes.size;
-    write->data = take(bytes.size);
-    memcpy(write->data, bytes.data, bytes.size);
-    *inode->writes_end = write;
-    inode->writes_end = &write->next;
+    const struct memio_write write = {
+        .offset = offset, .size = bytes.size, .data = (uint8_t *)(uintptr_t)bytes.data};
+    queue_write(inode, &write, offset, offset + bytes.size);
 }
 
 static int memio_write_file(struct stele_file *file, uint64_t offset, struct stele_bytes bytes,
@@ -395,6 +407,50 @@ static int memio_sync(struct stele_file *file, struct stele_error *err)
     inode_sync(inode);
     disk->syncs++;
     return STELE_OK;
+}
+
+/* Ends the wait of the bytes from begin to end. all: they are on the disk; otherwise any of them
+ * are, and the others clean in the cache and lost. What waits of other bytes goes on waiting. */
+static void sync_range(struct memio *disk, struct memio_inode *inode, uint64_t begin, uint64_t end,
+                       bool all)
+{
+    struct memio_write *next = NULL;
+    struct memio_write *write = inode->writes;
+    inode->writes = NULL;
+    inode->writes_end = &inode->writes;
+    for (; write != NULL; write = next) {
+        next = write->next;
+        const uint64_t write_end = write->offset + write->size;
+        const uint64_t from = begin > write->offset ? begin : write->offset;
+        const uint64_t to = end < write_end ? end : write_end;
+        if (from >= to) {
+            queue_write(inode, write, write->offset, write_end);
+        } else {
+            if (all || rng_one_in(&disk->rng, 3)) {
+                apply_to_disk(inode, write, from, to - from);
+            }
+            queue_write(inode, write, write->offset, from);
+            queue_write(inode, write, to, write_end);
+        }
+        free(write->data);
+        free(write);
+    }
+}
+
+static int memio_write_durable(struct stele_file *file, uint64_t offset, struct stele_bytes bytes,
+                               struct stele_error *err)
+{
+    struct memio *const disk = memio_of(file->io);
+    int outcome = memio_write_file(file, offset, bytes, err);
+    if (outcome == STELE_OK) {
+        outcome = fault(disk, MEMIO_SYNC, file->name, "sync", err);
+        sync_range(disk, open_of(file)->inode, offset, offset + bytes.size, outcome == STELE_OK);
+        disk->syncs += outcome == STELE_OK ? 1 : 0;
+    }
+    if (outcome != STELE_OK && err != NULL) {
+        err->outcome = STELE_E_IO;
+    }
+    return outcome == STELE_OK ? STELE_OK : STELE_E_IO;
 }
 
 static int memio_read(struct stele_file *file, uint64_t offset, void *buffer, size_t size,
@@ -535,6 +591,7 @@ static const struct stele_io_ops memio_ops = {
     .size = memio_size,
     .write = memio_write_file,
     .sync = memio_sync,
+    .write_durable = memio_write_durable,
     .read = memio_read,
     .map = memio_map,
     .drop_cache = memio_drop_cache,

@@ -548,20 +548,30 @@ static int simdisk_io_write(struct stele_file *base, uint64_t offset, struct ste
 
 struct simdisk_sync *simdisk_sync_begin(struct stele_file *base)
 {
+    return simdisk_sync_range_begin(base, 0, ((struct simdisk_file *)base)->inode->size);
+}
+
+struct simdisk_sync *simdisk_sync_range_begin(struct stele_file *base, uint64_t offset,
+                                              uint64_t size)
+{
     struct simdisk_inode *inode = ((struct simdisk_file *)base)->inode;
     struct simdisk_sync *sync = must(calloc(1, sizeof *sync));
     sync->disk = disk_of(base->io);
     sync->inode = inode;
-    sync->size = inode->size;
-    sync->count = inode->dirty_count;
-    sync->sectors = must(malloc(sync->count * sizeof *sync->sectors + 1));
-    sync->sequences = must(malloc(sync->count * sizeof *sync->sequences + 1));
-    sync->copies = must(malloc(sync->count * SIMDISK_SECTOR + 1));
-    for (size_t i = 0; i < sync->count; i++) {
+    STELE_ASSERT(offset + size <= inode->size);
+    sync->size = offset + size;
+    sync->sectors = must(malloc(inode->dirty_count * sizeof *sync->sectors + 1));
+    sync->sequences = must(malloc(inode->dirty_count * sizeof *sync->sequences + 1));
+    sync->copies = must(malloc(inode->dirty_count * SIMDISK_SECTOR + 1));
+    for (size_t i = 0; i < inode->dirty_count; i++) {
         const size_t sector = inode->dirty[i];
-        sync->sectors[i] = (uint32_t)sector;
-        sync->sequences[i] = inode->written[sector];
-        memcpy(sync->copies + i * SIMDISK_SECTOR, inode->cache + sector * SIMDISK_SECTOR,
+        if ((sector + 1) * SIMDISK_SECTOR <= offset || sector * SIMDISK_SECTOR >= sync->size) {
+            continue;
+        }
+        const size_t at = sync->count++;
+        sync->sectors[at] = (uint32_t)sector;
+        sync->sequences[at] = inode->written[sector];
+        memcpy(sync->copies + at * SIMDISK_SECTOR, inode->cache + sector * SIMDISK_SECTOR,
                SIMDISK_SECTOR);
     }
     inode->syncs++;
@@ -633,6 +643,19 @@ int simdisk_sync_end(struct simdisk_sync *sync, struct stele_error *err)
 static int simdisk_io_sync(struct stele_file *base, struct stele_error *err)
 {
     return simdisk_sync_end(simdisk_sync_begin(base), err);
+}
+
+static int simdisk_io_write_durable(struct stele_file *base, uint64_t offset,
+                                    struct stele_bytes bytes, struct stele_error *err)
+{
+    int outcome = simdisk_io_write(base, offset, bytes, err);
+    if (outcome == STELE_OK) {
+        outcome = simdisk_sync_end(simdisk_sync_range_begin(base, offset, bytes.size), err);
+    }
+    if (outcome != STELE_OK && err != NULL) {
+        err->outcome = STELE_E_IO;
+    }
+    return outcome == STELE_OK ? STELE_OK : STELE_E_IO;
 }
 
 static int simdisk_io_read(struct stele_file *base, uint64_t offset, void *buffer, size_t size,
@@ -783,6 +806,7 @@ static const struct stele_io_ops simdisk_ops = {
     .size = simdisk_io_size,
     .write = simdisk_io_write,
     .sync = simdisk_io_sync,
+    .write_durable = simdisk_io_write_durable,
     .read = simdisk_io_read,
     .map = simdisk_io_map,
     .drop_cache = simdisk_io_drop_cache,

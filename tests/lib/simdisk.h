@@ -96,6 +96,9 @@ void simdisk_power_cut(struct simdisk *disk, enum simdisk_keep keep);
 /* A sync in two halves, for time to pass in between: what was written before begin is durable
  * after an end with STELE_OK. A token is released by end, also when the disk is dead. */
 struct simdisk_sync *simdisk_sync_begin(struct stele_file *file);
+/* Of these bytes only, as the second half of write_durable(). */
+struct simdisk_sync *simdisk_sync_range_begin(struct stele_file *file, uint64_t offset,
+                                              uint64_t size);
 int simdisk_sync_end(struct simdisk_sync *sync, struct stele_error *err);
 
 /* Writes back some of what is dirty, as a system does when it likes. */

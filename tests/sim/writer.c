@@ -137,7 +137,7 @@ static void on_write(struct sim *sim, void *object, uint64_t number)
         on_finished(sim, number, outcome);
         return;
     }
-    group->sync = simdisk_sync_begin(group->file);
+    group->sync = simdisk_sync_range_begin(group->file, group->offset, group->bytes.size);
     sim_after(sim, latency(sim), on_synced, NULL, number);
 }
 

@@ -9,8 +9,11 @@
 #include "lib/testalloc.h"
 
 #include <errno.h>
+#include <linux/magic.h>
 #include <stdarg.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
+#include <sys/vfs.h>
 
 /* ---- Between the implementation and the kernel -------------------------------------------- */
 
@@ -21,6 +24,7 @@ enum call {
     CALL_FDOPENDIR,
     CALL_FSTAT,
     CALL_FSTATAT,
+    CALL_FSTATFS,
     CALL_FSYNC,
     CALL_FTRUNCATE,
     CALL_MKDIR,
@@ -30,6 +34,7 @@ enum call {
     CALL_OPENAT2,
     CALL_PREAD,
     CALL_PWRITE,
+    CALL_PWRITEV2,
     CALL_READDIR,
     CALL_RENAMEAT,
     CALL_SYNCFS,
@@ -44,7 +49,7 @@ static const char *const NAMES[CALLS] = {
     [CALL_MMAP] = "mmap",           [CALL_OPEN] = "open",           [CALL_OPENAT] = "openat",
     [CALL_OPENAT2] = "openat2",     [CALL_PREAD] = "pread",         [CALL_PWRITE] = "pwrite",
     [CALL_READDIR] = "readdir",     [CALL_RENAMEAT] = "renameat",   [CALL_SYNCFS] = "syncfs",
-    [CALL_UNLINKAT] = "unlinkat",
+    [CALL_UNLINKAT] = "unlinkat",   [CALL_FSTATFS] = "fstatfs",     [CALL_PWRITEV2] = "pwritev2",
 };
 
 static struct {
@@ -56,6 +61,7 @@ static struct {
     uint64_t counts[CALLS];
     uint64_t failures;
     uint64_t bytes_written;
+    bool no_ranges; /* It is another file system than those known to sync ranges. */
 } plan;
 
 static void plan_nothing(void)
@@ -182,6 +188,32 @@ ssize_t __wrap_pwrite64(int fd, const void *buffer, size_t size, off_t offset)
     return written;
 }
 
+/* Whatever file system the tests run on, it says that it is one that syncs ranges. */
+int __wrap_fstatfs64(int fd, struct statfs *found);
+int __wrap_fstatfs64(int fd, struct statfs *found)
+{
+    (void)fd;
+    memset(found, 0, sizeof *found);
+    found->f_type = plan.no_ranges ? TMPFS_MAGIC : EXT4_SUPER_MAGIC;
+    return fails(CALL_FSTATFS) ? -1 : 0;
+}
+
+ssize_t __real_pwritev64v2(int fd, const struct iovec *pieces, int count, off_t offset, int flags);
+ssize_t __wrap_pwritev64v2(int fd, const struct iovec *pieces, int count, off_t offset, int flags);
+ssize_t __wrap_pwritev64v2(int fd, const struct iovec *pieces, int count, off_t offset, int flags)
+{
+    CHECK_EQ(flags, RWF_DSYNC);
+    CHECK_EQ(count, 1);
+    if (fails(CALL_PWRITEV2)) {
+        return plan.number == 0 ? 0 : -1;
+    }
+    const struct iovec piece = {.iov_base = pieces[0].iov_base,
+                                .iov_len = shortened(pieces[0].iov_len)};
+    const ssize_t written = __real_pwritev64v2(fd, &piece, 1, offset, flags);
+    plan.bytes_written += written > 0 ? (uint64_t)written : 0;
+    return written;
+}
+
 void *__real_mmap64(void *at, size_t size, int protection, int flags, int fd, off_t offset);
 void *__wrap_mmap64(void *at, size_t size, int protection, int flags, int fd, off_t offset);
 void *__wrap_mmap64(void *at, size_t size, int protection, int flags, int fd, off_t offset)
@@ -221,9 +253,10 @@ struct world {
     struct stele_file *file;
 };
 
-static void world_init(struct world *world)
+static void world_init_ranges(struct world *world, bool ranges)
 {
     plan_nothing();
+    plan.no_ranges = !ranges;
     memset(world, 0, sizeof *world);
     scratch_make(&world->scratch);
     testalloc_init(&world->alloc, 1);
@@ -232,6 +265,11 @@ static void world_init(struct world *world)
         err);
     CHECK_OK(world->io->ops->create(world->io, "file", FILE_SIZE, false, &world->file, &err), err);
     plan_nothing();
+}
+
+static void world_init(struct world *world)
+{
+    world_init_ranges(world, true);
 }
 
 static void world_deinit(struct world *world)
@@ -247,6 +285,12 @@ static int write_text(struct stele_file *file)
 {
     return file->io->ops->write(file, TEXT_AT,
                                 (struct stele_bytes){.data = TEXT, .size = TEXT_SIZE}, &err);
+}
+
+static int write_text_durable(struct stele_file *file)
+{
+    return file->io->ops->write_durable(
+        file, TEXT_AT, (struct stele_bytes){.data = TEXT, .size = TEXT_SIZE}, &err);
 }
 
 /* The file is zeros around the text. */
@@ -282,6 +326,7 @@ static int use_file(struct stele_file *file)
     uint64_t size = 0;
     int outcome = write_text(file);
     outcome = outcome == STELE_OK ? io->ops->sync(file, &err) : outcome;
+    outcome = outcome == STELE_OK ? write_text_durable(file) : outcome;
     outcome = outcome == STELE_OK ? check_content(file, false) : outcome;
     outcome = outcome == STELE_OK ? check_content(file, true) : outcome;
     outcome = outcome == STELE_OK ? io->ops->size(file, &size, &err) : outcome;
@@ -363,7 +408,8 @@ static int use_all_with_plan(bool prepare)
  * about the words in the lock file. */
 static bool is_tolerated(enum call call)
 {
-    return call == CALL_FCNTL || call == CALL_OPEN || call == CALL_PWRITE || call == CALL_FTRUNCATE;
+    return call == CALL_FCNTL || call == CALL_OPEN || call == CALL_PWRITE ||
+           call == CALL_FTRUNCATE || call == CALL_FSTATFS;
 }
 
 TEST(any_failed_call_is_an_error_or_worked_around_and_leaks_nothing)
@@ -391,7 +437,7 @@ TEST(any_failed_call_is_an_error_or_worked_around_and_leaks_nothing)
             }
             (void)printf("# %s, prepare %d: %ju errors\n", NAMES[call], prepare, (uintmax_t)errors);
             /* syncfs() is itself a way around. fallocate() is for preparing, ftruncate() is not. */
-            CHECK(errors > 0 || call == CALL_SYNCFS ||
+            CHECK(errors > 0 || call == CALL_SYNCFS || call == CALL_FSTATFS ||
                   call == (prepare != 0 ? CALL_FTRUNCATE : CALL_FALLOCATE));
         }
     }
@@ -470,6 +516,56 @@ TEST(a_failed_sync_is_final_and_tried_once)
     world_deinit(&world);
 }
 
+TEST(a_failed_durable_write_is_final_and_tried_once)
+{
+    static const int NUMBERS[] = {EIO, ENOSPC, EDQUOT, EINTR, EAGAIN, EROFS, ENOMEM, EOPNOTSUPP};
+    static const enum call CALLS_TRIED[] = {CALL_PWRITEV2, CALL_PWRITE, CALL_FDATASYNC};
+    for (size_t c = 0; c < STELE_COUNT_OF(CALLS_TRIED); c++) {
+        for (size_t i = 0; i < STELE_COUNT_OF(NUMBERS); i++) {
+            if (CALLS_TRIED[c] == CALL_PWRITE && NUMBERS[i] == EINTR) {
+                continue; /* Nothing was synced yet: tried again. */
+            }
+            struct world world;
+            world_init_ranges(&world, CALLS_TRIED[c] == CALL_PWRITEV2);
+            plan_failure(CALLS_TRIED[c], 1, NUMBERS[i], false);
+            CHECK_OUTCOME(write_text_durable(world.file), STELE_E_IO, err);
+            CHECK_EQ(plan.counts[CALLS_TRIED[c]], 1);
+            CHECK_EQ(err.outcome, STELE_E_IO);
+            CHECK_EQ(err.os_errno, NUMBERS[i]);
+            world_deinit(&world);
+        }
+    }
+}
+
+TEST(a_durable_write_syncs_every_byte_however_short_the_transfers)
+{
+    for (int ranges = 0; ranges <= 1; ranges++) {
+        for (size_t most = 1; most <= TEXT_SIZE; most++) {
+            struct world world;
+            world_init_ranges(&world, ranges != 0);
+            plan.most = most;
+            CHECK_OK(write_text_durable(world.file), err);
+            CHECK_EQ(plan.bytes_written, TEXT_SIZE);
+            CHECK_EQ(plan.counts[ranges != 0 ? CALL_PWRITEV2 : CALL_PWRITE],
+                     (TEXT_SIZE + most - 1) / most);
+            CHECK_EQ(plan.counts[CALL_FDATASYNC], ranges != 0 ? 0 : 1);
+            plan_nothing();
+            CHECK_OK(check_content(world.file, true), err);
+            world_deinit(&world);
+        }
+    }
+}
+
+TEST(a_file_system_that_does_not_say_what_it_is_gets_whole_syncs)
+{
+    struct world world;
+    world_init_ranges(&world, false);
+    CHECK_OK(write_text_durable(world.file), err);
+    CHECK_EQ(plan.counts[CALL_PWRITEV2], 0);
+    CHECK_EQ(plan.counts[CALL_FDATASYNC], 1);
+    world_deinit(&world);
+}
+
 TEST(a_write_that_moves_nothing_is_an_error_and_no_endless_loop)
 {
     struct world world;
@@ -477,6 +573,9 @@ TEST(a_write_that_moves_nothing_is_an_error_and_no_endless_loop)
     plan_failure(CALL_PWRITE, 1, 0, true);
     CHECK_OUTCOME(write_text(world.file), STELE_E_IO, err);
     CHECK_EQ(plan.counts[CALL_PWRITE], 1);
+    plan_failure(CALL_PWRITEV2, 1, 0, true);
+    CHECK_OUTCOME(write_text_durable(world.file), STELE_E_IO, err);
+    CHECK_EQ(plan.counts[CALL_PWRITEV2], 1);
     world_deinit(&world);
 }
 

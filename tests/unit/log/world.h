@@ -193,11 +193,7 @@ static inline int world_stage(struct world *world, uint16_t groups, uint32_t eve
 
 static inline int world_write(struct world *world, const struct stele_log_group *group)
 {
-    int outcome = world->disk.io.ops->write(group->file, group->offset, group->bytes, NULL);
-    if (outcome == STELE_OK) {
-        outcome = world->disk.io.ops->sync(group->file, NULL);
-    }
-    return outcome;
+    return world->disk.io.ops->write_durable(group->file, group->offset, group->bytes, NULL);
 }
 
 /* Writes all that is staged. */
