@@ -274,10 +274,15 @@ struct stele_read_options {
     const char *token; /* A causal token; the read sees at least what it stands for. */
     int ignore_limits; /* 1: also events that $maxAge, $maxCount, truncate-before or a soft
                            * delete hide, as far as they are not scavenged yet. */
+    int by_ordinal;    /* 1: from counts the events of a "$ce-…" or "$et-…" from 0, not
+                        * positions; see stele_iterator_ordinal(). */
+    uint64_t scan_max; /* Most events that one stele_iterator_next() looks at: when so many did not
+                        * match the filter it answers STELE_OK with no events. 0: goes on until
+                        * there is one, or the end. */
 };
 #define STELE_READ_OPTIONS_INIT                                                                    \
     {                                                                                              \
-        sizeof(struct stele_read_options), 0, 0, 0, 0, NULL, NULL, 0                               \
+        sizeof(struct stele_read_options), 0, 0, 0, 0, NULL, NULL, 0, 0, 0                         \
     }
 
 struct stele_iterator;
@@ -296,8 +301,8 @@ STELE_API int stele_read_stream(struct stele *store, const char *stream,
 STELE_API int stele_read_all(struct stele *store, const struct stele_read_options *options,
                              struct stele_iterator **out_iterator, struct stele_error *err);
 
-/* Hands out the next events: at least one and as many as are at hand. They are borrowed until the
- * next call on this iterator, which one thread at a time may use.
+/* Hands out the next events: at least one (but see scan_max) and as many as are at hand. They are
+ * borrowed until the next call on this iterator, which one thread at a time may use.
  *
  * STELE_OK         *out_events, *out_count are set.
  * STELE_END        Nothing more now. A forward iterator may be asked again after further appends.
@@ -311,6 +316,14 @@ STELE_API int stele_iterator_next(struct stele_iterator *iterator,
  * starts after it continues without skip and repeat. */
 STELE_API uint64_t stele_iterator_position(const struct stele_iterator *iterator);
 
+/* Events looked at so far, whether they were handed out or filtered away. */
+STELE_API uint64_t stele_iterator_scanned(const struct stele_iterator *iterator);
+
+/* Of the event of this index (from 0) in the last batch: its revision, or with by_ordinal its place
+ * among the events of the category or type, counted from 0. Scavenging makes gaps; an index that
+ * had to be built again afterwards counts only what was left. */
+STELE_API uint64_t stele_iterator_ordinal(const struct stele_iterator *iterator, size_t index);
+
 /* NULL is fine. */
 STELE_API void stele_iterator_destroy(struct stele_iterator *iterator);
 
@@ -321,6 +334,14 @@ STELE_API uint64_t stele_last_position(struct stele *store);
  * STELE_OK, STELE_TIMED_OUT, STELE_E_CLOSED. */
 STELE_API int stele_wait(struct stele *store, uint64_t after, int timeout_ms,
                          struct stele_error *err);
+
+/* Calls callback after something has become visible (see stele_wait), on the thread that made it so;
+ * several appends may be told of as one. It must neither block nor call the library. One callback a
+ * store; NULL takes it back, and when that returns it is not running. A store that another process
+ * writes tells nothing: use stele_wait(). */
+typedef void (*stele_visible_callback)(void *context);
+STELE_API void stele_on_visible(struct stele *store, stele_visible_callback callback,
+                                void *context);
 
 /* The position in a causal token. STELE_E_INVALID if it is none. */
 STELE_API int stele_token_position(const char *token, uint64_t *out_position);

@@ -23,7 +23,7 @@ struct stele_appending {
     struct stele_task task; /* The engine's. */
     struct stele_loop *loop;
     void (*on_done)(struct stele_appending *appending); /* On the loop. */
-    int outcome;                                         /* As stele_append_many(). */
+    int outcome;                                        /* As stele_append_many(). */
     struct stele_append_result result;
     /* Of each stream of the request, in its order; the asker provides room (or NULL). */
     uint64_t *revisions_last;

@@ -41,11 +41,11 @@ struct stele_auth; /* Made by the server; any thread may use it. */
 /* A question on its way. Embedded in what asks; authorization and client_cn are borrowed until
  * on_answer. */
 struct stele_auth_question {
-    struct stele_task task;        /* The module's. */
-    struct stele_loop *loop;       /* Where on_answer is to be called. */
+    struct stele_task task;          /* The module's. */
+    struct stele_loop *loop;         /* Where on_answer is to be called. */
     struct stele_text authorization; /* The header's value, or data NULL. */
-    const char *client_cn;         /* Of a verified client certificate, or NULL. */
-    const char *peer;              /* Address, for rate limits and the audit stream. */
+    const char *client_cn;           /* Of a verified client certificate, or NULL. */
+    const char *peer;                /* Address, for rate limits and the audit stream. */
     bool is_tls;
     /* STELE_OK: principal holds a reference that the asker releases. STELE_E_PERMISSION: the
      * credentials are wrong. STELE_E_OVERLOADED: too many wrong ones from there; try later. */

@@ -139,8 +139,9 @@ static int reserve_completion(struct stele *store, struct stele_error *err)
     return STELE_OK;
 }
 
-static int start(struct stele *store, struct stele_prepared *prepared,
-                 stele_append_callback callback, void *context, struct stele_error *err)
+static int start(struct stele *store, struct stele_prepared *prepared, uint64_t *revisions_last,
+                 struct stele_error *words, stele_append_callback callback, void *context,
+                 struct stele_error *err)
 {
     (void)pthread_mutex_lock(&store->lock);
     int outcome = stele_client__start_writers(store, err);
@@ -148,9 +149,10 @@ static int start(struct stele *store, struct stele_prepared *prepared,
         outcome = reserve_completion(store, err);
     }
     if (outcome == STELE_OK) {
-        struct completion completion = {.callback = callback, .context = context};
+        struct completion completion = {.callback = callback, .context = context, .words = words};
         struct stele_ticket ticket = {.place = 0};
-        completion.outcome = decide(store, prepared, &ticket, NULL, &completion.result, NULL);
+        completion.outcome =
+            decide(store, prepared, &ticket, revisions_last, &completion.result, words);
         completion.place = ticket.place;
         store->ring_reserved--;
         store->ring[(store->ring_first + store->ring_count) % store->ring_capacity] = completion;
@@ -168,6 +170,16 @@ int stele_append_async(struct stele *store, const struct stele_append *streams,
                        size_t conditions_count, stele_append_callback callback, void *context,
                        struct stele_error *err)
 {
+    return stele_client_append_async(store, streams, streams_count, conditions, conditions_count,
+                                     NULL, NULL, callback, context, err);
+}
+
+int stele_client_append_async(struct stele *store, const struct stele_append *streams,
+                              size_t streams_count, const struct stele_condition *conditions,
+                              size_t conditions_count, uint64_t *revisions_last,
+                              struct stele_error *words, stele_append_callback callback,
+                              void *context, struct stele_error *err)
+{
     int outcome = stele_client__enter(store, err);
     if (outcome != STELE_OK) {
         return outcome;
@@ -182,7 +194,7 @@ int stele_append_async(struct stele *store, const struct stele_append *streams,
                                 stele_client__now_us(store), err);
     }
     if (outcome == STELE_OK) {
-        outcome = start(store, prepared, callback, context, err);
+        outcome = start(store, prepared, revisions_last, words, callback, context, err);
     }
     stele_client__prepared_release(store, prepared);
     return outcome;

@@ -36,6 +36,7 @@ struct completion {
     void *context;
     uint64_t place;
     int outcome;
+    struct stele_error *words; /* Where the caller wants to find them, or NULL. */
     struct stele_append_result result;
 };
 
@@ -57,6 +58,9 @@ struct stele {
     pthread_mutex_t lock;
     pthread_cond_t visible; /* Something became durable, or the store is closing or fenced. */
     uint32_t visible_waiters;
+    stele_visible_callback on_visible; /* Called without the lock. */
+    void *on_visible_context;
+    uint32_t visible_calls; /* Calls of it that are running. */
     bool closing;
 
     /* Commits. */
@@ -132,5 +136,13 @@ void stele_client__prepared_release(struct stele *store, struct stele_prepared *
 int stele_client__append(struct stele *store, struct stele_prepared *prepared,
                          uint64_t *revisions_last, struct stele_append_result *out_result,
                          struct stele_error *err);
+
+/* As stele_append_async(), for servers: revisions_last (room for one each stream, or NULL) and the
+ * words of an error (or NULL) are written before the callback is called; both must last till then. */
+int stele_client_append_async(struct stele *store, const struct stele_append *streams,
+                              size_t streams_count, const struct stele_condition *conditions,
+                              size_t conditions_count, uint64_t *revisions_last,
+                              struct stele_error *words, stele_append_callback callback,
+                              void *context, struct stele_error *err);
 
 #endif

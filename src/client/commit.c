@@ -85,6 +85,21 @@ static void signal_work(struct stele *store)
     }
 }
 
+/* Under the lock, which is released meanwhile. */
+static void tell_visible(struct stele *store)
+{
+    const stele_visible_callback callback = store->on_visible;
+    void *const context = store->on_visible_context;
+    if (callback == NULL) {
+        return;
+    }
+    store->visible_calls++;
+    (void)pthread_mutex_unlock(&store->lock);
+    callback(context);
+    (void)pthread_mutex_lock(&store->lock);
+    store->visible_calls--;
+}
+
 bool stele_client__commit(struct stele *store)
 {
     struct stele_log_group group;
@@ -113,6 +128,7 @@ bool stele_client__commit(struct stele *store)
     if (store->visible_waiters > 0) {
         (void)pthread_cond_broadcast(&store->visible);
     }
+    tell_visible(store);
     (void)pthread_cond_broadcast(&store->drained);
     return true;
 }
@@ -314,7 +330,7 @@ bool stele_client__deliver(struct stele *store)
         store->ring_count--;
         if (!durable) {
             due.outcome =
-                due.outcome == STELE_OK ? fail_fenced(store, due.place, NULL) : STELE_E_FENCED;
+                due.outcome == STELE_OK ? fail_fenced(store, due.place, due.words) : STELE_E_FENCED;
         }
         (void)pthread_mutex_unlock(&store->lock);
         due.callback(due.context, due.outcome, &due.result);

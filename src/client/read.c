@@ -10,6 +10,7 @@
 struct stele_iterator {
     struct stele *store;
     struct stele_read *read;
+    bool bounded; /* scan_max was given. */
 };
 
 int stele_token_position(const char *token, uint64_t *out_position)
@@ -78,6 +79,7 @@ static int begin(struct stele *store, const char *stream, const struct stele_rea
         return stele_fail(err, STELE_E_NO_MEMORY, 0, "read: no memory");
     }
     iterator->store = store;
+    iterator->bounded = options.scan_max != 0;
     (void)pthread_mutex_lock(&store->lock);
     outcome = stele_client__follow(store, err);
     if (outcome == STELE_OK) {
@@ -129,8 +131,10 @@ int stele_iterator_next(struct stele_iterator *iterator, const struct stele_even
 {
     int outcome = stele_client__enter(iterator->store, err);
     size_t count = 0;
-    while (outcome == STELE_OK && count == 0) {
+    bool again = true;
+    while (outcome == STELE_OK && count == 0 && again) {
         outcome = stele_read_next(iterator->read, out_events, &count, err);
+        again = !iterator->bounded || outcome == STELE_INCOMPLETE;
         if (outcome == STELE_INCOMPLETE) {
             count = 0;
             outcome = refill(iterator, err);
@@ -145,6 +149,30 @@ int stele_iterator_next(struct stele_iterator *iterator, const struct stele_even
 uint64_t stele_iterator_position(const struct stele_iterator *iterator)
 {
     return stele_read_position(iterator->read);
+}
+
+uint64_t stele_iterator_scanned(const struct stele_iterator *iterator)
+{
+    return stele_read_scanned(iterator->read);
+}
+
+uint64_t stele_iterator_ordinal(const struct stele_iterator *iterator, size_t index)
+{
+    return stele_read_ordinal(iterator->read, index);
+}
+
+void stele_on_visible(struct stele *store, stele_visible_callback callback, void *context)
+{
+    if (stele_client__enter(store, NULL) != STELE_OK) {
+        return;
+    }
+    (void)pthread_mutex_lock(&store->lock);
+    while (store->visible_calls > 0) {
+        (void)pthread_cond_wait(&store->drained, &store->lock);
+    }
+    store->on_visible = callback;
+    store->on_visible_context = context;
+    (void)pthread_mutex_unlock(&store->lock);
 }
 
 void stele_iterator_destroy(struct stele_iterator *iterator)

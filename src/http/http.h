@@ -35,17 +35,17 @@ struct stele_http_header {
 };
 
 struct stele_http_limits {
-    uint32_t exchanges_max;      /* At once on one connection. Default 1024. */
-    uint32_t header_size_max;    /* Bytes of all headers of a request. Default 64 KiB. */
-    uint32_t idle_ms;            /* Without an exchange; 0: for ever. Default 0. */
-    uint32_t headers_ms;         /* From the first byte of a request. Default 10 s. */
-    uint32_t keepalive_ms;       /* An HTTP/2 PING after this silence. Default 10 s. */
+    uint32_t exchanges_max;        /* At once on one connection. Default 1024. */
+    uint32_t header_size_max;      /* Bytes of all headers of a request. Default 64 KiB. */
+    uint32_t idle_ms;              /* Without an exchange; 0: for ever. Default 0. */
+    uint32_t headers_ms;           /* From the first byte of a request. Default 10 s. */
+    uint32_t keepalive_ms;         /* An HTTP/2 PING after this silence. Default 10 s. */
     uint32_t keepalive_timeout_ms; /* No answer to it: the connection is lost. Default 10 s. */
-    uint32_t frames_per_s;       /* Frames that bring no data (bucket of as many). Default 4000. */
-    uint32_t resets_per_s;       /* RST_STREAM of the peer. Default 400. */
-    uint32_t window;             /* Of received data, of one exchange. Default 1 MiB. */
-    uint32_t output_high;        /* Bytes of one exchange's output at which it is full: 256 KiB. */
-    uint32_t output_low;         /* And on_writable comes: 64 KiB. */
+    uint32_t frames_per_s; /* Frames that bring no data (bucket of as many). Default 4000. */
+    uint32_t resets_per_s; /* RST_STREAM of the peer. Default 400. */
+    uint32_t window;       /* Of received data, of one exchange. Default 1 MiB. */
+    uint32_t output_high;  /* Bytes of one exchange's output at which it is full: 256 KiB. */
+    uint32_t output_low;   /* And on_writable comes: 64 KiB. */
 };
 #define STELE_HTTP_LIMITS_INIT                                                                     \
     {                                                                                              \
@@ -130,8 +130,8 @@ void stele_exchange_written(struct stele_exchange *exchange);
 /* More than output_high is waiting: stop, on_writable will come. */
 bool stele_exchange_is_full(const struct stele_exchange *exchange);
 /* Ends the response behind its body, with trailers (HTTP/1.1: dropped unless chunked). */
-void stele_exchange_finish(struct stele_exchange *exchange, const struct stele_http_header *trailers,
-                           size_t count);
+void stele_exchange_finish(struct stele_exchange *exchange,
+                           const struct stele_http_header *trailers, size_t count);
 /* RST_STREAM (HTTP/2) or closing the connection (HTTP/1.1). on_close comes, perhaps at once. */
 void stele_exchange_reset(struct stele_exchange *exchange, uint32_t h2_error);
 

@@ -32,7 +32,8 @@ struct stele_loop_ops {
     void (*post)(struct stele_loop *loop, struct stele_task *task);
     /* At the earliest at due_us of now_us(). Starting a started timer moves it. */
     void (*timer_start)(struct stele_loop *loop, struct stele_timer *timer, int64_t due_us);
-    void (*timer_stop)(struct stele_loop *loop, struct stele_timer *timer); /* Also if not started. */
+    void (*timer_stop)(struct stele_loop *loop,
+                       struct stele_timer *timer); /* Also if not started. */
     /* Microseconds of a clock that never goes back. The same value during one turn of the loop. */
     int64_t (*now_us)(struct stele_loop *loop);
     /* Wall clock, microseconds since 1970. */

@@ -11,7 +11,7 @@
 #include "store/store_internal.h"
 
 #define BATCH 256
-#define SCANS_WITHOUT_MATCH_MAX 64
+#define SCAN_MAX (256 * 64) /* Events that one call looks at, unless the options say less. */
 #define PREFETCH_AHEAD 16
 
 enum verdict { TAKE, SKIP, STOP };
@@ -26,6 +26,7 @@ struct stele_read {
     bool memory_end; /* The last refill got everything that memory has. */
     bool gaps;       /* Of the store, when the snapshot was taken. */
     bool over;       /* Nothing can come any more: bound, limit, or start of the log. */
+    bool by_ordinal; /* Of a category or type: from counts the events of the name. */
 
     struct stele_index_key key;
     uint8_t *name; /* What key.name points to. */
@@ -37,6 +38,8 @@ struct stele_read {
     uint64_t revision_min;
     int64_t created_min;
     struct stele_filter_program *filter;
+    uint64_t scan_max; /* Most events that one call of next() looks at. */
+    uint64_t scanned;  /* Looked at so far. */
 
     /* The snapshot. */
     struct stele_log_reader reader;
@@ -46,7 +49,8 @@ struct stele_read {
     uint64_t position; /* Handed out or filtered away up to here. */
 
     /* A list: forward, the next ordinal; backward, one above the next. */
-    uint64_t ordinal;
+    uint64_t ordinal;      /* Scans by ordinal count with it, too. */
+    uint64_t ordinals_end; /* By ordinal: how many events the name had when the read began. */
     uint64_t memory_lo;    /* Ordinals below are the view's. */
     uint64_t places_first; /* The ordinal of places[0]. */
     size_t places_count;
@@ -67,6 +71,7 @@ struct stele_read {
 
     /* Not cleared when a read begins: it would take longer than many a read. */
     uint64_t places[BATCH];
+    uint64_t ordinals[BATCH]; /* By ordinal: those of events. */
     struct stele_event events[BATCH];
 };
 
@@ -87,10 +92,12 @@ static bool is_of_name(const struct stele_read *read, const struct stele_event *
     }
 }
 
-static enum verdict judge_bounds(const struct stele_read *read, const struct stele_event *event)
+static enum verdict judge_bounds(const struct stele_read *read, const struct stele_event *event,
+                                 uint64_t ordinal)
 {
-    if (event->position > read->as_of) {
-        return read->backwards ? SKIP : STOP;
+    if (read->by_ordinal) {
+        const bool outside = read->backwards ? ordinal > read->from : ordinal < read->from;
+        return outside ? SKIP : TAKE;
     }
     if (!read->is_stream) {
         const bool outside =
@@ -105,12 +112,20 @@ static enum verdict judge_bounds(const struct stele_read *read, const struct ste
     return outside || event->created_us < read->created_min ? SKIP : TAKE;
 }
 
-static enum verdict judge(const struct stele_read *read, const struct stele_event *event)
+/* ordinal: that of an event that a list has found; a scan counts for itself. */
+static enum verdict judge(struct stele_read *read, const struct stele_event *event,
+                          uint64_t *ordinal)
 {
-    if (read->by_name && !is_of_name(read, event)) {
-        return event->position > read->as_of && !read->backwards ? STOP : SKIP;
+    if (event->position > read->as_of) {
+        return read->backwards ? SKIP : STOP;
     }
-    const enum verdict verdict = judge_bounds(read, event);
+    if (read->by_name && !is_of_name(read, event)) {
+        return SKIP;
+    }
+    if (read->by_ordinal && !read->is_list) {
+        *ordinal = read->backwards ? --read->ordinal : read->ordinal++;
+    }
+    const enum verdict verdict = judge_bounds(read, event, *ordinal);
     if (verdict != TAKE) {
         return verdict;
     }
@@ -263,6 +278,17 @@ static int turn_into_scan(struct stele_read *read)
     read->is_list = false;
     read->by_name = true;
     read->places_count = 0;
+    /* Counting goes on behind the last event that was passed, or begins at the log's. */
+    if (read->by_ordinal && read->position == (read->backwards ? UINT64_MAX : 0)) {
+        read->ordinal = read->backwards ? read->ordinals_end : 0;
+    }
+    if (read->backwards && read->by_ordinal) {
+        if (read->position != UINT64_MAX) {
+            read->as_of = read->position == 0 ? 0 : read->position - 1;
+        }
+        read->before = read->end;
+        return STELE_OK;
+    }
     if (read->backwards) {
         if (read->is_stream) {
             read->from = read->ordinal == 0 ? 0 : read->ordinal - 1;
@@ -540,15 +566,18 @@ static int answer_end(struct stele_read *read)
 }
 
 /* Appends to events until the batch is full. out_stop: the bound was passed. */
-static void take(struct stele_read *read, const struct stele_event *event, size_t *count)
+static void take(struct stele_read *read, const struct stele_event *event, uint64_t ordinal,
+                 size_t *count)
 {
-    const enum verdict verdict = judge(read, event);
+    const enum verdict verdict = judge(read, event, &ordinal);
+    read->scanned++;
     if (verdict == STOP) {
         read->over = true;
         return;
     }
     pass(read, event);
     if (verdict == TAKE) {
+        read->ordinals[*count] = ordinal;
         read->events[(*count)++] = *event;
         if (--read->left == 0) {
             read->over = true;
@@ -558,7 +587,7 @@ static void take(struct stele_read *read, const struct stele_event *event, size_
 
 static int next_of_list(struct stele_read *read, size_t *count, struct stele_error *err)
 {
-    for (size_t looked_at = 0; looked_at < (size_t)BATCH * SCANS_WITHOUT_MATCH_MAX; looked_at++) {
+    for (uint64_t looked_at = 0; looked_at < read->scan_max; looked_at++) {
         if (*count == BATCH || read->over) {
             return STELE_OK;
         }
@@ -579,25 +608,27 @@ static int next_of_list(struct stele_read *read, size_t *count, struct stele_err
         if (outcome != STELE_OK) {
             return outcome;
         }
-        take(read, &event, count);
+        take(read, &event, read->backwards ? read->ordinal : read->ordinal - 1, count);
     }
     return STELE_OK;
 }
 
 static int next_of_scan(struct stele_read *read, size_t *count, struct stele_error *err)
 {
-    for (int scans = 0; scans < SCANS_WITHOUT_MATCH_MAX && *count == 0 && !read->over; scans++) {
+    uint64_t left = read->scan_max;
+    while (left > 0 && *count == 0 && !read->over) {
         size_t scanned = 0;
-        const int outcome =
-            stele_log_scan(&read->reader, &read->cursor, read->events, NULL, BATCH, &scanned);
+        const int outcome = stele_log_scan(&read->reader, &read->cursor, read->events, NULL,
+                                           left < BATCH ? (size_t)left : BATCH, &scanned);
         if (outcome == STELE_E_CORRUPT) {
             return fail_damage(read, err);
         }
         if (outcome != STELE_OK) {
             return outcome == STELE_END ? STELE_NOT_FOUND : outcome;
         }
+        left -= scanned;
         for (size_t i = 0; i < scanned && !read->over; i++) {
-            take(read, &read->events[i], count);
+            take(read, &read->events[i], 0, count);
         }
     }
     return STELE_OK;
@@ -605,7 +636,11 @@ static int next_of_scan(struct stele_read *read, size_t *count, struct stele_err
 
 static int next_of_scan_backward(struct stele_read *read, size_t *count, struct stele_error *err)
 {
+    const uint64_t scanned = read->scanned;
     for (int scans = 0; scans < BATCH && *count < BATCH && !read->over; scans++) {
+        if (read->scanned - scanned >= read->scan_max) {
+            break;
+        }
         if (read->stack_count == 0) {
             if (*count > 0) {
                 return STELE_OK; /* What was taken lies in copies that the next frame may reuse. */
@@ -616,8 +651,9 @@ static int next_of_scan_backward(struct stele_read *read, size_t *count, struct 
                 return outcome == STELE_END ? STELE_NOT_FOUND : outcome;
             }
         }
-        while (read->stack_count > 0 && *count < BATCH && !read->over) {
-            take(read, &read->stack[--read->stack_count], count);
+        while (read->stack_count > 0 && *count < BATCH && !read->over &&
+               read->scanned - scanned < read->scan_max) {
+            take(read, &read->stack[--read->stack_count], 0, count);
         }
     }
     return STELE_OK;
@@ -653,6 +689,17 @@ int stele_read_next(struct stele_read *read, const struct stele_event **out_even
         return answer_end(read);
     }
     return outcome == STELE_OK ? finish(read, 0, out_events, out_count) : outcome;
+}
+
+uint64_t stele_read_scanned(const struct stele_read *read)
+{
+    return read->scanned;
+}
+
+uint64_t stele_read_ordinal(const struct stele_read *read, size_t index)
+{
+    STELE_ASSERT(index < BATCH);
+    return read->by_ordinal ? read->ordinals[index] : read->events[index].revision;
 }
 
 uint64_t stele_read_position(const struct stele_read *read)
@@ -763,6 +810,19 @@ static int seek_list(struct stele_store *store, struct stele_read *read, uint64_
     return STELE_OK;
 }
 
+static void begin_by_ordinal(struct stele_read *read, uint64_t next)
+{
+    read->ordinals_end = next;
+    if (read->backwards) {
+        read->ordinal = read->from < next ? read->from + 1 : next;
+        /* A later snapshot has more events of the name, which ordinals_end does not count. */
+        read->as_of = read->as_of < read->end_position ? read->as_of : read->end_position;
+        return;
+    }
+    read->from = read->from == STELE_FROM_END ? next : read->from;
+    read->ordinal = read->from;
+}
+
 static int begin_list(struct stele_store *store, struct stele_read *read, bool wait_for_stream,
                       int64_t now_us, struct stele_error *err)
 {
@@ -804,6 +864,8 @@ static int begin_list(struct stele_store *store, struct stele_read *read, bool w
         } else {
             read->ordinal = read->from < state.next ? read->from + 1 : state.next;
         }
+    } else if (read->by_ordinal) {
+        begin_by_ordinal(read, state.next);
     } else {
         if (!read->backwards && read->from == STELE_FROM_END) {
             read->from = read->end_position + 1;
@@ -812,7 +874,7 @@ static int begin_list(struct stele_store *store, struct stele_read *read, bool w
     }
     if (outcome == STELE_INCOMPLETE || !read->is_list) {
         read->position = read->backwards ? UINT64_MAX : 0;
-        if (!read->is_stream && !read->backwards) {
+        if (!read->is_stream && !read->backwards && !read->by_ordinal) {
             read->position = read->from == 0 ? 0 : read->from - 1;
         }
         if (read->is_stream && read->backwards) {
@@ -952,6 +1014,11 @@ static int begin(struct stele_store *store, struct stele_read *read, const char 
     read->is_list = false;
     take_snapshot(store, read);
     read->is_list = is_list;
+    if (options->by_ordinal != 0 && (is_all || read->is_stream)) {
+        return stele_fail(err, STELE_E_INVALID, 0,
+                          "by_ordinal is for reads of \"$ce-…\" and \"$et-…\" only");
+    }
+    read->by_ordinal = options->by_ordinal != 0;
     if (is_list) {
         return begin_list(store, read, wait_for_stream || is_all, now_us, err);
     }
@@ -972,6 +1039,7 @@ int stele_read_begin(struct stele_store *store, const char *stream,
     read->from = options->from;
     read->as_of = options->as_of == 0 ? UINT64_MAX : options->as_of;
     read->left = options->limit == 0 ? UINT64_MAX : options->limit;
+    read->scan_max = options->scan_max != 0 ? options->scan_max : (uint64_t)SCAN_MAX;
     read->created_min = INT64_MIN;
     read->position = read->backwards ? UINT64_MAX : 0;
     /* UINT64_MAX asks begin_list() to leave the limits aside. */

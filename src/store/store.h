@@ -118,7 +118,7 @@ void stele_read_end(struct stele_store *store, struct stele_read *read);
 
 /* No lock. STELE_OK, STELE_END, STELE_E_CORRUPT as stele_iterator_next(); STELE_INCOMPLETE: call
  * refill under the lock and try again. A read that ended goes on after a refill when more has
- * become visible. */
+ * become visible. STELE_OK with *out_count 0: a bound of one call's work was reached; ask again. */
 STELE_MUST_USE
 int stele_read_next(struct stele_read *read, const struct stele_event **out_events,
                     size_t *out_count, struct stele_error *err);
@@ -127,6 +127,10 @@ STELE_MUST_USE
 int stele_read_refill(struct stele_store *store, struct stele_read *read, struct stele_error *err);
 /* Everything at or below this position was handed out or filtered away. */
 uint64_t stele_read_position(const struct stele_read *read);
+/* Events looked at so far, also those that did not match. */
+uint64_t stele_read_scanned(const struct stele_read *read);
+/* Of the event of that index in the last batch: its place among the events of the name. */
+uint64_t stele_read_ordinal(const struct stele_read *read, size_t index);
 
 /* ---- Streams ---- */
 STELE_MUST_USE

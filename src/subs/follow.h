@@ -33,11 +33,11 @@ struct stele_live {
 };
 
 struct stele_follow_options {
-    const char *stream;       /* NULL: $all. "$ce-…" and "$et-…" as in libstele. Copied. */
-    uint64_t from;            /* Inclusive: revision or position; UINT64_MAX: only what comes. */
+    const char *stream; /* NULL: $all. "$ce-…" and "$et-…" as in libstele. Copied. */
+    uint64_t from;      /* Inclusive: revision or position; UINT64_MAX: only what comes. */
     const struct stele_filter *filter; /* Copied; NULL: everything. */
-    uint32_t scan_max;        /* Most events looked at between two on_progress; 0: 1024. */
-    int by_ordinal;           /* "$ce-…", "$et-…": from counts events of the name, not positions. */
+    uint32_t scan_max;                 /* Most events looked at between two on_progress; 0: 1024. */
+    int by_ordinal; /* "$ce-…", "$et-…": from counts events of the name, not positions. */
 };
 
 struct stele_follow; /* Opaque; made by start. */

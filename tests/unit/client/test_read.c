@@ -357,3 +357,126 @@ TEST(waiting_ends_with_an_event_or_with_the_time)
     CHECK_OUTCOME(stele_wait(store, stele_last_position(store), 0, &err), STELE_TIMED_OUT, err);
     fixture_end();
 }
+
+/* ---- By ordinal, with bounded work, told of what is new ---- */
+
+/* The numbers n with n mod 5 == 3 are the type T3: its ordinal k is the number 5k + 3. */
+static void expect_ordinals(uint64_t from, int backwards, uint64_t scan_max)
+{
+    struct stele_read_options options = STELE_READ_OPTIONS_INIT;
+    options.from = from;
+    options.backwards = backwards;
+    options.by_ordinal = 1;
+    options.scan_max = scan_max;
+    struct stele_iterator *iterator = NULL;
+    CHECK_OK(stele_read_stream(store, "$et-T3", &options, &iterator, &err), err);
+    const uint64_t total = EVENTS / 5;
+    uint64_t next = backwards ? (from < total ? from : total - 1) : from;
+    uint64_t left = backwards ? next + 1 : (from < total ? total - from : 0);
+    for (;;) {
+        const struct stele_event *events = NULL;
+        size_t count = 0;
+        const int outcome = stele_iterator_next(iterator, &events, &count, &err);
+        if (outcome == STELE_END) {
+            break;
+        }
+        CHECK_OK(outcome, err);
+        for (size_t i = 0; i < count; i++, left--) {
+            CHECK(left > 0);
+            CHECK_EQ(stele_iterator_ordinal(iterator, i), next);
+            CHECK_EQ(number_of(&events[i]), 5 * next + 3);
+            next += backwards ? UINT64_MAX : 1;
+        }
+    }
+    CHECK_EQ(left, 0);
+    stele_iterator_destroy(iterator);
+}
+
+static void expect_all_ordinals(void)
+{
+    const uint64_t froms[] = {0, 1, 255, 256, 300, EVENTS / 5 - 1, EVENTS / 5, 100000};
+    for (size_t i = 0; i < sizeof froms / sizeof froms[0]; i++) {
+        expect_ordinals(froms[i], 0, 0);
+        expect_ordinals(froms[i], 0, 7);
+        expect_ordinals(froms[i], 1, 0);
+        expect_ordinals(froms[i], 1, 7);
+    }
+    expect_ordinals(UINT64_MAX, 1, 0);
+}
+
+TEST(types_can_be_read_by_ordinal_also_while_the_index_is_missing)
+{
+    fixture_begin();
+    fill();
+    expect_all_ordinals();
+    CHECK_EQ(stele_close(store), STELE_OK);
+    char command[128];
+    (void)snprintf(command, sizeof command, "rm -f %s/*.run", fixture_path);
+    CHECK_EQ(system(command), 0);
+    fixture_open_with(fixture_options());
+    expect_all_ordinals();
+    struct stele_read_options options = STELE_READ_OPTIONS_INIT;
+    options.by_ordinal = 1;
+    struct stele_iterator *iterator = NULL;
+    CHECK_OUTCOME(stele_read_stream(store, "cat0-0", &options, &iterator, &err), STELE_E_INVALID,
+                  err);
+    CHECK_OUTCOME(stele_read_all(store, &options, &iterator, &err), STELE_E_INVALID, err);
+    fixture_end();
+}
+
+TEST(a_read_that_finds_nothing_comes_back_after_scan_max_events)
+{
+    fixture_begin();
+    fill();
+    const char *const prefixes[] = {"nobody"};
+    const struct stele_filter filter = {.stream_prefixes = prefixes, .stream_prefixes_count = 1};
+    for (int backwards = 0; backwards < 2; backwards++) {
+        struct stele_read_options options = STELE_READ_OPTIONS_INIT;
+        options.filter = &filter;
+        options.scan_max = 100;
+        options.backwards = backwards;
+        options.from = backwards ? UINT64_MAX : 0;
+        struct stele_iterator *iterator = NULL;
+        CHECK_OK(stele_read_all(store, &options, &iterator, &err), err);
+        int outcome = STELE_OK;
+        uint64_t calls = 0;
+        for (;; calls++) {
+            const struct stele_event *events = NULL;
+            size_t count = 1;
+            const uint64_t scanned = stele_iterator_scanned(iterator);
+            outcome = stele_iterator_next(iterator, &events, &count, &err);
+            CHECK(stele_iterator_scanned(iterator) - scanned <= 100);
+            if (outcome == STELE_END) {
+                break;
+            }
+            CHECK_OK(outcome, err);
+            CHECK_EQ(count, 0);
+        }
+        CHECK(calls >= EVENTS / 100 - 1);
+        CHECK_EQ(stele_iterator_scanned(iterator), EVENTS);
+        stele_iterator_destroy(iterator);
+    }
+    fixture_end();
+}
+
+static void count_up(void *context)
+{
+    (void)atomic_fetch_add((_Atomic int *)context, 1);
+}
+
+TEST(whoever_asked_is_told_of_what_has_become_visible)
+{
+    static _Atomic int told;
+    fixture_begin();
+    stele_on_visible(store, count_up, &told);
+    for (uint64_t n = 1; n <= 10; n++) {
+        const int before = atomic_load(&told);
+        CHECK_OK(fixture_append("s", STELE_EXPECT_ANY, n, "{}", NULL), err);
+        CHECK(atomic_load(&told) > before);
+    }
+    stele_on_visible(store, NULL, NULL);
+    const int before = atomic_load(&told);
+    CHECK_OK(fixture_append("s", STELE_EXPECT_ANY, 11, "{}", NULL), err);
+    CHECK_EQ(atomic_load(&told), before);
+    fixture_end();
+}
