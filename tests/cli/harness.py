@@ -23,6 +23,9 @@ BINARY = os.path.abspath(sys.argv[1])
 SOURCE = os.path.abspath(sys.argv[2])
 FAULTS = os.path.abspath(sys.argv[3])
 
+# Seconds. Nothing takes that long unless it hangs, on a busy machine and under a sanitizer, too.
+HANGS = 300
+
 ID = "01234567-89ab-7def-8123-456789abcd%02x"
 
 
@@ -94,7 +97,7 @@ class Stele:
             [BINARY, *args], cwd=self.dir, env={**self.env, **(env or {})}, **kwargs
         )
 
-    def run(self, *args, stdin=None, code=0, env=None, timeout=60, **kwargs):
+    def run(self, *args, stdin=None, code=0, env=None, timeout=HANGS, **kwargs):
         """Runs it to its end; the exit code has to be `code` (None: any)."""
         if stdin is not None:
             kwargs["stdin"] = subprocess.PIPE
@@ -114,7 +117,7 @@ class Stele:
             )
         return ended
 
-    def shell(self, command, code=0, timeout=60):
+    def shell(self, command, code=0, timeout=HANGS):
         ended = subprocess.run(
             ["bash", "-c", command], cwd=self.dir, env=self.env, stdin=subprocess.DEVNULL,
             capture_output=True, timeout=timeout,
@@ -129,7 +132,7 @@ class Stele:
         for kind in types:
             self.run("append", stream, "--type", kind, "--data", data)
 
-    def terminal(self, *args, env=None, keys=None, after=b"", timeout=20):
+    def terminal(self, *args, env=None, keys=None, after=b"", timeout=HANGS):
         """Runs it with its output on a terminal. keys are typed once `after` has been shown."""
         master, slave = pty.openpty()
         process = self.start(*args, env=env, stdin=slave, stdout=slave, stderr=slave,
@@ -153,7 +156,7 @@ class Stele:
                 shown += piece
         os.close(master)
         try:
-            process.wait(timeout=5)
+            process.wait(timeout=HANGS)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -201,7 +204,7 @@ def become_nobody():
         os.setuid(65534)
 
 
-def wait_until(condition, seconds=20):
+def wait_until(condition, seconds=HANGS):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"

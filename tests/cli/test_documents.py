@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 
-from harness import SOURCE, Stele, has, main, same
+from harness import HANGS, SOURCE, Stele, has, main, same
 
 DOCS = os.path.join(SOURCE, "docs")
 COMPLETIONS = os.path.join(SOURCE, "packaging/completions")
@@ -45,7 +45,7 @@ def run_session(s, pairs):
         for number, (command, _) in enumerate(pairs)
     )
     ended = subprocess.run(["bash", "-c", f"exec 2>&1\n{script}"], cwd=s.dir, env=s.env,
-                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=100)
+                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=HANGS)
     pieces = re.split("\n\x01[0-9]+\n", ended.stdout.decode("utf-8"))
     same(len(pieces), len(pairs) + 1)
     return pieces[1:]

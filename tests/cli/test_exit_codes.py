@@ -13,7 +13,7 @@ import struct
 import subprocess
 import sys
 
-from harness import BINARY, ID, Stele, become_nobody, crc32c, has, main, one_line, same, wait_until
+from harness import BINARY, HANGS, ID, Stele, become_nobody, crc32c, has, main, one_line, same, wait_until
 
 
 def refused(s, code, name, *args, **kwargs):
@@ -153,7 +153,7 @@ def test_6(s: Stele):
         s.run("read", "a")
     finally:
         writer.stdin.close()
-        same(writer.wait(timeout=20), 0)
+        same(writer.wait(timeout=HANGS), 0)
         writer.stdout.close()
         writer.stderr.close()
 

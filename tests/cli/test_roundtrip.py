@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 
-from harness import ID, Stele, has, main, same, wait_until
+from harness import HANGS, ID, Stele, has, main, same, wait_until
 
 ODD = [
     {"type": "Binary", "content_type": "application/octet-stream",
@@ -247,7 +247,7 @@ def test_interrupted_import(s: Stele):
     # It does not wait for the next line before it stores this one.
     wait_until(lambda: s.run("read", "a", code=None).out)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=HANGS)
     same(process.returncode, 130)
     has(err.decode(), "run the same command again")
     has(out.decode(), "imported 1 events")

@@ -26,7 +26,7 @@ one_round() {
     echo "round $round: ${calls[round % 2]} $at" >>"$work/log"
     LD_PRELOAD=$programs/libilldisk.so ILL_CALL=${calls[round % 2]} ILL_AT=$at \
         ILL_ONCE=$((RANDOM % 2)) ASAN_OPTIONS=${ASAN_OPTIONS:-}:verify_asan_link_order=0 \
-        timeout -s KILL 60 "$programs/writer" "$store" "$work/notes" "$round" \
+        timeout -s KILL 300 "$programs/writer" "$store" "$work/notes" "$round" \
         appends=1000 fenced=1 ${again:+"$again"} >>"$work/log" 2>&1 || status=$?
     case $status in
     0) ;;

@@ -5,7 +5,8 @@
  *
  * segment=, memory=, compress=   options of the store
  * appends=N                      each thread ends after so many
- * fenced=1                       at the end a fenced store has to refuse appends and serve reads
+ * fenced=1                       reads have to work always; at the end a fenced store has to refuse
+ *                                appends
  * retry=ROUND                    first sends the last appends of that round again
  *
  * Ends with 0 when it was told to stop or is done; 10 when the store said that its disk is ill. */
@@ -31,6 +32,7 @@ static const char *notes_path;
 static int notes;
 static uint32_t this_round;
 static uint32_t appends_max = UINT32_MAX;
+static bool reads_work; /* The disk fails writes and syncs only. */
 static atomic_bool stopping;
 static atomic_bool ill;
 
@@ -57,6 +59,25 @@ static void note(const struct stress_plan *plan, enum stress_note_kind kind,
     CHECK(write(notes, &line, sizeof line) == (ssize_t)sizeof line);
 }
 
+/* Is this what calls end with when the disk fails? A file system that has been shut down turns
+ * read-only at times. */
+static bool is_of_disk(int outcome)
+{
+    return outcome == STELE_E_UNKNOWN || outcome == STELE_E_FENCED || outcome == STELE_E_IO ||
+           outcome == STELE_E_NO_SPACE || outcome == STELE_E_READ_ONLY;
+}
+
+/* What a dying disk ends is fine; anything else has to work. */
+static void expect_ok(int outcome, const char *what)
+{
+    if (outcome != STELE_OK && outcome != STELE_NO_STREAM && !is_of_disk(outcome)) {
+        check_failed(__FILE__, __LINE__, "%s: %s", what, stele_outcome_name(outcome));
+    }
+    if (outcome < 0) {
+        atomic_store(&ill, true);
+    }
+}
+
 /* Notes what an append ended with. A disk that fails may end everything that is under way, but never
  * with an outcome that is about something else. */
 static void conclude(const struct stress_plan *plan, int outcome,
@@ -66,11 +87,9 @@ static void conclude(const struct stress_plan *plan, int outcome,
         note(plan, STRESS_STORED, result);
         return;
     }
-    const bool of_disk = outcome == STELE_E_UNKNOWN || outcome == STELE_E_FENCED ||
-                         outcome == STELE_E_IO || outcome == STELE_E_NO_SPACE;
     /* Those that were sent off behind a refused one expected it. */
     const bool follows = outcome == STELE_WRONG_REVISION && atomic_load(&ill);
-    if (!of_disk && !follows) {
+    if (!is_of_disk(outcome) && !follows) {
         check_failed(__FILE__, __LINE__, "append %u/%u/%u to %s: %s: %s", plan->name.round,
                      plan->name.thread, plan->name.sequence, plan->parts[0].stream,
                      stele_outcome_name(outcome), message);
@@ -143,7 +162,7 @@ static void ask_revisions(uint16_t thread, uint64_t *expected)
         struct stele_stream_info info;
         (void)snprintf(name, sizeof name, "own%u-%zu", thread, i);
         const int outcome = stele_stream_info(store, name, &info, NULL);
-        CHECK(outcome == STELE_OK || outcome == STELE_NO_STREAM);
+        expect_ok(outcome, "ask for a revision");
         expected[i] = outcome == STELE_OK ? info.revision_last : STELE_EXPECT_NO_STREAM;
     }
 }
@@ -219,7 +238,7 @@ static void keep_digest(void)
     struct stele_error err;
     const int outcome = stele_digest(store, digest, &err);
     if (outcome != STELE_OK) {
-        CHECK(!goes_on() || outcome == STELE_E_IO);
+        expect_ok(outcome, "digest");
         return;
     }
     (void)snprintf(path, sizeof path, "%s.digest", notes_path);
@@ -229,42 +248,26 @@ static void keep_digest(void)
     CHECK(rename(fresh, path) == 0);
 }
 
-static void read_some(struct rng *rng)
+static int read_some(struct rng *rng)
 {
     char name[STRESS_NAME_SIZE];
     struct stele_iterator *iterator = NULL;
     struct stele_error err = {.outcome = STELE_OK};
     (void)snprintf(name, sizeof name, "shared-%u", (unsigned)rng_below(rng, STRESS_SHARED));
     int outcome = stele_read_stream(store, name, NULL, &iterator, &err);
-    if (outcome == STELE_NO_STREAM) {
-        return;
-    }
+    CHECK(!reads_work || outcome == STELE_OK || outcome == STELE_NO_STREAM);
     uint64_t next = 0;
     while (outcome == STELE_OK) {
         const struct stele_event *events;
         size_t count;
         outcome = stele_iterator_next(iterator, &events, &count, &err);
+        CHECK(!reads_work || outcome == STELE_OK || outcome == STELE_END);
         for (size_t i = 0; outcome == STELE_OK && i < count; i++) {
             CHECK_EQ(events[i].revision, next++);
         }
     }
-    if (outcome != STELE_END && goes_on()) {
-        check_failed(__FILE__, __LINE__, "reading %s: %s: %s", name, stele_outcome_name(outcome),
-                     err.message);
-    }
     stele_iterator_destroy(iterator);
-}
-
-/* A delete or a scavenging that a dying disk ends is fine; anything else has to work. */
-static void expect_ok(int outcome, const char *what)
-{
-    if (outcome != STELE_OK && outcome != STELE_NO_STREAM && outcome != STELE_E_IO &&
-        outcome != STELE_E_UNKNOWN && outcome != STELE_E_FENCED && outcome != STELE_E_NO_SPACE) {
-        check_failed(__FILE__, __LINE__, "%s: %s", what, stele_outcome_name(outcome));
-    }
-    if (outcome < 0) {
-        atomic_store(&ill, true);
-    }
+    return outcome == STELE_END ? STELE_OK : outcome;
 }
 
 static void *run_keeper(void *context)
@@ -281,7 +284,7 @@ static void *run_keeper(void *context)
                                    STELE_EXPECT_ANY, NULL, NULL),
                       "delete");
         }
-        read_some(&rng);
+        expect_ok(read_some(&rng), "read");
         (void)usleep((useconds_t)rng_between(&rng, 1000, 20000));
     }
     return NULL;
@@ -377,10 +380,7 @@ static void check_fenced(void)
     CHECK_OUTCOME(stele_append(store, "late", STELE_EXPECT_ANY, &draft, 1, NULL, &err),
                   STELE_E_FENCED, err);
     rng_init(&rng, this_round, 0);
-    atomic_store(&ill, false); /* Now reads have to work. */
-    atomic_store(&stopping, false);
-    read_some(&rng);
-    atomic_store(&ill, true);
+    (void)read_some(&rng);
 }
 
 int main(int argc, char **argv)
@@ -388,7 +388,6 @@ int main(int argc, char **argv)
     struct stele_options options = STELE_OPTIONS_INIT;
     struct stele_error err = {.outcome = STELE_OK};
     long retried = -1;
-    bool fenced_too = false;
     CHECK(argc >= 4);
     notes_path = argv[2];
     this_round = (uint32_t)strtoul(argv[3], NULL, 10);
@@ -412,7 +411,7 @@ int main(int argc, char **argv)
             appends_max = (uint32_t)number;
             break;
         case 'f':
-            fenced_too = number != 0;
+            reads_work = number != 0;
             break;
         case 'r':
             retried = number;
@@ -425,7 +424,7 @@ int main(int argc, char **argv)
     notes = open(notes_path, O_RDWR | O_CREAT | O_APPEND, 0644);
     CHECK(notes >= 0);
     const int outcome = stele_open(argv[1], &options, &store, &err);
-    if (outcome == STELE_E_IO || outcome == STELE_E_NO_SPACE) {
+    if (is_of_disk(outcome)) {
         return DISK_IS_ILL;
     }
     CHECK_OK(outcome, err);
@@ -436,11 +435,11 @@ int main(int argc, char **argv)
     if (goes_on()) {
         work();
     }
-    if (fenced_too) {
+    if (reads_work) {
         check_fenced();
     }
     /* The last writes may be the ones that the disk fails. */
     const int closed = stele_close(store);
-    CHECK(closed == STELE_OK || closed == STELE_E_IO || atomic_load(&ill));
+    CHECK(closed == STELE_OK || is_of_disk(closed) || atomic_load(&ill));
     return atomic_load(&ill) || closed != STELE_OK ? DISK_IS_ILL : EXIT_SUCCESS;
 }
