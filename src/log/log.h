@@ -58,8 +58,8 @@ typedef int (*stele_log_event_callback)(void *context, const struct stele_frame 
  * because the revisions that followed from them are unknown; with read_only it is passed over and
  * reported to readers. Below events_from it is left to readers in both cases.
  *
- * live_end, read_only beside a living writer: nothing at or above this place is looked at;
- * otherwise UINT64_MAX. */
+ * live_end, read_only beside a living writer: nothing at or above this place is looked at, unless
+ * the writer has sealed and packed that segment since, and then all of it; otherwise UINT64_MAX. */
 STELE_MUST_USE
 int stele_log_open(struct stele_io *io, const struct stele_log_options *options,
                    uint64_t events_from, uint64_t live_end, stele_log_event_callback on_event,
@@ -70,7 +70,8 @@ void stele_log_close(struct stele_log *log);
 
 /* Read-only beside a living writer: takes up what was written up to live_end since, new segments
  * included. The same callback as in open; should it fail, events of the frame it failed in are told
- * again by the next call. Damage is passed over, readers are told of it. */
+ * again by the next call. Damage is passed over, readers are told of it. The end may stay below
+ * live_end if files are not found yet: the next call goes on there. */
 STELE_MUST_USE
 int stele_log_follow(struct stele_log *log, uint64_t live_end, stele_log_event_callback on_event,
                      void *context, struct stele_error *err);

@@ -137,6 +137,9 @@ STELE_MUST_USE
 int stele_log__segment_facts(const struct stele_log_view *view, struct stele_log_segment *segment,
                              struct stele_log__facts *out_facts, const char **out_what);
 
+/* Where the places of the view's segment number index end, by its own account. */
+uint64_t stele_log__limit_of(const struct stele_log_view *view, uint32_t index);
+
 /* Where the frames of the view's segment number index end, as far as it is known: what the next
  * header says; otherwise the reader's end or the end of the segment. *out_exact: nothing but
  * frames lies before it. */

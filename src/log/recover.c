@@ -572,9 +572,11 @@ static int recover(struct stele_log *log, const struct stele_log__mark *mark, ui
                    uint64_t live_end, stele_log_event_callback on_event, void *context,
                    struct stele_error *err)
 {
+    struct stele_log_segment *const last = stele_log__last(log->view);
+    live_end = live_end < last->base ? last->base : live_end;
     struct recovery recovery = {
         .log = log,
-        .segment = stele_log__last(log->view),
+        .segment = last,
         .mark = *mark,
         .events_from = events_from,
         .live_end = live_end,
@@ -637,8 +639,11 @@ static int open_files(struct stele_log *log, struct listing *listing, uint64_t l
                       const struct stele_log__mark *mark, struct stele_error *err)
 {
     size_t count = found_count(listing);
-    while (count > 1 && found_at(listing, count - 1)->base > live_end) {
-        count--; /* Made by the living writer since it told us its end. */
+    while (count > 1 && found_at(listing, count - 1)->base > live_end &&
+           !found_at(listing, count - 2)->packed) {
+        /* Made by the living writer since it told us its end. If it has even packed the one before,
+         * this one tells what that one did not: all before it is durable. */
+        count--;
     }
     if (count == 0) {
         return make_first(log, mark, err);
@@ -648,6 +653,29 @@ static int open_files(struct stele_log *log, struct listing *listing, uint64_t l
         return stele_fail(err, STELE_E_NO_MEMORY, 0, "log: no memory");
     }
     return open_segments(log, listing, 0, log->view, 0, err);
+}
+
+#define LIST_ATTEMPTS 8
+
+/* Beside a living writer, what was the last file of a listing may be packed before it is opened:
+ * then the list is made again, because only a plain segment can be the last one. */
+static int open_listed(struct stele_log *log, struct listing *listing, uint64_t live_end,
+                       const struct stele_log__mark *mark, struct stele_error *err)
+{
+    int outcome = open_files(log, listing, live_end, mark, err);
+    for (int attempt = 1; attempt < LIST_ATTEMPTS && outcome == STELE_OK &&
+                          live_end != UINT64_MAX && stele_log__last(log->view)->packed;
+         attempt++) {
+        stele_log_view_release(log->view);
+        log->view = NULL;
+        listing_deinit(listing);
+        *listing = (struct listing){.alloc = log->alloc};
+        outcome = list_files(log->io, listing, err);
+        if (outcome == STELE_OK) {
+            outcome = open_files(log, listing, live_end, mark, err);
+        }
+    }
+    return outcome;
 }
 
 /* A spare that somebody prepared earlier is as good as a new one, if it has the size of one. */
@@ -684,7 +712,7 @@ static int open_log(struct stele_log *log, struct listing *listing, uint64_t eve
         outcome = remove_leftovers(log->io, listing, err);
     }
     if (outcome == STELE_OK) {
-        outcome = open_files(log, listing, live_end, &mark, err);
+        outcome = open_listed(log, listing, live_end, &mark, err);
     }
     if (outcome == STELE_OK && !log->options.read_only) {
         /* What was removed, perhaps the plain form of a segment with events that were erased since,
@@ -812,8 +840,9 @@ int stele_log_follow(struct stele_log *log, uint64_t live_end, stele_log_event_c
     if (live_end <= log->end) {
         return STELE_OK;
     }
+    /* A packed segment was never the last one for long: more has been made since it was listed. */
     const struct stele_log_segment *const last = stele_log__last(log->view);
-    if (live_end >= last->limit) {
+    if (last->packed || live_end >= last->limit) {
         const int outcome = take_up_segments(log, live_end, err);
         if (outcome != STELE_OK) {
             return outcome;
@@ -828,8 +857,10 @@ int stele_log_follow(struct stele_log *log, uint64_t live_end, stele_log_event_c
     if (outcome != STELE_OK) {
         return outcome;
     }
-    log->end = live_end;
-    log->durable = live_end;
+    /* Not further than the files that were found: the rest comes with the next call. */
+    const uint64_t limit = stele_log__limit_of(log->view, log->view->count - 1);
+    log->end = live_end < limit ? live_end : limit;
+    log->durable = log->end;
     log->position_durable = log->position;
     log->checksum_durable = log->checksum_last;
     return STELE_OK;

@@ -3,8 +3,7 @@
 #include "base/checksum.h"
 #include "log/log_internal.h"
 
-/* Where the places of a segment end, by its own account. */
-static uint64_t limit_of(const struct stele_log_view *view, uint32_t index)
+uint64_t stele_log__limit_of(const struct stele_log_view *view, uint32_t index)
 {
     struct stele_log_segment *const segment = view->segments[index];
     if (!segment->packed) {
@@ -24,9 +23,9 @@ static int check_arrival(struct stele_log_reader *reader, uint32_t index)
 {
     const struct stele_log_view *const view = reader->view;
     struct stele_log_segment *const segment = view->segments[index];
-    if (index > 0 && limit_of(view, index - 1) < segment->base) {
+    if (index > 0 && stele_log__limit_of(view, index - 1) < segment->base) {
         const struct stele_log_segment *const before = view->segments[index - 1];
-        return stele_log__damage(reader, before, before->size, limit_of(view, index - 1),
+        return stele_log__damage(reader, before, before->size, stele_log__limit_of(view, index - 1),
                                  "the file is cut off, or the segment behind it is missing");
     }
     if (index == 0 && segment->base > 0) {

@@ -138,6 +138,9 @@ static int open_both(struct stele_store *store, struct stele_error *err)
         return outcome;
     }
     const uint64_t end = stele_log_end(store->log);
+    if (store->live_end != UINT64_MAX && end > store->live_end) {
+        store->live_end = end; /* The writer has sealed that segment since. */
+    }
     if (runs_end > end) {
         stele_index_close(store->index);
         store->index = NULL;

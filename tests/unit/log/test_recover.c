@@ -733,6 +733,80 @@ TEST(a_follower_opened_at_any_durable_place_starts_there)
     world_destroy(world);
 }
 
+static void pack_sealed(struct world *world)
+{
+    uint64_t base = 0;
+    uint64_t next = 0;
+    uint64_t size = 0;
+    struct stele_log_reader reader;
+    world_reader(world, &reader);
+    while (stele_log_sealed_next(reader.view, next, &base, &size) == STELE_OK) {
+        struct stele_log_pack_result result;
+        CHECK_OK(stele_log_pack(&reader, base, NULL, NULL, true, NULL, NULL, &result, &world->err),
+                 world->err);
+        if (result.changed) {
+            CHECK_OK(stele_log_install_packed(world->log, base, &world->err), world->err);
+        }
+        next = base + 1;
+    }
+    world_reader_end(&reader);
+}
+
+static void check_follows(struct world *world, struct follower *follower, uint64_t live_end)
+{
+    CHECK_OK(stele_log_follow(follower->log, live_end, on_followed, follower, &world->err),
+             world->err);
+}
+
+/* Between the writer's telling where it is and the follower's looking, any number of segments may
+ * be sealed and packed. */
+TEST(a_follower_that_was_told_an_old_end_loses_nothing)
+{
+    for (int rounds = 1; rounds < 120; rounds += 3) {
+        struct world *const world = world_create(16384, 16384);
+        world_open(world);
+        for (int round = 0; round < 20; round++) {
+            world_append(world, 1, 1, 500);
+        }
+        struct stele_log_options options = world->options;
+        options.read_only = true;
+        struct follower early = {.told = 0};
+        const uint64_t first_end = stele_log_durable(world->log);
+        CHECK_OK(stele_log_open(&world->disk.io, &options, 0, first_end, on_followed, &early,
+                                &early.log, &world->err),
+                 world->err);
+        early.told = (size_t)stele_log_events(early.log);
+        CHECK_EQ(early.told, world->count);
+        early.is_open = true;
+        for (int round = 0; round < rounds; round++) {
+            world_append(world, 1, 1, 500);
+        }
+        const uint64_t old_end = stele_log_durable(world->log);
+        const size_t old_count = world->count;
+        for (int round = 0; round < 90; round++) {
+            world_append(world, 1, 1, 500);
+        }
+        pack_sealed(world);
+        struct follower late = {.told = 0};
+        CHECK_OK(stele_log_open(&world->disk.io, &options, 0, old_end, on_followed, &late,
+                                &late.log, &world->err),
+                 world->err);
+        CHECK(stele_log_end(late.log) >= old_end);
+        late.told = (size_t)stele_log_events(late.log);
+        CHECK(late.told >= old_count);
+        late.is_open = true;
+        check_follows(world, &early, old_end);
+        CHECK_EQ(early.told, old_count);
+        check_follows(world, &early, stele_log_durable(world->log));
+        CHECK_EQ(early.told, world->count);
+        check_follows(world, &late, stele_log_durable(world->log));
+        CHECK_EQ(late.told, world->count);
+        stele_log_close(early.log);
+        stele_log_close(late.log);
+        world_destroy(world);
+    }
+}
+
 /* ---- Files ---- */
 
 TEST(segments_that_are_missing_or_cut_off_are_damage)
