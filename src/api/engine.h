@@ -27,7 +27,8 @@ struct stele_appending {
     struct stele_append_result result;
     /* Of each stream of the request, in its order; the asker provides room (or NULL). */
     uint64_t *revisions_last;
-    char message[256]; /* Of the error, if outcome is one. */
+    struct stele_error err; /* If outcome is none that is expected. */
+    void *engine;           /* The engine's. */
 };
 
 /* Told when something new has become visible. Embedded; added to a loop's list. */
@@ -59,6 +60,8 @@ struct stele_engine_ops {
                      size_t *out_count, struct stele_error *err);
     uint64_t (*read_position)(const struct stele_reading *reading);
     uint64_t (*read_scanned)(const struct stele_reading *reading); /* Events looked at so far. */
+    /* Of the event of that index in the last batch, as stele_iterator_ordinal(). */
+    uint64_t (*read_ordinal)(const struct stele_reading *reading, size_t index);
     void (*read_close)(struct stele_reading *reading);
 
     int (*stream_info)(struct stele_engine *engine, const char *stream,

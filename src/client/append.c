@@ -141,7 +141,7 @@ static int reserve_completion(struct stele *store, struct stele_error *err)
 
 static int start(struct stele *store, struct stele_prepared *prepared, uint64_t *revisions_last,
                  struct stele_error *words, stele_append_callback callback, void *context,
-                 struct stele_error *err)
+                 bool quiet, struct stele_error *err)
 {
     (void)pthread_mutex_lock(&store->lock);
     int outcome = stele_client__start_writers(store, err);
@@ -157,7 +157,7 @@ static int start(struct stele *store, struct stele_prepared *prepared, uint64_t 
         store->ring_reserved--;
         store->ring[(store->ring_first + store->ring_count) % store->ring_capacity] = completion;
         store->ring_count++;
-        if (store->writers_idle > 0) {
+        if (!quiet && store->writers_idle > 0) {
             (void)pthread_cond_signal(&store->staged);
         }
     }
@@ -165,20 +165,11 @@ static int start(struct stele *store, struct stele_prepared *prepared, uint64_t 
     return outcome;
 }
 
-int stele_append_async(struct stele *store, const struct stele_append *streams,
-                       size_t streams_count, const struct stele_condition *conditions,
-                       size_t conditions_count, stele_append_callback callback, void *context,
-                       struct stele_error *err)
-{
-    return stele_client_append_async(store, streams, streams_count, conditions, conditions_count,
-                                     NULL, NULL, callback, context, err);
-}
-
-int stele_client_append_async(struct stele *store, const struct stele_append *streams,
-                              size_t streams_count, const struct stele_condition *conditions,
-                              size_t conditions_count, uint64_t *revisions_last,
-                              struct stele_error *words, stele_append_callback callback,
-                              void *context, struct stele_error *err)
+static int append_async(struct stele *store, const struct stele_append *streams,
+                        size_t streams_count, const struct stele_condition *conditions,
+                        size_t conditions_count, uint64_t *revisions_last,
+                        struct stele_error *words, stele_append_callback callback, void *context,
+                        bool quiet, struct stele_error *err)
 {
     int outcome = stele_client__enter(store, err);
     if (outcome != STELE_OK) {
@@ -194,8 +185,41 @@ int stele_client_append_async(struct stele *store, const struct stele_append *st
                                 stele_client__now_us(store), err);
     }
     if (outcome == STELE_OK) {
-        outcome = start(store, prepared, revisions_last, words, callback, context, err);
+        outcome = start(store, prepared, revisions_last, words, callback, context, quiet, err);
     }
     stele_client__prepared_release(store, prepared);
     return outcome;
+}
+
+int stele_append_async(struct stele *store, const struct stele_append *streams,
+                       size_t streams_count, const struct stele_condition *conditions,
+                       size_t conditions_count, stele_append_callback callback, void *context,
+                       struct stele_error *err)
+{
+    return append_async(store, streams, streams_count, conditions, conditions_count, NULL, NULL,
+                        callback, context, false, err);
+}
+
+int stele_client_append_stage(struct stele *store, const struct stele_append *streams,
+                              size_t streams_count, const struct stele_condition *conditions,
+                              size_t conditions_count, uint64_t *revisions_last,
+                              struct stele_error *words, stele_append_callback callback,
+                              void *context, struct stele_error *err)
+{
+    return append_async(store, streams, streams_count, conditions, conditions_count, revisions_last,
+                        words, callback, context, true, err);
+}
+
+void stele_client_flush(struct stele *store, bool alone)
+{
+    (void)pthread_mutex_lock(&store->lock);
+    if (alone && store->ring_count == 1 && stele_store_in_flight(store->core) == 0 &&
+        !store->delivering && !store->closing) {
+        (void)stele_client__commit(store);
+        (void)stele_client__deliver(store);
+    }
+    if (store->ring_count > 0 && store->writers_idle > 0) {
+        (void)pthread_cond_signal(&store->staged);
+    }
+    (void)pthread_mutex_unlock(&store->lock);
 }

@@ -138,11 +138,17 @@ int stele_client__append(struct stele *store, struct stele_prepared *prepared,
                          struct stele_error *err);
 
 /* As stele_append_async(), for servers: revisions_last (room for one each stream, or NULL) and the
- * words of an error (or NULL) are written before the callback is called; both must last till then. */
-int stele_client_append_async(struct stele *store, const struct stele_append *streams,
+ * words of an error (or NULL) are written before the callback is called; both must last till then.
+ * Nobody is told to commit it: stele_client_flush() must follow, once for any number of appends. */
+int stele_client_append_stage(struct stele *store, const struct stele_append *streams,
                               size_t streams_count, const struct stele_condition *conditions,
                               size_t conditions_count, uint64_t *revisions_last,
                               struct stele_error *words, stele_append_callback callback,
                               void *context, struct stele_error *err);
+
+/* Sees to it that what was staged is committed. alone: what one thread has staged is all there is to
+ * do, so if nothing else is under way it is committed by this thread (and its callback called from
+ * here), because waking a writer takes half as long as a sync. */
+void stele_client_flush(struct stele *store, bool alone);
 
 #endif

@@ -1,0 +1,434 @@
+/* The engine of a server that has its store in the same process.
+ *
+ * Appends: those of one turn of a loop are staged as they come and flushed once, by a task that runs
+ * at the end of the turn. One alone is committed by the loop's own thread: the hand-over to a writer
+ * and back would take as long as the sync. Many go to libstele's writers, and the loop goes on.
+ *
+ *     turn:  append, append, … ─▶ flush task ─▶ alone? commit here : wake a writer
+ *     writer: … durable ─▶ callback ─▶ post to the asker's loop ─▶ on_done
+ *
+ * What is visible: libstele calls on_visible() after each group, which posts one task to each loop
+ * that watches, unless that loop's last one has not run yet. */
+#include "server/engine.h"
+
+#include "client/client.h"
+
+#include <pthread.h>
+
+struct embedded;
+
+/* What the engine keeps for one loop. Lives as long as the engine. */
+struct station {
+    struct station *next;
+    struct embedded *engine;
+    struct stele_loop *loop;
+    struct stele_task flush_task; /* The loop's thread only, like the next two. */
+    uint32_t staged;
+    bool flush_posted;
+    struct stele_task visible_task;
+    _Atomic bool visible_posted;
+    struct stele_watch *first;     /* Watches. */
+    struct stele_watch *next_told; /* While they are being told. */
+};
+
+enum deed { TOMBSTONE, SOFT_DELETE };
+
+struct job {
+    struct job *next;
+    enum deed deed;
+    struct stele_appending *appending;
+    uint64_t expected;
+    size_t size; /* Of this, with the name. */
+    char stream[];
+};
+
+struct embedded {
+    struct stele_engine engine;
+    struct stele *store;
+    struct stele_alloc *alloc;
+    pthread_mutex_t lock; /* Stations' list and jobs. */
+    struct station *_Atomic stations;
+    pthread_cond_t work;
+    struct job *first, **last;
+    bool stopping;
+    pthread_t worker;
+};
+
+struct stele_reading {
+    struct stele_iterator *iterator;
+    struct embedded *engine;
+};
+
+static struct embedded *embedded_of(struct stele_engine *engine)
+{
+    return (struct embedded *)engine;
+}
+
+/* ---- Stations ---- */
+
+static void run_flush(struct stele_task *task)
+{
+    struct station *station =
+        (struct station *)((char *)task - offsetof(struct station, flush_task));
+    const bool alone = station->staged == 1;
+    station->staged = 0;
+    station->flush_posted = false;
+    stele_client_flush(station->engine->store, alone);
+}
+
+static void run_visible(struct stele_task *task)
+{
+    struct station *station =
+        (struct station *)((char *)task - offsetof(struct station, visible_task));
+    atomic_store(&station->visible_posted, false);
+    for (struct stele_watch *watch = station->first; watch != NULL; watch = station->next_told) {
+        station->next_told = watch->next;
+        watch->on_visible(watch);
+    }
+    station->next_told = NULL;
+}
+
+static struct station *find_station(struct embedded *engine, const struct stele_loop *loop)
+{
+    struct station *station = atomic_load(&engine->stations);
+    while (station != NULL && station->loop != loop) {
+        station = station->next;
+    }
+    return station;
+}
+
+/* Called on the loop's thread, so that no two make the same one. */
+static struct station *station_of(struct embedded *engine, struct stele_loop *loop)
+{
+    struct station *station = find_station(engine, loop);
+    if (station != NULL) {
+        return station;
+    }
+    station = stele_allocate_zeroed(engine->alloc, sizeof *station);
+    if (station == NULL) {
+        return NULL;
+    }
+    station->engine = engine;
+    station->loop = loop;
+    station->flush_task.run = run_flush;
+    station->visible_task.run = run_visible;
+    (void)pthread_mutex_lock(&engine->lock);
+    station->next = atomic_load(&engine->stations);
+    atomic_store(&engine->stations, station);
+    (void)pthread_mutex_unlock(&engine->lock);
+    return station;
+}
+
+/* On the thread that made something visible. Stations are never removed while this can run. */
+static void on_visible(void *context)
+{
+    struct embedded *engine = context;
+    for (struct station *station = atomic_load(&engine->stations); station != NULL;
+         station = station->next) {
+        if (!atomic_exchange(&station->visible_posted, true)) {
+            stele_loop_post(station->loop, &station->visible_task);
+        }
+    }
+}
+
+static void watch_start(struct stele_engine *engine, struct stele_watch *watch)
+{
+    struct station *station = station_of(embedded_of(engine), watch->loop);
+    STELE_ASSERT(station != NULL); /* A few hundred bytes, once for each loop, at its start. */
+    watch->previous = NULL;
+    watch->next = station->first;
+    if (station->first != NULL) {
+        station->first->previous = watch;
+    }
+    station->first = watch;
+}
+
+static void watch_stop(struct stele_engine *engine, struct stele_watch *watch)
+{
+    struct station *station = find_station(embedded_of(engine), watch->loop);
+    STELE_ASSERT(station != NULL);
+    if (station->next_told == watch) {
+        station->next_told = watch->next;
+    }
+    if (watch->next != NULL) {
+        watch->next->previous = watch->previous;
+    }
+    if (watch->previous != NULL) {
+        watch->previous->next = watch->next;
+    } else {
+        STELE_ASSERT(station->first == watch);
+        station->first = watch->next;
+    }
+    watch->next = NULL;
+    watch->previous = NULL;
+}
+
+/* ---- Appending ---- */
+
+static void run_done(struct stele_task *task)
+{
+    struct stele_appending *appending =
+        (struct stele_appending *)((char *)task - offsetof(struct stele_appending, task));
+    appending->on_done(appending);
+}
+
+static void on_appended(void *context, int outcome, const struct stele_append_result *result)
+{
+    struct stele_appending *appending = context;
+    appending->outcome = outcome;
+    appending->result = *result;
+    stele_loop_post(appending->loop, &appending->task);
+}
+
+static int append(struct stele_engine *base, struct stele_appending *appending,
+                  const struct stele_append *streams, size_t streams_count,
+                  const struct stele_condition *conditions, size_t conditions_count,
+                  struct stele_error *err)
+{
+    struct embedded *engine = embedded_of(base);
+    struct station *station = station_of(engine, appending->loop);
+    if (station == NULL) {
+        return stele_fail(err, STELE_E_NO_MEMORY, 0, "append: no memory");
+    }
+    appending->task.run = run_done;
+    appending->engine = engine;
+    const int outcome = stele_client_append_stage(engine->store, streams, streams_count, conditions,
+                                                  conditions_count, appending->revisions_last,
+                                                  &appending->err, on_appended, appending, err);
+    if (outcome != STELE_OK) {
+        return outcome;
+    }
+    station->staged++;
+    if (!station->flush_posted) {
+        station->flush_posted = true;
+        stele_loop_post(station->loop, &station->flush_task);
+    }
+    return STELE_OK;
+}
+
+/* ---- Deletes: libstele has them with waiting only ---- */
+
+static void do_job(struct embedded *engine, const struct job *job)
+{
+    struct stele_appending *appending = job->appending;
+    appending->outcome = job->deed == TOMBSTONE
+                             ? stele_tombstone(engine->store, job->stream, job->expected,
+                                               &appending->result, &appending->err)
+                             : stele_delete(engine->store, job->stream, job->expected,
+                                            &appending->result, &appending->err);
+    stele_loop_post(appending->loop, &appending->task);
+}
+
+static void *run_worker(void *context)
+{
+    struct embedded *engine = context;
+    (void)pthread_mutex_lock(&engine->lock);
+    for (;;) {
+        struct job *job = engine->first;
+        if (job == NULL && engine->stopping) {
+            break;
+        }
+        if (job == NULL) {
+            (void)pthread_cond_wait(&engine->work, &engine->lock);
+            continue;
+        }
+        engine->first = job->next;
+        if (engine->first == NULL) {
+            engine->last = &engine->first;
+        }
+        (void)pthread_mutex_unlock(&engine->lock);
+        do_job(engine, job);
+        stele_release(engine->alloc, job, job->size);
+        (void)pthread_mutex_lock(&engine->lock);
+    }
+    (void)pthread_mutex_unlock(&engine->lock);
+    return NULL;
+}
+
+static int give_job(struct embedded *engine, enum deed deed, struct stele_appending *appending,
+                    const char *stream, uint64_t expected, struct stele_error *err)
+{
+    const size_t size = strnlen(stream, STELE_STREAM_NAME_SIZE_MAX + 3);
+    struct job *job = stele_allocate(engine->alloc, sizeof *job + size + 1);
+    if (job == NULL) {
+        return stele_fail(err, STELE_E_NO_MEMORY, 0, "delete: no memory");
+    }
+    *job = (struct job){
+        .deed = deed, .appending = appending, .expected = expected, .size = sizeof *job + size + 1};
+    memcpy(job->stream, stream, size);
+    job->stream[size] = '\0';
+    appending->task.run = run_done;
+    appending->engine = engine;
+    (void)pthread_mutex_lock(&engine->lock);
+    *engine->last = job;
+    engine->last = &job->next;
+    (void)pthread_cond_signal(&engine->work);
+    (void)pthread_mutex_unlock(&engine->lock);
+    return STELE_OK;
+}
+
+static int tombstone(struct stele_engine *engine, struct stele_appending *appending,
+                     const char *stream, uint64_t expected, struct stele_error *err)
+{
+    return give_job(embedded_of(engine), TOMBSTONE, appending, stream, expected, err);
+}
+
+static int soft_delete(struct stele_engine *engine, struct stele_appending *appending,
+                       const char *stream, uint64_t expected, struct stele_error *err)
+{
+    return give_job(embedded_of(engine), SOFT_DELETE, appending, stream, expected, err);
+}
+
+/* ---- Reading ---- */
+
+static int read_open(struct stele_engine *base, const char *stream,
+                     const struct stele_read_options *options, struct stele_reading **out_reading,
+                     struct stele_error *err)
+{
+    struct embedded *engine = embedded_of(base);
+    struct stele_reading *reading = stele_allocate(engine->alloc, sizeof *reading);
+    if (reading == NULL) {
+        return stele_fail(err, STELE_E_NO_MEMORY, 0, "read: no memory");
+    }
+    reading->engine = engine;
+    const int outcome =
+        stream == NULL ? stele_read_all(engine->store, options, &reading->iterator, err)
+                       : stele_read_stream(engine->store, stream, options, &reading->iterator, err);
+    if (outcome != STELE_OK) {
+        stele_release(engine->alloc, reading, sizeof *reading);
+        return outcome;
+    }
+    *out_reading = reading;
+    return STELE_OK;
+}
+
+static int read_next(struct stele_reading *reading, const struct stele_event **out_events,
+                     size_t *out_count, struct stele_error *err)
+{
+    return stele_iterator_next(reading->iterator, out_events, out_count, err);
+}
+
+static uint64_t read_position(const struct stele_reading *reading)
+{
+    return stele_iterator_position(reading->iterator);
+}
+
+static uint64_t read_scanned(const struct stele_reading *reading)
+{
+    return stele_iterator_scanned(reading->iterator);
+}
+
+static uint64_t read_ordinal(const struct stele_reading *reading, size_t index)
+{
+    return stele_iterator_ordinal(reading->iterator, index);
+}
+
+static void read_close(struct stele_reading *reading)
+{
+    if (reading != NULL) {
+        stele_iterator_destroy(reading->iterator);
+        stele_release(reading->engine->alloc, reading, sizeof *reading);
+    }
+}
+
+/* ---- The rest is libstele's ---- */
+
+static int stream_info(struct stele_engine *engine, const char *stream,
+                       struct stele_stream_info *out_info, struct stele_error *err)
+{
+    return stele_stream_info(embedded_of(engine)->store, stream, out_info, err);
+}
+
+static int get_metadata(struct stele_engine *engine, const char *stream, char *buffer,
+                        size_t buffer_size, size_t *out_size, uint64_t *out_revision,
+                        struct stele_error *err)
+{
+    return stele_get_metadata(embedded_of(engine)->store, stream, buffer, buffer_size, out_size,
+                              out_revision, err);
+}
+
+static int list(struct stele_engine *engine, int what, const char *prefix, const char *after,
+                uint64_t limit, stele_name_callback on_name, void *context, struct stele_error *err)
+{
+    return stele_list(embedded_of(engine)->store, what, prefix, after, limit, on_name, context,
+                      err);
+}
+
+static uint64_t last_position(struct stele_engine *engine)
+{
+    return stele_last_position(embedded_of(engine)->store);
+}
+
+static int stats(struct stele_engine *engine, struct stele_stats *out_stats,
+                 struct stele_error *err)
+{
+    return stele_stats(embedded_of(engine)->store, out_stats, err);
+}
+
+static const struct stele_engine_ops embedded_ops = {
+    .append = append,
+    .tombstone = tombstone,
+    .soft_delete = soft_delete,
+    .read_open = read_open,
+    .read_next = read_next,
+    .read_position = read_position,
+    .read_scanned = read_scanned,
+    .read_ordinal = read_ordinal,
+    .read_close = read_close,
+    .stream_info = stream_info,
+    .get_metadata = get_metadata,
+    .list = list,
+    .last_position = last_position,
+    .stats = stats,
+    .watch_start = watch_start,
+    .watch_stop = watch_stop,
+};
+
+int stele_engine_create(struct stele *store, struct stele_alloc *alloc,
+                        struct stele_engine **out_engine, struct stele_error *err)
+{
+    struct embedded *engine = stele_allocate_zeroed(alloc, sizeof *engine);
+    if (engine == NULL) {
+        return stele_fail(err, STELE_E_NO_MEMORY, 0, "engine: no memory");
+    }
+    engine->engine.ops = &embedded_ops;
+    engine->store = store;
+    engine->alloc = alloc;
+    engine->last = &engine->first;
+    (void)pthread_mutex_init(&engine->lock, NULL);
+    (void)pthread_cond_init(&engine->work, NULL);
+    const int failed = pthread_create(&engine->worker, NULL, run_worker, engine);
+    if (failed != 0) {
+        (void)pthread_mutex_destroy(&engine->lock);
+        (void)pthread_cond_destroy(&engine->work);
+        stele_release(alloc, engine, sizeof *engine);
+        return stele_fail(err, STELE_E_NO_MEMORY, failed, "engine: no thread");
+    }
+    stele_on_visible(store, on_visible, engine);
+    *out_engine = &engine->engine;
+    return STELE_OK;
+}
+
+void stele_engine_destroy(struct stele_engine *base)
+{
+    if (base == NULL) {
+        return;
+    }
+    struct embedded *engine = embedded_of(base);
+    stele_on_visible(engine->store, NULL, NULL);
+    (void)pthread_mutex_lock(&engine->lock);
+    engine->stopping = true;
+    (void)pthread_cond_signal(&engine->work);
+    (void)pthread_mutex_unlock(&engine->lock);
+    (void)pthread_join(engine->worker, NULL);
+    struct station *station = atomic_load(&engine->stations);
+    while (station != NULL) {
+        struct station *next = station->next;
+        STELE_ASSERT(station->first == NULL);
+        stele_release(engine->alloc, station, sizeof *station);
+        station = next;
+    }
+    (void)pthread_cond_destroy(&engine->work);
+    (void)pthread_mutex_destroy(&engine->lock);
+    stele_release(engine->alloc, engine, sizeof *engine);
+}
