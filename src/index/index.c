@@ -289,6 +289,11 @@ uint64_t stele_index_memory(const struct stele_index *index)
     return index->active->memory + (index->frozen == NULL ? 0 : index->frozen->memory);
 }
 
+uint64_t stele_index_numbering(const struct stele_index *index)
+{
+    return index->numbering;
+}
+
 uint32_t stele_index_runs(const struct stele_index *index)
 {
     return index->view->count;

@@ -259,6 +259,11 @@ int stele_index_job_end(struct stele_index *index, struct stele_index_job *job, 
                         struct stele_error *err);
 
 /* ---- Facts and checks ---- */
+
+/* Changes when ordinals of categories, types or tags in memory have changed: a refresh took up runs
+ * that were made before a part of the log was scavenged. An ordinal that was learned earlier means
+ * nothing then. Those of streams are revisions and stay. */
+uint64_t stele_index_numbering(const struct stele_index *index);
 uint32_t stele_index_runs(const struct stele_index *index);
 uint64_t stele_index_disk_size(const struct stele_index *index);
 uint64_t stele_index_hole_bytes(const struct stele_index *index);

@@ -29,7 +29,8 @@ struct stele_index {
     uint32_t jobs;
     bool flushing;
     bool filling;
-    bool was_filled; /* A hole: ordinals between runs and memory may be missing. */
+    bool was_filled;    /* A hole: ordinals between runs and memory may be missing. */
+    uint64_t numbering; /* Grows when names in memory, other than streams, are numbered anew. */
 };
 
 /* An empty view with room for capacity runs; refs is 1. NULL when there is no memory. */

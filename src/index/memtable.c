@@ -498,16 +498,14 @@ static void copy_ids(struct stele_index__memtable *rest, const struct stele_inde
 
 #define COPIED_AT_ONCE 64
 
-/* The ordinals from lo on. */
+/* The ordinals from lo on, which become base, base + 1, … */
 static bool copy_entry(struct stele_index__memtable *rest, const struct stele_index__slot *slot,
-                       uint64_t lo)
+                       const struct stele_index_key *key, uint64_t lo, uint64_t base)
 {
     const struct stele_index__entry *entry = slot->entry;
-    const struct stele_index_key key = {
-        .space = entry->space, .hash = slot->hash, .name = stele_index__entry_name(entry)};
-    const struct stele_index_state state = {.next = lo, .flags = entry->head.flags};
+    const struct stele_index_state state = {.next = base, .flags = entry->head.flags};
     struct stele_index__entry *copy =
-        stele_index__memtable_insert(rest, &key, &state, entry->head.place_last);
+        stele_index__memtable_insert(rest, key, &state, entry->head.place_last);
     if (copy == NULL) {
         return false;
     }
@@ -520,17 +518,19 @@ static bool copy_entry(struct stele_index__memtable *rest, const struct stele_in
         }
         for (size_t i = 0; i < count; i++) {
             if (places[i] != UINT64_MAX) {
-                copy->head.next = at + i;
+                copy->head.next = base + (at + i - lo);
                 stele_index__memtable_add(rest, copy, places[i]);
             }
         }
     }
-    copy->head.next = entry->head.next;
+    copy->head.next = base + (entry->head.next - lo);
     return true;
 }
 
 struct stele_index__memtable *stele_index__memtable_rest(const struct stele_index__memtable *table,
-                                                         uint64_t from)
+                                                         uint64_t from,
+                                                         stele_index__base_callback base_of,
+                                                         const void *context)
 {
     struct stele_index__memtable *rest = stele_index__memtable_create(table->alloc, from);
     bool done =
@@ -545,7 +545,11 @@ struct stele_index__memtable *stele_index__memtable_rest(const struct stele_inde
         const uint64_t lo =
             slot->entry == NULL ? UINT64_MAX : stele_index__entry_lower_bound(slot->entry, from);
         if (lo != UINT64_MAX) {
-            done = copy_entry(rest, slot, lo);
+            const struct stele_index_key key = {.space = slot->entry->space,
+                                                .hash = slot->hash,
+                                                .name = stele_index__entry_name(slot->entry)};
+            done =
+                copy_entry(rest, slot, &key, lo, base_of == NULL ? lo : base_of(context, &key, lo));
         }
     }
     if (!done) {

@@ -83,9 +83,17 @@ struct stele_index__memtable {
 struct stele_index__memtable *stele_index__memtable_create(struct stele_alloc *alloc,
                                                            uint64_t from);
 void stele_index__memtable_destroy(struct stele_index__memtable *table);
-/* A new memtable with what an old one has at or above from. NULL when there is no memory. */
+/* The ordinal with which a name goes on; otherwise: the one it had. */
+typedef uint64_t (*stele_index__base_callback)(const void *context,
+                                               const struct stele_index_key *key,
+                                               uint64_t otherwise);
+
+/* A new memtable with what an old one has at or above from, each name's ordinals counted from
+ * base_of(…) on (NULL: as they were). NULL when there is no memory. */
 struct stele_index__memtable *stele_index__memtable_rest(const struct stele_index__memtable *table,
-                                                         uint64_t from);
+                                                         uint64_t from,
+                                                         stele_index__base_callback base_of,
+                                                         const void *context);
 
 struct stele_index__entry *stele_index__memtable_find(const struct stele_index__memtable *table,
                                                       const struct stele_index_key *key);

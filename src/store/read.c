@@ -46,7 +46,8 @@ struct stele_read {
     struct stele_index_view *view;
     uint64_t end;
     uint64_t end_position;
-    uint64_t position; /* Handed out or filtered away up to here. */
+    uint64_t numbering; /* Of the index: what ordinals mean. */
+    uint64_t position;  /* Handed out or filtered away up to here. */
 
     /* A list: forward, the next ordinal; backward, one above the next. */
     uint64_t ordinal;      /* Scans by ordinal count with it, too. */
@@ -58,6 +59,7 @@ struct stele_read {
 
     /* A scan: forward, the cursor; backward, the frame before which to go on. */
     struct stele_log_cursor cursor;
+    uint64_t after; /* Forward, instead of a list: events up to this position were passed. */
     uint64_t before;
     struct stele_event *stack; /* Backward: events of the frames at hand, oldest first. */
     size_t stack_count, stack_capacity;
@@ -119,7 +121,7 @@ static enum verdict judge(struct stele_read *read, const struct stele_event *eve
     if (event->position > read->as_of) {
         return read->backwards ? SKIP : STOP;
     }
-    if (read->by_name && !is_of_name(read, event)) {
+    if (event->position <= read->after || (read->by_name && !is_of_name(read, event))) {
         return SKIP;
     }
     if (read->by_ordinal && !read->is_list) {
@@ -234,6 +236,7 @@ static void take_snapshot(struct stele_store *store, struct stele_read *read)
     read->end = stele_store__visible_end(store);
     read->end_position = stele_store_position(store);
     read->gaps = store->gaps;
+    read->numbering = stele_index_numbering(store->index);
     read->view = stele_index_view_acquire(store->index);
     stele_log_reader_init(&read->reader, stele_log_view_acquire(store->log), read->alloc,
                           read->end);
@@ -255,14 +258,6 @@ static void hand_over_damage(struct stele_store *store, struct stele_read *read)
     }
 }
 
-int stele_read_refill(struct stele_store *store, struct stele_read *read, struct stele_error *err)
-{
-    (void)err;
-    hand_over_damage(store, read);
-    take_snapshot(store, read);
-    return STELE_OK;
-}
-
 static int fail_damage(struct stele_read *read, struct stele_error *err)
 {
     read->damage = read->reader.damage;
@@ -275,6 +270,20 @@ static int fail_damage(struct stele_read *read, struct stele_error *err)
 /* The index cannot be asked: looks for the same events in the log, from where the list stood. */
 static int turn_into_scan(struct stele_read *read)
 {
+    struct stele_log_cursor cursor;
+    stele_log_cursor_at(&cursor, read->end);
+    if (!read->backwards) {
+        const uint64_t position = read->is_stream ? 0 : read->position + 1;
+        const int outcome = stele_log_seek(&read->reader, position, &cursor);
+        if (outcome == STELE_END) {
+            stele_log_cursor_at(&cursor, read->end);
+        } else if (outcome != STELE_OK) {
+            return outcome; /* It is still the list that it was. */
+        }
+    }
+    read->cursor = cursor;
+    /* The seek ends a few frames early. */
+    read->after = read->backwards || read->is_stream ? 0 : read->position;
     read->is_list = false;
     read->by_name = true;
     read->places_count = 0;
@@ -302,13 +311,22 @@ static int turn_into_scan(struct stele_read *read)
     if (read->is_stream) {
         read->from = read->ordinal > read->from ? read->ordinal : read->from;
     }
-    const int outcome =
-        stele_log_seek(&read->reader, read->is_stream ? 0 : read->position + 1, &read->cursor);
-    if (outcome == STELE_END) {
-        stele_log_cursor_at(&read->cursor, read->end);
-        return STELE_OK;
+    return STELE_OK;
+}
+
+int stele_read_refill(struct stele_store *store, struct stele_read *read, struct stele_error *err)
+{
+    hand_over_damage(store, read);
+    if (read->is_list && !read->is_stream &&
+        read->numbering != stele_index_numbering(store->index)) {
+        /* Where the list stood is known by position only. */
+        const int outcome = turn_into_scan(read);
+        if (outcome != STELE_OK) {
+            return stele_fail(err, outcome, 0, "read: cannot go on where it was");
+        }
     }
-    return outcome;
+    take_snapshot(store, read);
+    return STELE_OK;
 }
 
 /* Makes an outcome of the view ours: damage is remembered for the store, and hides the answer. */

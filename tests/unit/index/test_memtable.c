@@ -190,7 +190,7 @@ TEST(the_rest_above_a_place_is_what_a_new_memtable_would_have)
             CHECK_EQ(stele_index__memtable_reserve(table, 1, 1), STELE_OK);
             add(table, get(table, 0, name), i * 16);
         }
-        struct stele_index__memtable *rest = stele_index__memtable_rest(table, cut);
+        struct stele_index__memtable *rest = stele_index__memtable_rest(table, cut, NULL, NULL);
         stele_index__memtable_check(rest);
         CHECK_EQ(rest->events, EVENTS - cut / 16);
         for (int i = 0; i < NAMES; i++) {

@@ -128,3 +128,41 @@ TEST(a_damaged_run_delays_an_append_and_never_refuses_it)
     }
     CHECK(delayed > 0);
 }
+
+/* Which page of a run is damaged is found out in the middle of a read, which goes on in the log. */
+TEST(a_run_found_damaged_while_reading_costs_no_event_and_gives_none_twice)
+{
+    struct world *world = world_create();
+    world->options.public.index_memory = 1024 * 1024;
+    world_open(world);
+    const uint64_t events = 4000;
+    append_many(world, 0, events);
+    world_close(world);
+    world->options.public.index_memory = 16 * 1024;
+    world_open(world);
+    CHECK_EQ(world_work(world, false), STELE_OK);
+    char run[STELE_FILE_NAME_MAX] = "";
+    for (uint32_t i = 0; i < world->disk.names.count; i++) {
+        if (strstr(world->disk.names.entries[i].name, ".run") != NULL) {
+            memcpy(run, world->disk.names.entries[i].name, sizeof run);
+        }
+    }
+    const uint64_t size = memio_find(&world->disk, run)->size;
+    for (uint64_t at = 4096; at + 100 < size; at += 4096) {
+        static const char *const names[] = {"$ce-account", "$et-Happened", "account-3"};
+        for (size_t i = 0; i < STELE_COUNT_OF(names); i++) {
+            struct memio copy;
+            memio_copy(&world->disk, &copy);
+            memio_damage(&copy, run, at + 100, 0x40);
+            struct stele_store *store = NULL;
+            CHECK_OK(stele_store_open(&copy.io, &world->options, &store, &world->err), world->err);
+            int outcome = STELE_OK;
+            const uint64_t want = i == 2 ? (events - 3 + STREAMS - 1) / STREAMS : events;
+            CHECK_EQ(world_count(store, names[i], &outcome), want);
+            CHECK_EQ(outcome, STELE_END);
+            stele_store_close(store);
+            memio_deinit(&copy);
+        }
+    }
+    world_destroy(world);
+}

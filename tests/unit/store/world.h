@@ -95,7 +95,31 @@ static inline void world_commit(struct world *world)
     }
 }
 
-/* One event of 100 bytes; rolls when the segment is full. */
+/* Appends, rolling when the segment is full, and makes it durable. */
+static inline int world_append_these(struct world *world, const struct stele_append *append,
+                                     struct stele_append_result *result)
+{
+    struct stele_append_result unused;
+    struct stele_prepared *prepared = NULL;
+    CHECK_OK(stele_prepared_create(world->store, &prepared, &world->err), world->err);
+    world->disk.now_us += 1000;
+    CHECK_OK(stele_prepare(prepared, append, 1, NULL, 0, world->disk.now_us, &world->err),
+             world->err);
+    int outcome = STELE_STORE_ROLL;
+    for (int tries = 0; outcome == STELE_STORE_ROLL && tries < 3; tries++) {
+        struct stele_ticket ticket = {.place = 0};
+        outcome = stele_store_append(world->store, prepared, world->disk.now_us, &ticket, NULL,
+                                     result == NULL ? &unused : result, &world->err);
+        world_commit(world);
+        if (outcome == STELE_STORE_ROLL) {
+            CHECK_OK(stele_store_roll(world->store, ticket.roll_size, &world->err), world->err);
+        }
+    }
+    stele_prepared_destroy(prepared);
+    return outcome;
+}
+
+/* One event of 100 bytes. */
 static inline int world_append(struct world *world, const char *stream, uint64_t expected,
                                struct stele_append_result *result)
 {
@@ -106,23 +130,7 @@ static inline int world_append(struct world *world, const char *stream, uint64_t
     memcpy(draft.id, &id, sizeof id);
     const struct stele_append append = {
         .stream = stream, .expected = expected, .events = &draft, .count = 1};
-    struct stele_prepared *prepared = NULL;
-    CHECK_OK(stele_prepared_create(world->store, &prepared, &world->err), world->err);
-    world->disk.now_us += 1000;
-    CHECK_OK(stele_prepare(prepared, &append, 1, NULL, 0, world->disk.now_us, &world->err),
-             world->err);
-    int outcome = STELE_STORE_ROLL;
-    for (int tries = 0; outcome == STELE_STORE_ROLL && tries < 3; tries++) {
-        struct stele_ticket ticket = {.place = 0};
-        outcome = stele_store_append(world->store, prepared, world->disk.now_us, &ticket, NULL,
-                                     result, &world->err);
-        world_commit(world);
-        if (outcome == STELE_STORE_ROLL) {
-            CHECK_OK(stele_store_roll(world->store, ticket.roll_size, &world->err), world->err);
-        }
-    }
-    stele_prepared_destroy(prepared);
-    return outcome;
+    return world_append_these(world, &append, result);
 }
 
 /* Reads a stream, a category ($ce-…) or a type ($et-…) from its beginning. Returns the number of
