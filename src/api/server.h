@@ -7,8 +7,30 @@
 #include "auth/auth.h"
 
 struct stele_groups;  /* subs/groups.h: persistent subscriptions. */
-struct stele_hubs;    /* subs/hub.h: live events, one hub a loop. */
+struct stele_hub;     /* subs/follow.h: live events. */
 struct stele_metrics; /* api/metrics.h. */
+
+/* One hub for each loop. */
+#define STELE_LOOPS_MAX 64
+struct stele_hubs {
+    uint32_t count;
+    struct {
+        const struct stele_loop *loop;
+        struct stele_hub *hub;
+    } at[STELE_LOOPS_MAX];
+};
+
+/* The hub of the loop that a call or an exchange lives on. */
+static inline struct stele_hub *stele_hub_of(const struct stele_hubs *hubs,
+                                             const struct stele_loop *loop)
+{
+    for (uint32_t i = 0; i < hubs->count; i++) {
+        if (hubs->at[i].loop == loop) {
+            return hubs->at[i].hub;
+        }
+    }
+    return NULL;
+}
 
 struct stele_server {
     struct stele_alloc *alloc;
