@@ -38,6 +38,37 @@ struct stele_watch {
     struct stele_loop *loop;
 };
 
+/* Work that takes long: it runs on a thread of the engine's. Embedded by whoever asks; alive until
+ * on_done. */
+enum stele_chore_kind { STELE_CHORE_SCAVENGE, STELE_CHORE_VERIFY, STELE_CHORE_DIGEST };
+
+struct stele_chore_damage {
+    struct stele_chore_damage *next;
+    struct stele_damage damage; /* Its texts lie behind it. */
+};
+
+struct stele_chore {
+    struct stele_task task, progress_task; /* The engine's. */
+    struct stele_loop *loop;
+    enum stele_chore_kind kind;
+    uint64_t bytes_per_second;       /* SCAVENGE; 0: no throttle. */
+    char against[STELE_DIGEST_SIZE]; /* VERIFY; "": nothing to compare with. */
+    _Atomic bool stop;               /* Set it to end the chore early, from any thread. */
+    /* On the loop, a few times a second at most; may be NULL. */
+    void (*on_progress)(struct stele_chore *chore);
+    _Atomic uint64_t done, total;               /* Bytes. */
+    void (*on_done)(struct stele_chore *chore); /* On the loop, once. */
+    int outcome;
+    struct stele_error err;
+    struct stele_scavenge_result scavenged;
+    struct stele_verify_result verified; /* DIGEST: its digest. */
+    struct stele_chore_damage *damages;  /* VERIFY: at most 1000, in order; the engine's. */
+    void *engine;                        /* The engine's, like the rest. */
+    _Atomic bool progress_posted;
+    int64_t told_us;
+    uint32_t damages_count;
+};
+
 struct stele_engine_ops {
     /* Everything of the request has been copied when this returns. STELE_OK: on_done will be called
      * (never before this returns). Otherwise nothing was done and err is set. */
@@ -75,6 +106,10 @@ struct stele_engine_ops {
     uint64_t (*last_position)(struct stele_engine *engine);
     int (*stats)(struct stele_engine *engine, struct stele_stats *out_stats,
                  struct stele_error *err);
+    /* STELE_OK: on_done will be called, never before this returns. on_done must call
+     * chore_forget() when it has read the damages. */
+    int (*chore)(struct stele_engine *engine, struct stele_chore *chore, struct stele_error *err);
+    void (*chore_forget)(struct stele_engine *engine, struct stele_chore *chore);
 
     /* On the watch's loop. on_visible is called after every time that last_position() has grown
      * (many times may become one), on the loop. */

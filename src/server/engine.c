@@ -52,6 +52,7 @@ struct embedded {
     struct job *first, **last;
     bool stopping;
     pthread_t worker;
+    uint32_t chores; /* Threads that are running one, under the lock. */
 };
 
 struct stele_reading {
@@ -365,6 +366,140 @@ static int stats(struct stele_engine *engine, struct stele_stats *out_stats,
     return stele_stats(embedded_of(engine)->store, out_stats, err);
 }
 
+/* ---- Chores: one thread each ---- */
+
+#define DAMAGES_MAX 1000
+#define PROGRESS_US 200000
+
+static void run_progress(struct stele_task *task)
+{
+    struct stele_chore *chore =
+        (struct stele_chore *)((char *)task - offsetof(struct stele_chore, progress_task));
+    atomic_store(&chore->progress_posted, false);
+    chore->on_progress(chore);
+}
+
+static void run_chore_done(struct stele_task *task)
+{
+    struct stele_chore *chore =
+        (struct stele_chore *)((char *)task - offsetof(struct stele_chore, task));
+    chore->on_done(chore);
+}
+
+static int on_chore_progress(void *context, uint64_t done, uint64_t total)
+{
+    struct stele_chore *chore = context;
+    const struct embedded *engine = chore->engine;
+    const int64_t now_us = stele_client__now_us(engine->store);
+    atomic_store(&chore->done, done);
+    atomic_store(&chore->total, total);
+    if (chore->on_progress != NULL && now_us - chore->told_us >= PROGRESS_US &&
+        !atomic_exchange(&chore->progress_posted, true)) {
+        chore->told_us = now_us;
+        stele_loop_post(chore->loop, &chore->progress_task);
+    }
+    return atomic_load(&chore->stop) ? 1 : 0;
+}
+
+static void on_chore_damage(void *context, const struct stele_damage *damage)
+{
+    struct stele_chore *chore = context;
+    struct embedded *engine = chore->engine;
+    const char *file = damage->file == NULL ? "" : damage->file;
+    const char *what = damage->what == NULL ? "" : damage->what;
+    const size_t file_size = strlen(file) + 1;
+    const size_t what_size = strlen(what) + 1;
+    struct stele_chore_damage *noted =
+        chore->damages_count == DAMAGES_MAX
+            ? NULL
+            : stele_allocate(engine->alloc, sizeof *noted + file_size + what_size);
+    if (noted == NULL) {
+        return; /* The result counts it all the same. */
+    }
+    char *texts = (char *)(noted + 1);
+    memcpy(texts, file, file_size);
+    memcpy(texts + file_size, what, what_size);
+    *noted = (struct stele_chore_damage){.damage = *damage};
+    noted->damage.file = texts;
+    noted->damage.what = texts + file_size;
+    struct stele_chore_damage **last = &chore->damages;
+    while (*last != NULL) {
+        last = &(*last)->next;
+    }
+    *last = noted;
+    chore->damages_count++;
+}
+
+static void do_chore(struct embedded *engine, struct stele_chore *chore)
+{
+    struct stele_scavenge_options scavenge = STELE_SCAVENGE_OPTIONS_INIT;
+    struct stele_verify_options verify = STELE_VERIFY_OPTIONS_INIT;
+    switch (chore->kind) {
+    case STELE_CHORE_SCAVENGE:
+        scavenge.bytes_per_second = chore->bytes_per_second;
+        scavenge.on_progress = on_chore_progress;
+        scavenge.context = chore;
+        chore->outcome = stele_scavenge(engine->store, &scavenge, &chore->scavenged, &chore->err);
+        break;
+    case STELE_CHORE_VERIFY:
+        verify.against = chore->against[0] == '\0' ? NULL : chore->against;
+        verify.on_damage = on_chore_damage;
+        verify.on_progress = on_chore_progress;
+        verify.context = chore;
+        chore->outcome = stele_verify(engine->store, &verify, &chore->verified, &chore->err);
+        break;
+    case STELE_CHORE_DIGEST:
+    default:
+        chore->outcome = stele_digest(engine->store, chore->verified.digest, &chore->err);
+        break;
+    }
+}
+
+static void *run_chore(void *context)
+{
+    struct stele_chore *chore = context;
+    struct embedded *engine = chore->engine;
+    do_chore(engine, chore);
+    stele_loop_post(chore->loop, &chore->task);
+    (void)pthread_mutex_lock(&engine->lock);
+    engine->chores--;
+    (void)pthread_cond_broadcast(&engine->work);
+    (void)pthread_mutex_unlock(&engine->lock);
+    return NULL;
+}
+
+static int start_chore(struct stele_engine *base, struct stele_chore *chore,
+                       struct stele_error *err)
+{
+    struct embedded *engine = embedded_of(base);
+    chore->engine = engine;
+    chore->task.run = run_chore_done;
+    chore->progress_task.run = run_progress;
+    pthread_t thread;
+    (void)pthread_mutex_lock(&engine->lock);
+    const int failed = pthread_create(&thread, NULL, run_chore, chore);
+    engine->chores += failed == 0 ? 1 : 0;
+    (void)pthread_mutex_unlock(&engine->lock);
+    if (failed != 0) {
+        return stele_fail(err, STELE_E_NO_MEMORY, failed, "no thread for the work");
+    }
+    (void)pthread_detach(thread);
+    return STELE_OK;
+}
+
+static void forget_chore(struct stele_engine *base, struct stele_chore *chore)
+{
+    struct embedded *engine = embedded_of(base);
+    while (chore->damages != NULL) {
+        struct stele_chore_damage *first = chore->damages;
+        chore->damages = first->next;
+        const size_t size =
+            sizeof *first + strlen(first->damage.file) + strlen(first->damage.what) + 2;
+        stele_release(engine->alloc, first, size);
+    }
+    chore->damages_count = 0;
+}
+
 static const struct stele_engine_ops embedded_ops = {
     .append = append,
     .tombstone = tombstone,
@@ -380,6 +515,8 @@ static const struct stele_engine_ops embedded_ops = {
     .list = list,
     .last_position = last_position,
     .stats = stats,
+    .chore = start_chore,
+    .chore_forget = forget_chore,
     .watch_start = watch_start,
     .watch_stop = watch_stop,
 };
@@ -418,7 +555,10 @@ void stele_engine_destroy(struct stele_engine *base)
     stele_on_visible(engine->store, NULL, NULL);
     (void)pthread_mutex_lock(&engine->lock);
     engine->stopping = true;
-    (void)pthread_cond_signal(&engine->work);
+    (void)pthread_cond_broadcast(&engine->work);
+    while (engine->chores > 0) {
+        (void)pthread_cond_wait(&engine->work, &engine->lock);
+    }
     (void)pthread_mutex_unlock(&engine->lock);
     (void)pthread_join(engine->worker, NULL);
     struct station *station = atomic_load(&engine->stations);

@@ -1,0 +1,86 @@
+/* grpc.health.v1.Health (github.com/grpc/grpc, doc/health-checking.md): load balancers ask whether a
+ * service takes requests. Whoever can ask is served; a draining server ends its calls. */
+#include "api/native/native_internal.h"
+
+#define SERVING 1
+
+static bool is_known(struct stele_bytes service)
+{
+    static const char *const services[] = {
+        "", "stele.v1.EventStore", "event_store.client.streams.Streams",
+        "event_store.client.persistent_subscriptions.PersistentSubscriptions"};
+    for (size_t i = 0; i < STELE_COUNT_OF(services); i++) {
+        if (stele_bytes_equal(service, stele_bytes_of_text(services[i]))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool decode(struct stele_bytes message, struct stele_bytes *service)
+{
+    struct stele_pb_reader reader = stele_pb_reader(message);
+    struct stele_pb_field field;
+    *service = (struct stele_bytes){.data = NULL};
+    while (stele_pb_next(&reader, &field)) {
+        if (field.number == 1 && field.wire == STELE_PB_BYTES) {
+            *service = field.bytes;
+        }
+    }
+    return !reader.bad;
+}
+
+static void send_status(struct stele_call *call, uint64_t status)
+{
+    uint8_t message[16];
+    const uint8_t *end = stele_pb_put_u64(message, 1, status);
+    stele_call_send(call, (struct stele_bytes){.data = message, .size = (size_t)(end - message)});
+}
+
+static void take_check(struct stele_call *call, struct stele_bytes message)
+{
+    struct stele_bytes service;
+    if (!decode(message, &service)) {
+        stele_call_fail(call, STELE_GRPC_INVALID_ARGUMENT, "the request is malformed");
+    } else if (!is_known(service)) {
+        stele_call_fail(call, STELE_GRPC_NOT_FOUND, "unknown service");
+    } else {
+        send_status(call, SERVING);
+        stele_call_finish(call, STELE_GRPC_OK, "");
+    }
+}
+
+static void take_watch(struct stele_call *call, struct stele_bytes message)
+{
+    struct stele_bytes service;
+    if (!decode(message, &service)) {
+        stele_call_fail(call, STELE_GRPC_INVALID_ARGUMENT, "the request is malformed");
+        return;
+    }
+    send_status(call, is_known(service) ? SERVING : 3 /* SERVICE_UNKNOWN */);
+}
+
+static void start_nothing(struct stele_call *call)
+{
+    (void)call;
+}
+
+static void close_nothing(struct stele_call *call, enum stele_grpc_code reason)
+{
+    (void)call;
+    (void)reason;
+}
+
+const struct stele_method stele_native__health_check = {
+    .rpc = STELE_RPC_HEALTH_CHECK,
+    .start = start_nothing,
+    .message = take_check,
+    .closed = close_nothing,
+};
+
+const struct stele_method stele_native__health_watch = {
+    .rpc = STELE_RPC_HEALTH_WATCH,
+    .start = start_nothing,
+    .message = take_watch,
+    .closed = close_nothing,
+};
