@@ -124,6 +124,14 @@ static size_t put_event(struct log *log, uint8_t *to)
     return size;
 }
 
+/* Not inlined: ISA-L declares the size as an int, but goes by the whole register. The upper half
+ * of a size_t parameter is zero; of an int that was just loaded it may be anything. */
+__attribute__((noinline)) static uint32_t checksum(const uint8_t *bytes, size_t size)
+{
+    /* ISA-L's declaration lacks a const. */
+    return crc32_iscsi((unsigned char *)(uintptr_t)bytes, (int)size, 0xffffffffu) ^ 0xffffffffu;
+}
+
 static size_t put_frame(struct log *log, uint32_t batch)
 {
     size_t size = sizeof(struct frame_head);
@@ -134,8 +142,7 @@ static size_t put_frame(struct log *log, uint32_t batch)
         log->offset = 0;
     }
     struct frame_head head = {.size = (uint32_t)(size - sizeof head), .place = log->offset};
-    head.checksum =
-        crc32_iscsi(log->buffer + sizeof head, (int)head.size, 0xffffffffu) ^ 0xffffffffu;
+    head.checksum = checksum(log->buffer + sizeof head, head.size);
     memcpy(log->buffer, &head, sizeof head);
     return size;
 }
@@ -218,9 +225,7 @@ static uint64_t read_frames(const uint8_t *bytes, size_t size, uint64_t *out_sum
         struct frame_head head;
         memcpy(&head, bytes + at, sizeof head);
         const uint8_t *const payload = bytes + at + sizeof head;
-        /* ISA-L's declaration lacks a const. */
-        if ((crc32_iscsi((unsigned char *)(uintptr_t)payload, (int)head.size, 0xffffffffu) ^
-             0xffffffffu) != head.checksum) {
+        if (checksum(payload, head.size) != head.checksum) {
             errno = EIO;
             die("checksum");
         }

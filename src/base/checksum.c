@@ -38,7 +38,9 @@ uint32_t stele_crc32c_extend(uint32_t crc, struct stele_bytes bytes)
     crc = ~crc;
     while (bytes.size > 0) {
         const size_t size = bytes.size < CRC_PIECE_MAX ? bytes.size : CRC_PIECE_MAX;
-        /* By way of an integer because ISA-L only reads but its interface does not say const. */
+        /* By way of an integer because ISA-L only reads but its interface does not say const. It
+         * declares the size as an int and goes by the whole register: size has to stay a size_t,
+         * whose upper half is known to be zero. */
         crc = crc32_iscsi((unsigned char *)(uintptr_t)bytes.data, (int)size, crc);
         bytes = stele_bytes_slice(bytes, size, bytes.size - size);
     }

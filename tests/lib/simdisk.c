@@ -775,7 +775,9 @@ static int simdisk_io_list(struct stele_io *io, stele_io_name_callback on_name, 
     /* The callback may create and remove: look at the names as they were. */
     const size_t count = disk->entries_count;
     struct simdisk_entry *entries = must(malloc((count + 1) * sizeof *entries));
-    memcpy(entries, disk->entries, count * sizeof *entries);
+    if (count > 0) {
+        memcpy(entries, disk->entries, count * sizeof *entries);
+    }
     int outcome = STELE_OK;
     for (size_t i = 0; i < count && outcome == STELE_OK; i++) {
         if (entries[i].inode != NULL) {
