@@ -1,4 +1,5 @@
 /* Filters: compiled once per read, asked once per event. */
+#include "store/filter.h"
 #include "store/store_internal.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
@@ -244,4 +245,28 @@ bool stele_store__filter_matches(const struct stele_filter_program *program,
     }
     return matches(program, program->type_regex, type) &&
            matches(program, program->stream_regex, stream);
+}
+
+/* ---- For others ---- */
+
+int stele_filter_compile(struct stele_alloc *alloc, const struct stele_filter *filter,
+                         struct stele_filter_program **out_program, struct stele_error *err)
+{
+    return stele_store__filter_create(alloc, filter, out_program, err);
+}
+
+void stele_filter_release(struct stele_alloc *alloc, struct stele_filter_program *program)
+{
+    stele_store__filter_destroy(alloc, program);
+}
+
+bool stele_filter_matches(const struct stele_filter_program *program,
+                          const struct stele_event *event)
+{
+    return stele_store__filter_matches(program, event);
+}
+
+struct stele_bytes stele_filter_category(struct stele_bytes stream)
+{
+    return stele_store__category(stream);
 }

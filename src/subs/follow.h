@@ -22,6 +22,7 @@ struct stele_hub; /* One for each loop. */
 STELE_MUST_USE
 int stele_hub_create(struct stele_engine *engine, struct stele_loop *loop,
                      struct stele_hub **out_hub);
+/* Its follows have been stopped. What it still holds is released by the loop's next turn. */
 void stele_hub_destroy(struct stele_hub *hub);
 
 /* An event that the hub hands to many: room for its encoded form, so that it is encoded once for
@@ -43,17 +44,19 @@ struct stele_follow_options {
 struct stele_follow; /* Opaque; made by start. */
 
 struct stele_follow_callbacks {
-    /* Events in order. live is NULL unless they come from the hub (then count is 1). ordinals: of the
-     * first one, for "$ce-…" and "$et-…" with by_ordinal. Returns how many were taken: fewer than
-     * count says "I am full": the rest comes after stele_follow_resume(). */
+    /* Events in order. live is NULL unless they come from the hub (then count is 1). ordinal: of the
+     * first one, for "$ce-…" and "$et-…" with by_ordinal; those of the others follow it one by one.
+     * Returns how many were taken: fewer than count says "I am full": the rest comes after
+     * stele_follow_resume(). */
     size_t (*on_events)(void *context, const struct stele_event *events, size_t count,
                         uint64_t ordinal, struct stele_live *live);
     /* Everything up to position was handed out or does not match; scanned events were looked at
      * since the last call. caught_up: this is the end at this moment (comes once each time the end
      * is reached after having been behind). */
     void (*on_progress)(void *context, uint64_t position, uint64_t scanned, bool caught_up);
-    /* The last call: STELE_STREAM_DELETED (the tombstone itself was handed out before),
-     * STELE_E_CORRUPT, …; not after stele_follow_stop(). */
+    /* The last call: STELE_STREAM_DELETED (a tombstone that came while it followed was handed out
+     * before), STELE_E_CORRUPT, …; not after stele_follow_stop(). The owner still calls
+     * stele_follow_stop(), from here or later, which releases the follow. */
     void (*on_end)(void *context, int outcome, const struct stele_error *err);
 };
 
@@ -64,8 +67,12 @@ int stele_follow_start(struct stele_hub *hub, const struct stele_follow_options 
                        struct stele_follow **out_follow, struct stele_error *err);
 /* Goes on after on_events was full. Not from inside a callback. */
 void stele_follow_resume(struct stele_follow *follow);
-/* Also from inside its callbacks; no callback comes afterwards. */
+/* Ends and releases it. Also from inside its callbacks, and from those of other follows; no callback
+ * comes afterwards. NULL is fine. */
 void stele_follow_stop(struct stele_follow *follow);
 bool stele_follow_is_live(const struct stele_follow *follow);
+/* Everything that it wants up to this position was handed out. While it is live this moves on
+ * without on_progress being called (only filtered ones are told, every scan_max events). */
+uint64_t stele_follow_position(const struct stele_follow *follow);
 
 #endif
