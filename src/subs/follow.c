@@ -153,9 +153,8 @@ static bool is_its_tombstone(const struct stele_follow *follow, const struct ste
 
 static uint64_t ordinal_at(const struct stele_follow *follow, size_t at)
 {
-    return follow->by_ordinal
-               ? follow->hub->engine->ops->read_ordinal(follow->reading, at)
-               : follow->batch[at].revision;
+    return follow->by_ordinal ? follow->hub->engine->ops->read_ordinal(follow->reading, at)
+                              : follow->batch[at].revision;
 }
 
 /* ---- Full owners ---- */
@@ -198,9 +197,9 @@ static size_t run_at(const struct stele_follow *follow, size_t at)
         return follow->batch_count - at;
     }
     size_t count = 0;
-    while (at + count < follow->batch_count && is_wanted(follow, &follow->batch[at + count]) &&
-           (!follow->by_ordinal ||
-            ordinal_at(follow, at + count) == ordinal_at(follow, at) + count)) {
+    while (
+        at + count < follow->batch_count && is_wanted(follow, &follow->batch[at + count]) &&
+        (!follow->by_ordinal || ordinal_at(follow, at + count) == ordinal_at(follow, at) + count)) {
         count++;
     }
     return count;
@@ -317,6 +316,15 @@ static void count_scanned(struct stele_follow *follow)
     follow->scanned_by_reading = scanned;
 }
 
+/* How far the reading has looked. One that was just opened may have looked at less than the one
+ * before it. */
+static void look(struct stele_follow *follow)
+{
+    const uint64_t position = follow->hub->engine->ops->read_position(follow->reading);
+    follow->seen = position > follow->seen ? position : follow->seen;
+    follow->seen = follow->last_at > follow->seen ? follow->last_at : follow->seen;
+}
+
 /* The stream was tombstoned while the follow was behind. Everything before the tombstone is hidden;
  * the tombstone itself is what a follower that was there before is told. */
 static void hand_out_tombstone(struct stele_follow *follow)
@@ -352,7 +360,8 @@ static void on_open_failed(struct stele_follow *follow, int outcome, uint64_t vi
                            const struct stele_error *err)
 {
     if (outcome == STELE_NO_STREAM) {
-        follow->seen = visible; /* At that position at least, there was nothing of it. */
+        /* At that position at least, there was nothing of it. */
+        follow->seen = visible > follow->seen ? visible : follow->seen;
         on_reached_end(follow);
     } else if (outcome == STELE_STREAM_DELETED) {
         hand_out_tombstone(follow);
@@ -373,7 +382,7 @@ static void on_batch(struct stele_follow *follow)
         become_full(follow);
         return;
     }
-    follow->seen = hub->engine->ops->read_position(follow->reading);
+    look(follow);
     if (is_positional(follow) && follow->from <= follow->seen) {
         follow->from = follow->seen + 1;
     }
@@ -413,7 +422,7 @@ void stele_subs__piece(struct stele_follow *follow)
     }
     follow->batch_count = 0;
     if (outcome == STELE_END) {
-        follow->seen = hub->engine->ops->read_position(follow->reading);
+        look(follow);
         on_reached_end(follow);
     } else {
         end(follow, outcome, &err);
@@ -465,10 +474,9 @@ void stele_subs__deliver(struct stele_follow *follow, const struct stele_event *
         return;
     }
     follow->busy = true;
-    const size_t taken =
-        follow->callbacks.on_events(follow->context, event, 1,
-                                    follow->by_ordinal ? place : event->revision,
-                                    &follow->hub->event);
+    const size_t taken = follow->callbacks.on_events(follow->context, event, 1,
+                                                     follow->by_ordinal ? place : event->revision,
+                                                     &follow->hub->event);
     if (!after_callback(follow)) {
         return;
     }
@@ -561,8 +569,7 @@ int stele_follow_start(struct stele_hub *hub, const struct stele_follow_options 
         return stele_fail(err, name_size == 0 ? STELE_E_INVALID : STELE_E_LIMIT, 0,
                           "the stream's name is %s", name_size == 0 ? "empty" : "too long");
     }
-    struct stele_follow *follow =
-        stele_allocate_zeroed(hub->alloc, sizeof *follow + name_size + 1);
+    struct stele_follow *follow = stele_allocate_zeroed(hub->alloc, sizeof *follow + name_size + 1);
     if (follow == NULL) {
         return stele_fail(err, STELE_E_NO_MEMORY, 0, "follow: no memory");
     }

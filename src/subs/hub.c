@@ -60,9 +60,8 @@ static struct topic *make_topic(struct stele_hub *hub, uint8_t kind, struct stel
     if (hub->topics >= hub->buckets_count) {
         grow_buckets(hub);
     }
-    topic = hub->buckets_count == 0
-                ? NULL
-                : stele_allocate_zeroed(hub->alloc, sizeof *topic + name.size);
+    topic = hub->buckets_count == 0 ? NULL
+                                    : stele_allocate_zeroed(hub->alloc, sizeof *topic + name.size);
     if (topic == NULL) {
         return NULL;
     }
@@ -220,7 +219,7 @@ static size_t deliver(struct stele_hub *hub, const struct stele_event *event)
 
 /* Damage in the log: each live follow reads for itself and meets it or does not, as its name has
  * it; the hub goes on behind it. */
-static void send_away(struct stele_hub *hub, struct follow_list *list)
+static void send_away(struct follow_list *list)
 {
     while (list->first != NULL) {
         struct stele_follow *follow = list->first;
@@ -236,10 +235,10 @@ static void send_away(struct stele_hub *hub, struct follow_list *list)
 
 static void send_all_away(struct stele_hub *hub)
 {
-    send_away(hub, &hub->all);
+    send_away(&hub->all);
     for (size_t i = 0; i < hub->buckets_count; i++) {
         while (hub->buckets[i] != NULL) {
-            send_away(hub, &hub->buckets[i]->follows);
+            send_away(&hub->buckets[i]->follows);
         }
     }
 }
@@ -255,7 +254,10 @@ static int open_reading(struct stele_hub *hub)
 static int next_batch(struct stele_hub *hub)
 {
     const struct stele_engine_ops *ops = hub->engine->ops;
-    int outcome = hub->reading == NULL ? open_reading(hub) : STELE_OK;
+    int outcome = STELE_OK;
+    if (hub->reading == NULL) {
+        outcome = ops->last_position(hub->engine) > hub->position ? open_reading(hub) : STELE_END;
+    }
     if (outcome != STELE_OK) {
         return outcome;
     }
@@ -275,6 +277,9 @@ static int next_batch(struct stele_hub *hub)
 /* Everything that the reading has handed out was delivered. */
 static void advance(struct stele_hub *hub)
 {
+    if (hub->reading == NULL) {
+        return;
+    }
     const uint64_t position = hub->engine->ops->read_position(hub->reading);
     hub->position = position > hub->position ? position : hub->position;
 }

@@ -35,9 +35,9 @@ static int copy_names(struct want *want, struct stele_alloc *alloc, const char *
 static int copy(struct want *want, struct stele_alloc *alloc)
 {
     struct stele_filter *filter = &want->filter;
-    const char *const **lists[] = {&filter->types,           &filter->type_prefixes,
-                                   &filter->streams,         &filter->stream_prefixes,
-                                   &filter->categories,      &filter->tags};
+    const char *const **lists[] = {&filter->types,      &filter->type_prefixes,
+                                   &filter->streams,    &filter->stream_prefixes,
+                                   &filter->categories, &filter->tags};
     const size_t counts[] = {filter->types_count,      filter->type_prefixes_count,
                              filter->streams_count,    filter->stream_prefixes_count,
                              filter->categories_count, filter->tags_count};
