@@ -9,7 +9,7 @@ struct memengine_append {
     uint64_t place;
     int outcome;
     struct stele_append_result result;
-    char message[256];
+    struct stele_error err;
 };
 
 struct stele_reading {
@@ -56,7 +56,7 @@ static void answer(struct memengine_append *one)
     struct stele_appending *appending = one->appending;
     appending->outcome = one->outcome;
     appending->result = one->result;
-    memcpy(appending->message, one->message, sizeof appending->message);
+    appending->err = one->err;
     appending->task.run = run_answer;
     stele_loop_post(appending->loop, &appending->task);
     free(one);
@@ -158,7 +158,7 @@ static void submit(struct memengine *mem, struct stele_appending *appending,
     one->outcome = unknown ? STELE_E_UNKNOWN : one->outcome;
     stele_prepared_destroy(prepared);
     one->place = ticket.place;
-    (void)snprintf(one->message, sizeof one->message, "%.255s", err.message);
+    one->err = err;
     *mem->last = one;
     mem->last = &one->next;
     if (!mem->posted) {
