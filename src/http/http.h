@@ -41,19 +41,23 @@ struct stele_http_limits {
     uint32_t headers_ms;           /* From the first byte of a request. Default 10 s. */
     uint32_t keepalive_ms;         /* An HTTP/2 PING after this silence. Default 10 s. */
     uint32_t keepalive_timeout_ms; /* No answer to it: the connection is lost. Default 10 s. */
-    uint32_t frames_per_s; /* Frames that bring no data (bucket of as many). Default 4000. */
-    uint32_t resets_per_s; /* RST_STREAM of the peer. Default 400. */
-    uint32_t window;       /* Of received data, of one exchange. Default 1 MiB. */
-    uint32_t output_high;  /* Bytes of one exchange's output at which it is full: 256 KiB. */
-    uint32_t output_low;   /* And on_writable comes: 64 KiB. */
+    uint32_t frames_per_s;     /* Frames that bring no data (bucket of as many). Default 4000. */
+    uint32_t resets_per_s;     /* RST_STREAM of the peer. Default 400. */
+    uint32_t window;           /* Of received data, of one exchange. Default 1 MiB. */
+    uint32_t output_high;      /* Bytes of one exchange's output at which it is full: 256 KiB. */
+    uint32_t output_low;       /* And on_writable comes: 64 KiB. */
+    uint32_t conn_output_high; /* Of all exchanges of a connection; above it every exchange with
+                                  * 4 KiB of its own is full. Default 4 MiB. */
 };
 #define STELE_HTTP_LIMITS_INIT                                                                     \
     {                                                                                              \
-        1024u, 65536u, 0u, 10000u, 10000u, 10000u, 4000u, 400u, 1u << 20, 256u << 10, 64u << 10    \
+        1024u, 65536u, 0u, 10000u, 10000u, 10000u, 4000u, 400u, 1u << 20, 256u << 10, 64u << 10,   \
+            4u << 20                                                                               \
     }
 
 /* How the server is told. For each exchange: on_request, then any on_body, then on_end unless the
- * peer goes before; on_close is always the last and comes exactly once. Handlers may call every
+ * peer goes before; on_close is always the last and comes exactly once. Once the handler has finished
+ * its response, neither on_body nor on_end come, only on_close. Handlers may call every
  * stele_exchange_ function from here, and later from tasks and timers of the same loop. */
 struct stele_http_events {
     void (*on_request)(void *context, struct stele_exchange *exchange);
@@ -65,7 +69,8 @@ struct stele_http_events {
     /* finished: the response went out whole (to the connection). Otherwise the peer reset the
      * exchange or is gone. The exchange must not be touched afterwards. */
     void (*on_close)(void *context, struct stele_exchange *exchange, bool finished);
-    /* The connection has bytes to take, outside of feed() and of another event. */
+    /* The connection has bytes to take, outside of feed() and of another event; once until take().
+     * Take note: neither take() nor destroy() from here. */
     void (*on_output)(void *context, struct stele_http_conn *conn);
 };
 
@@ -95,6 +100,11 @@ void stele_http_conn_eof(struct stele_http_conn *conn);
 bool stele_http_conn_take(struct stele_http_conn *conn, struct stele_buf *out, size_t max);
 /* Nothing more to read or write: close the socket. */
 bool stele_http_conn_is_over(const struct stele_http_conn *conn);
+/* Should more bytes be read from the peer? false: it has sent more than is being dealt with, or does
+ * not take what it asked for. Asked again after take(). */
+bool stele_http_conn_wants_input(const struct stele_http_conn *conn);
+/* Bytes of bodies that wait for take(). */
+size_t stele_http_conn_pending(const struct stele_http_conn *conn);
 /* Graceful: no new exchanges (GOAWAY, Connection: close), is_over when the last one has ended. */
 void stele_http_conn_drain(struct stele_http_conn *conn);
 const struct stele_http_peer *stele_http_conn_peer(const struct stele_http_conn *conn);

@@ -1,0 +1,423 @@
+#include "http/http_internal.h"
+
+#define HEADER_OVERHEAD 32 /* RFC 9113 section 6.5.2. */
+#define TRAILER_PREFIX 8   /* Two sizes in front of each trailer. */
+#define HEADERS_FIRST 16
+
+/* ---- Life ------------------------------------------------------------------------------------ */
+
+struct stele_exchange *stele_http__exchange_new(struct stele_http_conn *conn)
+{
+    struct stele_exchange *exchange = conn->spare;
+    if (exchange != NULL) {
+        conn->spare = exchange->next;
+        conn->spare_count--;
+    } else {
+        exchange = stele_allocate_zeroed(conn->alloc, sizeof *exchange);
+        if (exchange == NULL) {
+            return NULL;
+        }
+    }
+    exchange->conn = conn;
+    exchange->next = conn->open;
+    exchange->previous = NULL;
+    if (conn->open != NULL) {
+        conn->open->previous = exchange;
+    }
+    conn->open = exchange;
+    conn->open_count++;
+    return exchange;
+}
+
+static void release_headers(struct stele_exchange *exchange)
+{
+    for (size_t i = 0; i < exchange->headers_count; i++) {
+        if (exchange->headers[i].name_buf != NULL) {
+            nghttp2_rcbuf_decref(exchange->headers[i].name_buf);
+            nghttp2_rcbuf_decref(exchange->headers[i].value_buf);
+        }
+    }
+    exchange->headers_count = 0;
+}
+
+static void release(struct stele_exchange *exchange)
+{
+    struct stele_http_conn *const conn = exchange->conn;
+    struct stele_alloc *const alloc = conn->alloc;
+    release_headers(exchange);
+    if (exchange->output.capacity > STELE_HTTP__SPARE_OUTPUT_MAX) {
+        stele_buf_deinit(&exchange->output, alloc);
+    }
+    if (exchange->text.capacity > STELE_HTTP__SPARE_OUTPUT_MAX) {
+        stele_buf_deinit(&exchange->text, alloc);
+    }
+    if (conn->dying || conn->spare_count == STELE_HTTP__SPARE_MAX) {
+        stele_release(alloc, exchange->headers,
+                      exchange->headers_capacity * sizeof exchange->headers[0]);
+        stele_buf_deinit(&exchange->output, alloc);
+        stele_buf_deinit(&exchange->text, alloc);
+        stele_buf_deinit(&exchange->trailers, alloc);
+        stele_release(alloc, exchange, sizeof *exchange);
+        return;
+    }
+    const struct stele_exchange kept = *exchange;
+    *exchange = (struct stele_exchange){.headers = kept.headers,
+                                        .headers_capacity = kept.headers_capacity,
+                                        .output = kept.output,
+                                        .text = kept.text,
+                                        .trailers = kept.trailers,
+                                        .next = conn->spare};
+    exchange->output.size = 0;
+    exchange->text.size = 0;
+    exchange->trailers.size = 0;
+    conn->spare = exchange;
+    conn->spare_count++;
+}
+
+static void leave_writable(struct stele_exchange *exchange)
+{
+    struct stele_exchange **link = &exchange->conn->writable;
+    while (*link != exchange) {
+        link = &(*link)->next_writable;
+    }
+    *link = exchange->next_writable;
+    exchange->in_writable = false;
+}
+
+void stele_http__exchange_over(struct stele_exchange *exchange, bool finished)
+{
+    struct stele_http_conn *const conn = exchange->conn;
+    if (exchange->announced) {
+        conn->events->on_close(conn->context, exchange, finished);
+    }
+    if (exchange->in_writable) {
+        leave_writable(exchange);
+    }
+    if (exchange->previous != NULL) {
+        exchange->previous->next = exchange->next;
+    } else {
+        STELE_ASSERT(conn->open == exchange);
+        conn->open = exchange->next;
+    }
+    if (exchange->next != NULL) {
+        exchange->next->previous = exchange->previous;
+    }
+    STELE_ASSERT(conn->open_count > 0);
+    conn->open_count--;
+    STELE_ASSERT(conn->pending >= exchange->output_counted - exchange->output_at);
+    conn->pending -= exchange->output_counted - exchange->output_at;
+    if (conn->open_count == 0) {
+        conn->idle_us = stele_loop_now_us(conn->loop);
+    }
+    release(exchange);
+}
+
+/* ---- The request ----------------------------------------------------------------------------- */
+
+int stele_http__exchange_add_header(struct stele_exchange *exchange,
+                                    const struct stele_http__header *header)
+{
+    struct stele_http_conn *const conn = exchange->conn;
+    exchange->headers_size += header->name.size + header->value.size + HEADER_OVERHEAD;
+    if (exchange->headers_size > conn->limits.header_size_max) {
+        return STELE_E_LIMIT;
+    }
+    if (exchange->headers_count == exchange->headers_capacity) {
+        const size_t size = sizeof exchange->headers[0];
+        const size_t old = exchange->headers_capacity;
+        const size_t capacity = old > 0 ? old * 2 : HEADERS_FIRST;
+        void *const grown =
+            conn->alloc->reallocate(conn->alloc, exchange->headers, old * size, capacity * size);
+        if (grown == NULL) {
+            return STELE_E_NO_MEMORY;
+        }
+        exchange->headers = grown;
+        exchange->headers_capacity = capacity;
+    }
+    if (header->name_buf != NULL) {
+        nghttp2_rcbuf_incref(header->name_buf);
+        nghttp2_rcbuf_incref(header->value_buf);
+    }
+    exchange->headers[exchange->headers_count++] = *header;
+    return STELE_OK;
+}
+
+void stele_http__exchange_request(struct stele_exchange *exchange)
+{
+    STELE_ASSERT(!exchange->announced);
+    exchange->announced = true;
+    exchange->conn->events->on_request(exchange->conn->context, exchange);
+}
+
+void stele_http__exchange_body(struct stele_exchange *exchange, struct stele_bytes bytes)
+{
+    struct stele_http_conn *const conn = exchange->conn;
+    exchange->unconsumed += bytes.size;
+    conn->unconsumed += bytes.size;
+    if (exchange->announced && !exchange->was_reset && !exchange->finished) {
+        conn->events->on_body(conn->context, exchange, bytes);
+    } else {
+        /* Nobody is interested: the peer may go on, what it sends is dropped. */
+        stele_exchange_consume(exchange, bytes.size);
+    }
+}
+
+void stele_http__exchange_end(struct stele_exchange *exchange)
+{
+    exchange->request_over = true;
+    if (exchange->announced && !exchange->was_reset && !exchange->finished) {
+        exchange->conn->events->on_end(exchange->conn->context, exchange);
+    }
+}
+
+void stele_exchange_consume(struct stele_exchange *exchange, size_t size)
+{
+    struct stele_http_conn *const conn = exchange->conn;
+    STELE_ASSERT(size <= exchange->unconsumed);
+    STELE_ASSERT(size <= conn->unconsumed);
+    exchange->unconsumed -= size;
+    conn->unconsumed -= size;
+    if (conn->dying || size == 0) {
+        return;
+    }
+    if (conn->version == STELE_HTTP__H2) {
+        stele_http__h2_consume(exchange, size);
+    }
+    stele_http__conn_has_output(conn);
+}
+
+struct stele_text stele_exchange_method(const struct stele_exchange *exchange)
+{
+    return exchange->method;
+}
+
+struct stele_text stele_exchange_path(const struct stele_exchange *exchange)
+{
+    return exchange->path;
+}
+
+struct stele_text stele_exchange_authority(const struct stele_exchange *exchange)
+{
+    return exchange->authority;
+}
+
+struct stele_text stele_exchange_header(const struct stele_exchange *exchange, const char *name)
+{
+    const size_t size = strlen(name);
+    for (size_t i = 0; i < exchange->headers_count; i++) {
+        const struct stele_http__header *const header = &exchange->headers[i];
+        if (header->name.size == size && memcmp(header->name.data, name, size) == 0) {
+            return header->value;
+        }
+    }
+    return (struct stele_text){.data = NULL, .size = 0};
+}
+
+bool stele_exchange_is_h2(const struct stele_exchange *exchange)
+{
+    return exchange->conn->version == STELE_HTTP__H2;
+}
+
+struct stele_http_conn *stele_exchange_conn(const struct stele_exchange *exchange)
+{
+    return exchange->conn;
+}
+
+struct stele_loop *stele_exchange_loop(const struct stele_exchange *exchange)
+{
+    return exchange->conn->loop;
+}
+
+void *stele_exchange_user(const struct stele_exchange *exchange)
+{
+    return exchange->user;
+}
+
+void stele_exchange_set_user(struct stele_exchange *exchange, void *user)
+{
+    exchange->user = user;
+}
+
+/* ---- The response ---------------------------------------------------------------------------- */
+
+/* After this nothing of the response has an effect: the peer is not there, or does not listen. */
+static bool is_mute(const struct stele_exchange *exchange)
+{
+    return exchange->was_reset || exchange->finished || exchange->conn->dying ||
+           exchange->conn->over || exchange->conn->calm;
+}
+
+void stele_exchange_respond(struct stele_exchange *exchange, int status,
+                            const struct stele_http_header *headers, size_t count, bool end)
+{
+    STELE_ASSERT(status >= 200);
+    STELE_ASSERT(status <= 599);
+    if (is_mute(exchange)) {
+        return;
+    }
+    STELE_ASSERT(!exchange->responded);
+    exchange->responded = true;
+    exchange->finished = end;
+    exchange->no_body = exchange->is_head || status == 204 || status == 304;
+    if (exchange->conn->version == STELE_HTTP__H2) {
+        stele_http__h2_respond(exchange, status, headers, count, end);
+    } else {
+        stele_http__h1_respond(exchange, status, headers, count, end);
+    }
+    stele_http__conn_has_output(exchange->conn);
+}
+
+bool stele_exchange_has_responded(const struct stele_exchange *exchange)
+{
+    return exchange->responded;
+}
+
+struct stele_buf *stele_exchange_output(struct stele_exchange *exchange)
+{
+    struct stele_buf *const output = &exchange->output;
+    /* What is gone makes room for what comes, once it is the larger part: each byte moves at most
+     * once for each time that as many have gone. */
+    if (exchange->output_at > 0 && exchange->output_at >= output->size - exchange->output_at) {
+        memmove(output->data, output->data + exchange->output_at,
+                output->size - exchange->output_at);
+        output->size -= exchange->output_at;
+        exchange->output_counted -= exchange->output_at;
+        exchange->output_at = 0;
+    }
+    return output;
+}
+
+static size_t high_of(const struct stele_exchange *exchange)
+{
+    const struct stele_http_limits *const limits = &exchange->conn->limits;
+    return exchange->conn->pending > limits->conn_output_high ? STELE_HTTP__OUTPUT_LITTLE
+                                                              : limits->output_high;
+}
+
+void stele_exchange_written(struct stele_exchange *exchange)
+{
+    struct stele_http_conn *const conn = exchange->conn;
+    STELE_ASSERT(exchange->output.size >= exchange->output_counted);
+    if (is_mute(exchange) || exchange->no_body) {
+        exchange->output.size = exchange->output_counted;
+        return;
+    }
+    STELE_ASSERT(exchange->responded);
+    if (exchange->output.size == exchange->output_counted) {
+        return;
+    }
+    conn->pending += exchange->output.size - exchange->output_counted;
+    exchange->output_counted = exchange->output.size;
+    if (stele_http__exchange_pending(exchange) >= high_of(exchange)) {
+        exchange->is_full = true;
+    }
+    if (conn->version == STELE_HTTP__H2) {
+        stele_http__h2_resume(exchange);
+    }
+    stele_http__conn_has_output(conn);
+}
+
+bool stele_exchange_is_full(const struct stele_exchange *exchange)
+{
+    return exchange->is_full;
+}
+
+void stele_http__exchange_took(struct stele_exchange *exchange, size_t size)
+{
+    struct stele_http_conn *const conn = exchange->conn;
+    STELE_ASSERT(size <= exchange->output_counted - exchange->output_at);
+    exchange->output_at += size;
+    conn->pending -= size;
+    const size_t pending = stele_http__exchange_pending(exchange);
+    if (pending == 0) {
+        exchange->output.size = 0;
+        exchange->output_at = 0;
+        exchange->output_counted = 0;
+    }
+    const size_t low = conn->pending > conn->limits.conn_output_high ? STELE_HTTP__OUTPUT_LITTLE / 2
+                                                                     : conn->limits.output_low;
+    if (exchange->is_full && pending <= low) {
+        exchange->is_full = false;
+        if (!exchange->in_writable && !exchange->finished) {
+            exchange->in_writable = true;
+            exchange->next_writable = conn->writable;
+            conn->writable = exchange;
+        }
+    }
+}
+
+static int keep_trailer(struct stele_exchange *exchange, const struct stele_http_header *trailer)
+{
+    struct stele_buf *const buf = &exchange->trailers;
+    const size_t size = TRAILER_PREFIX + trailer->name.size + trailer->value.size;
+    const int outcome = stele_buf_reserve(buf, exchange->conn->alloc, size);
+    if (outcome != STELE_OK) {
+        return outcome;
+    }
+    uint8_t *to = buf->data + buf->size;
+    stele_store_u32le(to, (uint32_t)trailer->name.size);
+    stele_store_u32le(to + 4, (uint32_t)trailer->value.size);
+    to += TRAILER_PREFIX;
+    memcpy(to, trailer->name.data, trailer->name.size);
+    if (trailer->value.size > 0) {
+        memcpy(to + trailer->name.size, trailer->value.data, trailer->value.size);
+    }
+    buf->size += size;
+    exchange->trailers_count++;
+    return STELE_OK;
+}
+
+struct stele_http_header stele_http__exchange_trailer(const struct stele_exchange *exchange,
+                                                      size_t *at)
+{
+    const uint8_t *const from = exchange->trailers.data + *at;
+    const struct stele_http_header trailer = {
+        .name = {.data = (const char *)from + TRAILER_PREFIX, .size = stele_load_u32le(from)},
+        .value = {.data = (const char *)from + TRAILER_PREFIX + stele_load_u32le(from),
+                  .size = stele_load_u32le(from + 4)}};
+    *at += TRAILER_PREFIX + trailer.name.size + trailer.value.size;
+    STELE_ASSERT(*at <= exchange->trailers.size);
+    return trailer;
+}
+
+void stele_exchange_finish(struct stele_exchange *exchange,
+                           const struct stele_http_header *trailers, size_t count)
+{
+    if (is_mute(exchange)) {
+        return;
+    }
+    STELE_ASSERT(exchange->responded);
+    stele_exchange_written(exchange);
+    for (size_t i = 0; i < count; i++) {
+        if (keep_trailer(exchange, &trailers[i]) != STELE_OK) {
+            stele_exchange_reset(exchange, NGHTTP2_INTERNAL_ERROR);
+            return;
+        }
+    }
+    exchange->finished = true;
+    if (exchange->conn->version == STELE_HTTP__H2) {
+        stele_http__h2_resume(exchange);
+    }
+    stele_http__conn_has_output(exchange->conn);
+}
+
+void stele_exchange_reset(struct stele_exchange *exchange, uint32_t h2_error)
+{
+    struct stele_http_conn *const conn = exchange->conn;
+    if (exchange->was_reset || conn->dying || conn->over || conn->calm) {
+        return;
+    }
+    exchange->was_reset = true;
+    if (conn->version == STELE_HTTP__H2) {
+        stele_http__h2_reset(exchange, h2_error);
+    } else {
+        conn->closing = true;
+    }
+    stele_http__conn_has_output(conn);
+}
+
+void stele_http__exchange_refuse(struct stele_exchange *exchange, int status)
+{
+    const struct stele_http_header length = {.name = {"content-length", 14}, .value = {"0", 1}};
+    stele_exchange_respond(exchange, status, &length, 1, true);
+}
