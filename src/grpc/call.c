@@ -36,6 +36,11 @@ const struct stele_principal *stele_call_principal(const struct stele_call *call
     return call->principal;
 }
 
+bool stele_call_knows(const struct stele_call *call, enum stele_rpc rpc)
+{
+    return call->grpc->table.methods[rpc] != NULL;
+}
+
 struct stele_text stele_call_metadata(const struct stele_call *call, const char *name)
 {
     if (call->exchange == NULL) {

@@ -65,6 +65,8 @@ struct stele_server *stele_call_server(struct stele_call *call);
 struct stele_loop *stele_call_loop(struct stele_call *call);
 const struct stele_method *stele_call_method(const struct stele_call *call);
 const struct stele_principal *stele_call_principal(const struct stele_call *call);
+/* Is there a method for it in the server's table? */
+bool stele_call_knows(const struct stele_call *call, enum stele_rpc rpc);
 /* A header that the client sent ("requires-leader"), data NULL if none. */
 struct stele_text stele_call_metadata(const struct stele_call *call, const char *name);
 const char *stele_call_peer(const struct stele_call *call);

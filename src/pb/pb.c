@@ -82,39 +82,3 @@ bool stele_pb_next(struct stele_pb_reader *reader, struct stele_pb_field *out_fi
     *out_field = field;
     return true;
 }
-
-uint8_t *stele_pb_put_varint(uint8_t *to, uint64_t value)
-{
-    while (value >= 0x80) {
-        *to++ = (uint8_t)(value | 0x80);
-        value >>= 7;
-    }
-    *to++ = (uint8_t)value;
-    return to;
-}
-
-uint8_t *stele_pb_put_tag(uint8_t *to, uint32_t number, enum stele_pb_wire wire)
-{
-    STELE_ASSERT(number > 0);
-    return stele_pb_put_varint(to, (uint64_t)number << 3 | wire);
-}
-
-uint8_t *stele_pb_put_u64(uint8_t *to, uint32_t number, uint64_t value)
-{
-    return stele_pb_put_varint(stele_pb_put_tag(to, number, STELE_PB_VARINT), value);
-}
-
-uint8_t *stele_pb_put_bytes(uint8_t *to, uint32_t number, const void *data, size_t size)
-{
-    STELE_ASSERT(data != NULL || size == 0);
-    to = stele_pb_put_message(to, number, size);
-    if (size > 0) {
-        memcpy(to, data, size);
-    }
-    return to + size;
-}
-
-uint8_t *stele_pb_put_message(uint8_t *to, uint32_t number, size_t size)
-{
-    return stele_pb_put_varint(stele_pb_put_tag(to, number, STELE_PB_BYTES), size);
-}

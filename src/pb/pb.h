@@ -78,11 +78,41 @@ static inline size_t stele_pb_size_bytes(uint32_t number, size_t size)
 }
 
 /* All of these need room at `to` and return the place behind what they wrote. */
-uint8_t *stele_pb_put_varint(uint8_t *to, uint64_t value);
-uint8_t *stele_pb_put_tag(uint8_t *to, uint32_t number, enum stele_pb_wire wire);
-uint8_t *stele_pb_put_u64(uint8_t *to, uint32_t number, uint64_t value); /* With tag. */
-uint8_t *stele_pb_put_bytes(uint8_t *to, uint32_t number, const void *data, size_t size);
+static inline uint8_t *stele_pb_put_varint(uint8_t *to, uint64_t value)
+{
+    while (value >= 0x80) {
+        *to++ = (uint8_t)(value | 0x80);
+        value >>= 7;
+    }
+    *to++ = (uint8_t)value;
+    return to;
+}
+
+static inline uint8_t *stele_pb_put_tag(uint8_t *to, uint32_t number, enum stele_pb_wire wire)
+{
+    return stele_pb_put_varint(to, (uint64_t)number << 3 | wire);
+}
+
+/* With tag. */
+static inline uint8_t *stele_pb_put_u64(uint8_t *to, uint32_t number, uint64_t value)
+{
+    return stele_pb_put_varint(stele_pb_put_tag(to, number, STELE_PB_VARINT), value);
+}
+
 /* Tag and length of a nested message whose size is known. */
-uint8_t *stele_pb_put_message(uint8_t *to, uint32_t number, size_t size);
+static inline uint8_t *stele_pb_put_message(uint8_t *to, uint32_t number, size_t size)
+{
+    return stele_pb_put_varint(stele_pb_put_tag(to, number, STELE_PB_BYTES), size);
+}
+
+static inline uint8_t *stele_pb_put_bytes(uint8_t *to, uint32_t number, const void *data,
+                                          size_t size)
+{
+    to = stele_pb_put_message(to, number, size);
+    if (size > 0) {
+        memcpy(to, data, size);
+    }
+    return to + size;
+}
 
 #endif

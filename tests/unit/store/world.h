@@ -79,7 +79,7 @@ static inline int world_work(struct world *world, bool closing)
             return last;
         }
     }
-    check_failed(__FILE__, __LINE__, "%s", "background work has an end");
+    CHECK(!"background work has an end");
     return last;
 }
 
