@@ -11,7 +11,9 @@
 #ifndef STELE_AUTH_AUTH_H
 #define STELE_AUTH_AUTH_H
 
+#include "api/engine.h"
 #include "auth/table.h"
+#include "auth/user.h"
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/status.h"
@@ -19,22 +21,71 @@
 
 #include <stele/stele.h>
 
-#define STELE_LOGIN_SIZE_MAX 255
-#define STELE_ROLES_MAX 16
-
-/* A caller. Immutable, counted; name and groups are what ACLs are matched with. */
+/* A caller. Immutable but for revoked, counted; name and groups are what ACLs are matched with. */
 struct stele_principal {
-    uint32_t refs; /* Atomic. */
+    uint32_t refs;    /* Atomic. */
+    uint32_t revoked; /* Atomic. 1: the user was changed since; stele_auth_may() says no. */
     bool anonymous;
     bool all_rights; /* --insecure. */
     bool is_admin;   /* In $admins. */
     bool is_ops;     /* In $ops. */
     uint32_t groups_count;
     char name[STELE_LOGIN_SIZE_MAX + 1];
-    char groups[STELE_ROLES_MAX][64];
+    char groups[STELE_ROLES_MAX][STELE_ROLE_SIZE_MAX + 1];
 };
 
 struct stele_auth; /* Made by the server; any thread may use it. */
+
+/* ---- Making it ---- */
+
+enum stele_auth_log {
+    STELE_AUTH_LOG_INFO,
+    STELE_AUTH_LOG_WARNING,
+    STELE_AUTH_LOG_ERROR,
+};
+
+/* Zero means the default everywhere. Texts and bytes are copied. */
+struct stele_auth_options {
+    bool insecure;                /* Everybody may do everything. */
+    bool anonymous_streams;       /* "$all" in an ACL stands for callers without a name, too. */
+    bool hash_on_loop;            /* No thread: passwords are hashed where the question is asked
+                                   * (simulator, tests). */
+    const char *admin_password;   /* Of the first start; NULL: one is made and told. */
+    const char *ops_password;     /* The same. */
+    struct stele_bytes jwt_keys;  /* A JWK set or PEM; none: bearer tokens are refused. */
+    const char *jwt_audience;     /* "aud" must have it; NULL: not looked at. */
+    const char *jwt_issuer;       /* "iss" must be it; NULL: not looked at. */
+    const char *jwt_roles;        /* The claim that lists roles; default "roles". */
+    uint64_t password_memory;     /* Bytes of Argon2id; default 19 MiB. */
+    uint32_t password_passes;     /* Default 2. */
+    uint32_t proof_seconds;       /* How long a checked proof is remembered; default 300. */
+    uint32_t questions_max;       /* Passwords waiting to be hashed; default 64. */
+    uint32_t failures_max;        /* Wrong passwords in a row from one address; default 10. */
+    uint32_t failures_refill_seconds; /* One more is allowed every so many; default 6. */
+    uint32_t audit_per_second;    /* Most events written to $stele-audit; default 50. */
+    /* The first password of a user that the first start makes. Once, on the loop, when it is
+     * durable. password is wiped afterwards. */
+    void (*on_first_password)(void *context, const char *login, const char *password);
+    void (*on_log)(void *context, enum stele_auth_log level, const char *message); /* Any thread. */
+    void *context;
+};
+
+/* loop: where the module's own appends are answered, and the store is watched. The engine's reads
+ * are made on whatever thread asks.
+ *
+ * STELE_OK, STELE_E_INVALID (jwt_keys: err says what is wrong with them), STELE_E_NO_MEMORY,
+ * what reading ended with. */
+STELE_MUST_USE
+int stele_auth_create(struct stele_engine *engine, struct stele_loop *loop,
+                      const struct stele_auth_options *options, struct stele_auth **out_auth,
+                      struct stele_error *err);
+/* On the loop's thread; no question may be under way. Principals may outlive it. NULL is fine. */
+void stele_auth_destroy(struct stele_auth *auth);
+
+/* Keys to check bearer tokens with, anew; tokens that were accepted are checked again. */
+STELE_MUST_USE
+int stele_auth_set_jwt_keys(struct stele_auth *auth, struct stele_bytes keys,
+                            struct stele_error *err);
 
 /* ---- Who ---- */
 
@@ -51,7 +102,10 @@ struct stele_auth_question {
      * credentials are wrong. STELE_E_OVERLOADED: too many wrong ones from there; try later. */
     void (*on_answer)(struct stele_auth_question *question, int outcome,
                       struct stele_principal *principal);
-    void *module; /* The module's. */
+    struct stele_auth_question *next; /* The module's, like the rest. */
+    struct stele_auth *auth;
+    struct stele_principal *principal;
+    int outcome;
 };
 
 /* Calls on_answer before it returns if it knows the answer; otherwise later, on the loop's thread.
@@ -66,6 +120,8 @@ bool stele_auth_may_call(const struct stele_principal *principal, enum stele_rul
 enum stele_rule stele_auth_rpc_rule(enum stele_rpc rpc);
 const char *stele_auth_rpc_path(enum stele_rpc rpc); /* "/package.Service/Method" */
 enum stele_rule stele_auth_route_rule(enum stele_route route);
+const char *stele_auth_route_method(enum stele_route route); /* "GET" */
+const char *stele_auth_route_path(enum stele_route route);   /* "*" at the end: any rest. */
 
 enum stele_right {
     STELE_RIGHT_READ,
@@ -73,6 +129,7 @@ enum stele_right {
     STELE_RIGHT_DELETE,
     STELE_RIGHT_META_READ,
     STELE_RIGHT_META_WRITE,
+    STELE_RIGHT_COUNT,
 };
 
 /* By the stream's $acl, else the default ACL of user or system streams ($settings); "$all" names
@@ -82,5 +139,70 @@ enum stele_right {
 bool stele_auth_may(struct stele_auth *auth, const struct stele_principal *principal,
                     struct stele_text stream, enum stele_right right);
 uint64_t stele_auth_generation(const struct stele_auth *auth);
+/* Users, their hashes, settings and the audit stream, and views of system streams: default ACLs do
+ * not open them. Whoever hands out $all or a view to somebody who is no administrator leaves events
+ * of such streams out, unless stele_auth_may() says yes for that very stream. */
+bool stele_auth_is_secret(struct stele_text stream);
+
+/* ---- Users ---- */
+
+enum stele_user_verb {
+    STELE_USER_CREATE,          /* login, full_name, password, groups */
+    STELE_USER_UPDATE,          /* login, full_name, groups; password is left alone */
+    STELE_USER_DELETE,          /* login */
+    STELE_USER_ENABLE,          /* login */
+    STELE_USER_DISABLE,         /* login */
+    STELE_USER_CHANGE_PASSWORD, /* login, password (the current one), new_password */
+    STELE_USER_RESET_PASSWORD,  /* login, new_password */
+};
+
+/* A change of a user on its way. Embedded in what asks and alive until on_done; the texts are
+ * borrowed until stele_auth_change_user() returns. Whether the caller may do this at all is the
+ * caller's business (stele_auth_may_call(); a user may change their own password). */
+struct stele_user_change {
+    enum stele_user_verb verb;
+    const char *login;
+    const char *full_name; /* NULL: "". */
+    const char *const *groups;
+    size_t groups_count;
+    const char *password;
+    const char *new_password;
+    const char *by;   /* Who does this, for the audit stream; NULL: the server itself. */
+    const char *peer; /* The same. */
+    struct stele_loop *loop;
+    /* STELE_OK: durable, and what was remembered of the user is forgotten.
+     * STELE_NOT_FOUND: no such user. STELE_WRONG_REVISION: it exists already (create), or somebody
+     * else changed it at the same time. STELE_E_PERMISSION: the current password is wrong.
+     * STELE_E_INVALID, STELE_E_LIMIT: message says what is not allowed. Others: as an append. */
+    void (*on_done)(struct stele_user_change *change, int outcome);
+    char message[256];
+    void *module;           /* The module's, like the rest. */
+    struct stele_task task;
+    int outcome;
+};
+
+/* on_done is called later, on the loop; never before this returns. */
+void stele_auth_change_user(struct stele_auth *auth, struct stele_user_change *change);
+
+/* STELE_OK, STELE_NOT_FOUND, what reading ended with. out_user->hash is wiped. */
+STELE_MUST_USE
+int stele_auth_get_user(struct stele_auth *auth, const char *login, struct stele_user *out_user,
+                        struct stele_error *err);
+/* Logins in byte order after `after` (NULL: from the first). Anything but 0 returned ends it. */
+typedef int (*stele_user_callback)(void *context, const struct stele_user *user);
+int stele_auth_list_users(struct stele_auth *auth, const char *after, stele_user_callback on_user,
+                          void *context, struct stele_error *err);
+
+/* ---- Looking at it ---- */
+
+struct stele_auth_counts {
+    uint64_t logins_ok;      /* Proofs that were checked and right. */
+    uint64_t logins_failed;  /* … and wrong. */
+    uint64_t logins_limited; /* Refused unchecked: too many wrong ones, or a full queue. */
+    uint64_t proofs_known;   /* Answered from memory. */
+    uint64_t audit_dropped;  /* Events not written to $stele-audit, over the bound. */
+    uint64_t acl_loads;      /* ACLs read from the store. */
+};
+void stele_auth_counts(struct stele_auth *auth, struct stele_auth_counts *out_counts);
 
 #endif
