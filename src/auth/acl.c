@@ -96,9 +96,8 @@ static int make_of_member(const json_t *object, const char *member, struct stele
                           struct stele_acl **out_acl)
 {
     const json_t *const value = json_object_get(object, member);
-    const bool is_malformed =
-        !json_is_object(object) ||
-        (value != NULL && !json_is_null(value) && !json_is_object(value));
+    const bool is_malformed = !json_is_object(object) ||
+                              (value != NULL && !json_is_null(value) && !json_is_object(value));
     return make(value, is_malformed, alloc, out_acl);
 }
 

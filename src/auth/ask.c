@@ -263,8 +263,7 @@ static int conclude(struct stele_auth__verification *verification, bool matches,
         return STELE_INCOMPLETE;
     }
     struct stele_auth__proof proof = {
-        .principal =
-            stele_auth__principal(auth, user->login, user->groups, user->groups_count),
+        .principal = stele_auth__principal(auth, user->login, user->groups[0], user->groups_count),
         .expires_us = verification->asked_us + (int64_t)auth->options.proof_seconds * 1000000,
         .checked_us = verification->asked_us,
         .revision = user->revision,
@@ -373,8 +372,8 @@ static void ask_basic(struct stele_auth *auth, struct stele_auth_question *quest
     stele_auth__lock(auth);
     verification->users_epoch = auth->users_epoch;
     stele_auth__unlock(auth);
-    const int outcome = stele_auth__read_user(auth, verification->credentials.login,
-                                              &verification->user, NULL);
+    const int outcome =
+        stele_auth__read_user(auth, verification->credentials.login, &verification->user, NULL);
     if (outcome != STELE_OK && outcome != STELE_NOT_FOUND && outcome != STELE_E_CORRUPT) {
         free_verification(verification);
         refuse_unchecked(auth, question);
@@ -424,7 +423,7 @@ static const char *check_token(struct stele_auth *auth, const struct stele_auth_
         const int64_t now_us = stele_loop_now_us(loop);
         struct stele_auth__proof proof = {
             .principal =
-                stele_auth__principal(auth, claims.subject, claims.roles, claims.roles_count),
+                stele_auth__principal(auth, claims.subject, claims.roles[0], claims.roles_count),
             .expires_us = min_us(now_us + (int64_t)auth->options.proof_seconds * 1000000,
                                  now_us + (claims.expires_s - rules.now_s) * 1000000),
             .revision = NO_USER,
@@ -465,10 +464,9 @@ static void ask_certificate(struct stele_auth *auth, struct stele_auth_question 
     stele_auth__lock(auth);
     const uint64_t epoch = auth->users_epoch;
     stele_auth__unlock(auth);
-    const int outcome =
-        stele_user_check_login(question->client_cn, NULL) != STELE_OK
-            ? STELE_NOT_FOUND
-            : stele_auth__read_user(auth, question->client_cn, &user, NULL);
+    const int outcome = stele_user_check_login(question->client_cn, NULL) != STELE_OK
+                            ? STELE_NOT_FOUND
+                            : stele_auth__read_user(auth, question->client_cn, &user, NULL);
     if (outcome != STELE_OK || user.disabled) {
         refuse(auth, question, outcome == STELE_OK ? user.login : NULL,
                outcome == STELE_OK ? "the user is disabled"
@@ -479,7 +477,7 @@ static void ask_certificate(struct stele_auth *auth, struct stele_auth_question 
     const int64_t now_us = stele_loop_now_us(question->loop);
     stele_auth__lock(auth);
     struct stele_auth__proof proof = {
-        .principal = stele_auth__principal(auth, user.login, user.groups, user.groups_count),
+        .principal = stele_auth__principal(auth, user.login, user.groups[0], user.groups_count),
         .expires_us = now_us + (int64_t)auth->options.proof_seconds * 1000000,
         .checked_us = now_us,
         .revision = user.revision,

@@ -115,19 +115,17 @@ static void set_options(struct stele_auth *auth, const struct stele_auth_options
 
 static int make_tables(struct stele_auth *auth)
 {
-    static const char no_groups[1][STELE_ROLE_SIZE_MAX + 1];
     uint64_t seed = 0;
     auth->loop->ops->random(auth->loop, &seed, sizeof seed);
     auth->loop->ops->random(auth->loop, auth->proof_key, sizeof auth->proof_key);
-    auth->proofs =
-        stele_allocate_zeroed(auth->alloc, STELE_AUTH__PROOFS * sizeof *auth->proofs);
+    auth->proofs = stele_allocate_zeroed(auth->alloc, STELE_AUTH__PROOFS * sizeof *auth->proofs);
     auth->acl_buckets = stele_allocate_zeroed(
         auth->alloc, STELE_AUTH__ACL_BUCKETS * sizeof(struct stele_auth__acl_entry *));
-    auth->anonymous = stele_auth__principal(auth, "", no_groups, 0);
-    auth->anything = stele_auth__principal(auth, "", no_groups, 0);
-    const int outcome = stele_limit_init(&auth->limit, auth->alloc, seed,
-                                         auth->options.failures_max,
-                                         auth->options.failures_refill_seconds);
+    auth->anonymous = stele_auth__principal(auth, "", NULL, 0);
+    auth->anything = stele_auth__principal(auth, "", NULL, 0);
+    const int outcome =
+        stele_limit_init(&auth->limit, auth->alloc, seed, auth->options.failures_max,
+                         auth->options.failures_refill_seconds);
     if (auth->proofs == NULL || auth->acl_buckets == NULL || auth->anonymous == NULL ||
         auth->anything == NULL || outcome != STELE_OK) {
         return STELE_E_NO_MEMORY;

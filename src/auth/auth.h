@@ -46,23 +46,23 @@ enum stele_auth_log {
 
 /* Zero means the default everywhere. Texts and bytes are copied. */
 struct stele_auth_options {
-    bool insecure;                /* Everybody may do everything. */
-    bool anonymous_streams;       /* "$all" in an ACL stands for callers without a name, too. */
-    bool hash_on_loop;            /* No thread: passwords are hashed where the question is asked
+    bool insecure;                    /* Everybody may do everything. */
+    bool anonymous_streams;           /* "$all" in an ACL stands for callers without a name, too. */
+    bool hash_on_loop;                /* No thread: passwords are hashed where the question is asked
                                    * (simulator, tests). */
-    const char *admin_password;   /* Of the first start; NULL: one is made and told. */
-    const char *ops_password;     /* The same. */
-    struct stele_bytes jwt_keys;  /* A JWK set or PEM; none: bearer tokens are refused. */
-    const char *jwt_audience;     /* "aud" must have it; NULL: not looked at. */
-    const char *jwt_issuer;       /* "iss" must be it; NULL: not looked at. */
-    const char *jwt_roles;        /* The claim that lists roles; default "roles". */
-    uint64_t password_memory;     /* Bytes of Argon2id; default 19 MiB. */
-    uint32_t password_passes;     /* Default 2. */
-    uint32_t proof_seconds;       /* How long a checked proof is remembered; default 300. */
-    uint32_t questions_max;       /* Passwords waiting to be hashed; default 64. */
-    uint32_t failures_max;        /* Wrong passwords in a row from one address; default 10. */
+    const char *admin_password;       /* Of the first start; NULL: one is made and told. */
+    const char *ops_password;         /* The same. */
+    struct stele_bytes jwt_keys;      /* A JWK set or PEM; none: bearer tokens are refused. */
+    const char *jwt_audience;         /* "aud" must have it; NULL: not looked at. */
+    const char *jwt_issuer;           /* "iss" must be it; NULL: not looked at. */
+    const char *jwt_roles;            /* The claim that lists roles; default "roles". */
+    uint64_t password_memory;         /* Bytes of Argon2id; default 19 MiB. */
+    uint32_t password_passes;         /* Default 2. */
+    uint32_t proof_seconds;           /* How long a checked proof is remembered; default 300. */
+    uint32_t questions_max;           /* Passwords waiting to be hashed; default 64. */
+    uint32_t failures_max;            /* Wrong passwords in a row from one address; default 10. */
     uint32_t failures_refill_seconds; /* One more is allowed every so many; default 6. */
-    uint32_t audit_per_second;    /* Most events written to $stele-audit; default 50. */
+    uint32_t audit_per_second;        /* Most events written to $stele-audit; default 50. */
     /* The first password of a user that the first start makes. Once, on the loop, when it is
      * durable. password is wiped afterwards. */
     void (*on_first_password)(void *context, const char *login, const char *password);
@@ -175,8 +175,8 @@ struct stele_user_change {
      * else changed it at the same time. STELE_E_PERMISSION: the current password is wrong.
      * STELE_E_INVALID, STELE_E_LIMIT: message says what is not allowed. Others: as an append. */
     void (*on_done)(struct stele_user_change *change, int outcome);
-    char message[256];
-    void *module;           /* The module's, like the rest. */
+    char message[496];
+    void *module; /* The module's, like the rest. */
     struct stele_task task;
     int outcome;
 };

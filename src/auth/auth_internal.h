@@ -19,7 +19,8 @@
 #define STELE_AUTH__PROOF_KEY_SIZE 32
 #define STELE_AUTH__ACLS_MAX 16384u
 #define STELE_AUTH__ACL_BUCKETS 16384u
-#define STELE_AUTH__ACL_SIZE_MAX ((size_t)1024 * 1024) /* Of metadata. Larger: administrators only. */
+#define STELE_AUTH__ACL_SIZE_MAX                                                                   \
+    ((size_t)1024 * 1024)           /* Of metadata. Larger: administrators only. */
 #define STELE_AUTH__AUDITS_MAX 256u /* Events for the audit stream under way. */
 #define STELE_AUDIT_STREAM "$stele-audit"
 
@@ -34,10 +35,10 @@ struct stele_auth__principal {
     struct stele_auth__principal *next, *previous;
 };
 
-/* With one reference; NULL: no memory. Under the lock. */
+/* With one reference; NULL: no memory. Under the lock. groups: the first of an array of names as a
+ * user has it. */
 struct stele_principal *stele_auth__principal(struct stele_auth *auth, const char *name,
-                                              const char groups[][STELE_ROLE_SIZE_MAX + 1],
-                                              size_t groups_count);
+                                              const char *groups, size_t groups_count);
 /* Releases a reference. Under the lock, where stele_principal_unref() must not be called. */
 void stele_auth__principal_drop(struct stele_auth *auth, struct stele_principal *principal);
 /* The module goes; whoever still holds a principal keeps it. */
@@ -90,9 +91,9 @@ struct stele_auth {
     uint8_t proof_key[STELE_AUTH__PROOF_KEY_SIZE];
     struct stele_limit limit;
     struct stele_jwt_keys *jwt_keys;
-    uint64_t users_epoch; /* Grows when a user is changed here. */
+    uint64_t users_epoch;                           /* Grows when a user is changed here. */
     struct stele_auth__verification *verifications; /* Under way; same credentials share one. */
-    char nobody_hash[STELE_PASSWORD_HASH_SIZE]; /* Hashed against when there is no such user. */
+    char nobody_hash[STELE_PASSWORD_HASH_SIZE];     /* Hashed against when there is no such user. */
 
     bool ready; /* The first users are in the store. */
     struct stele_auth_question *waiting;
@@ -115,7 +116,7 @@ struct stele_auth {
     struct stele_timer watch_timer;
     bool watching, watch_timer_on;
 
-    bool gone; /* Destroyed; holders only let go. Set under the lock, on the home loop. */
+    bool gone;        /* Destroyed; holders only let go. Set under the lock, on the home loop. */
     uint32_t holders; /* What needs the struct, beyond stele_auth_destroy() if need be. */
     uint32_t audits;  /* Under way; each is a holder. */
     uint64_t audits_lost;

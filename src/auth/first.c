@@ -64,7 +64,7 @@ static void on_done(struct stele_appending *appending)
     }
     if (appending->outcome != STELE_OK && appending->outcome != STELE_WRONG_REVISION) {
         stele_auth__log(auth, STELE_AUTH_LOG_ERROR, "the first users could not be stored: %.200s",
-                        appending->message);
+                        appending->err.message);
         auth->loop->ops->timer_start(auth->loop, &first->timer,
                                      stele_loop_now_us(auth->loop) + RETRY_US);
         return;
@@ -85,9 +85,8 @@ static void append(struct stele_auth__first_start *first)
     struct stele_append streams[4];
     for (size_t i = 0; i < first->count; i++) {
         const struct first_user *const user = &first->users[i];
-        created[i] = (struct stele_event_draft){.type = STELE_USER_TYPE_CREATED,
-                                                .data = user->json.data,
-                                                .data_size = user->json.size};
+        created[i] = (struct stele_event_draft){
+            .type = STELE_USER_TYPE_CREATED, .data = user->json.data, .data_size = user->json.size};
         listed[i] = (struct stele_event_draft){.type = STELE_USER_TYPE_LISTED,
                                                .data = user->user.login,
                                                .data_size = strlen(user->user.login),
@@ -97,9 +96,8 @@ static void append(struct stele_auth__first_start *first)
                                            .events = &created[i],
                                            .count = 1};
     }
-    const struct stele_event_draft audit = {.type = "$metadata",
-                                            .data = AUDIT_METADATA,
-                                            .data_size = sizeof AUDIT_METADATA - 1};
+    const struct stele_event_draft audit = {
+        .type = "$metadata", .data = AUDIT_METADATA, .data_size = sizeof AUDIT_METADATA - 1};
     size_t count = first->count;
     streams[count++] = (struct stele_append){.stream = STELE_USERS_STREAM,
                                              .expected = STELE_EXPECT_ANY,
@@ -112,8 +110,8 @@ static void append(struct stele_auth__first_start *first)
     struct stele_error err = {.outcome = STELE_OK};
     first->appending.loop = auth->loop;
     first->appending.on_done = on_done;
-    const int outcome = auth->engine->ops->append(auth->engine, &first->appending, streams, count,
-                                                  NULL, 0, &err);
+    const int outcome =
+        auth->engine->ops->append(auth->engine, &first->appending, streams, count, NULL, 0, &err);
     first->under_way = outcome == STELE_OK;
     if (outcome != STELE_OK) {
         stele_auth__log(auth, STELE_AUTH_LOG_ERROR, "the first users could not be stored: %.200s",
@@ -192,8 +190,7 @@ int stele_auth__first_start(struct stele_auth *auth, const struct stele_auth_opt
         auth->ready = true;
         return outcome == STELE_STREAM_DELETED ? STELE_OK : outcome;
     }
-    struct stele_auth__first_start *const first =
-        stele_allocate_zeroed(auth->alloc, sizeof *first);
+    struct stele_auth__first_start *const first = stele_allocate_zeroed(auth->alloc, sizeof *first);
     if (first == NULL) {
         return stele_fail(err, STELE_E_NO_MEMORY, 0, "first start: no memory");
     }

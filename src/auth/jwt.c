@@ -20,7 +20,8 @@ enum algorithm {
     ALGORITHM_NONE,
 };
 
-static const char *const algorithm_names[] = {[HS256] = "HS256", [RS256] = "RS256", [ES256] = "ES256"};
+static const char *const algorithm_names[] = {
+    [HS256] = "HS256", [RS256] = "RS256", [ES256] = "ES256"};
 
 #define KID_SIZE_MAX 127
 #define SECRET_SIZE_MIN 32
@@ -44,9 +45,15 @@ struct stele_jwt_keys {
 
 /* ---- Base64url ---- */
 
-/* Strict: no padding, no other characters, no bits left over that are not zero. */
+/* Strict: no padding, no other characters, no bits left over that are not zero. libsodium takes
+ * some bytes above 127 for letters, so those are looked at first. */
 static bool decode(struct stele_text text, uint8_t *plain, size_t plain_max, size_t *out_size)
 {
+    for (size_t i = 0; i < text.size; i++) {
+        if ((unsigned char)text.data[i] > 127) {
+            return false;
+        }
+    }
     return sodium_base642bin(plain, plain_max, text.data, text.size, NULL, out_size, NULL,
                              sodium_base64_VARIANT_URLSAFE_NO_PADDING) == 0;
 }
@@ -366,13 +373,12 @@ static int der_of_pair(struct stele_bytes pair, uint8_t **out_der)
     return size;
 }
 
-static bool verify_digest(EVP_PKEY *public, struct stele_text signed_text,
-                          const uint8_t *signature, size_t signature_size)
+static bool verify_digest(EVP_PKEY *public, struct stele_text signed_text, const uint8_t *signature,
+                          size_t signature_size)
 {
     EVP_MD_CTX *const context = EVP_MD_CTX_new();
     const bool good =
-        context != NULL &&
-        EVP_DigestVerifyInit(context, NULL, EVP_sha256(), NULL, public) == 1 &&
+        context != NULL && EVP_DigestVerifyInit(context, NULL, EVP_sha256(), NULL, public) == 1 &&
         EVP_DigestVerify(context, signature, signature_size,
                          (const unsigned char *)signed_text.data, signed_text.size) == 1;
     EVP_MD_CTX_free(context);
@@ -391,8 +397,7 @@ static bool verify_with(const struct key *key, struct stele_text signed_text,
     }
     uint8_t *der = NULL;
     const int size = der_of_pair(signature, &der);
-    const bool good =
-        size > 0 && verify_digest(key->public, signed_text, der, (size_t)size);
+    const bool good = size > 0 && verify_digest(key->public, signed_text, der, (size_t)size);
     OPENSSL_free(der);
     return good;
 }

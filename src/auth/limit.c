@@ -71,8 +71,7 @@ static struct stele_limit_peer *find(const struct stele_limit *limit, const uint
 {
     const size_t first = first_place(limit, address);
     for (size_t i = 0; i < NEIGHBOURS; i++) {
-        struct stele_limit_peer *const peer =
-            &limit->peers[(first + i) & (STELE_LIMIT_PEERS - 1)];
+        struct stele_limit_peer *const peer = &limit->peers[(first + i) & (STELE_LIMIT_PEERS - 1)];
         if (memcmp(peer->address, address, 16) == 0) {
             return peer;
         }

@@ -5,6 +5,7 @@
 #define STELE_AUTH_LIMIT_H
 
 #include "base/alloc.h"
+#include "base/status.h"
 
 #define STELE_LIMIT_PEERS 1024
 

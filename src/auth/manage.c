@@ -51,7 +51,9 @@ static void finish(struct manage *manage, int outcome, const char *message)
     struct stele_auth *const auth = manage->auth;
     struct stele_user_change *const change = manage->change;
     change->outcome = outcome;
-    (void)snprintf(change->message, sizeof change->message, "%s", message);
+    if (message != change->message) {
+        (void)snprintf(change->message, sizeof change->message, "%s", message);
+    }
     stele_password_wipe(manage, sizeof *manage);
     stele_release(auth->alloc, manage, sizeof *manage);
     change->task.run = run_done;
@@ -76,7 +78,7 @@ static void on_stored(struct stele_appending *appending)
         stele_auth__audit_locked(auth, &remark);
         stele_auth__unlock(auth);
     }
-    const char *message = appending->message;
+    const char *message = appending->err.message;
     if (outcome == STELE_WRONG_REVISION) {
         message = manage->verb == STELE_USER_CREATE ? "there is such a user already"
                                                     : "somebody else changed it at the same time";
@@ -100,8 +102,8 @@ static int store_user(struct manage *manage, const struct stele_buf *json, struc
 {
     char stream[STELE_USER_STREAM_SIZE];
     const bool creates = manage->verb == STELE_USER_CREATE;
-    const bool new_password = manage->verb == STELE_USER_CHANGE_PASSWORD ||
-                              manage->verb == STELE_USER_RESET_PASSWORD;
+    const bool new_password =
+        manage->verb == STELE_USER_CHANGE_PASSWORD || manage->verb == STELE_USER_RESET_PASSWORD;
     stele_user_stream(manage->about.login, stream);
     const struct stele_event_draft user = {
         .type = creates ? STELE_USER_TYPE_CREATED
@@ -249,9 +251,9 @@ static void run_begin(struct stele_task *task)
     if (creates ? outcome != STELE_NOT_FOUND : outcome != STELE_OK) {
         const int told = creates && outcome == STELE_OK ? STELE_WRONG_REVISION : outcome;
         finish(manage, told,
-               told == STELE_WRONG_REVISION ? "there is such a user already"
-                                            : (told == STELE_NOT_FOUND ? MESSAGE_NO_USER
-                                                                       : err.message));
+               told == STELE_WRONG_REVISION
+                   ? "there is such a user already"
+                   : (told == STELE_NOT_FOUND ? MESSAGE_NO_USER : err.message));
         return;
     }
     apply(manage);
@@ -259,9 +261,9 @@ static void run_begin(struct stele_task *task)
         store(manage);
     } else {
         stele_auth__lock(auth);
-        const bool allowed = manage->verb != STELE_USER_CHANGE_PASSWORD ||
-                             stele_limit_allows(&auth->limit, manage->peer,
-                                                stele_loop_now_us(auth->loop));
+        const bool allowed =
+            manage->verb != STELE_USER_CHANGE_PASSWORD ||
+            stele_limit_allows(&auth->limit, manage->peer, stele_loop_now_us(auth->loop));
         stele_auth__unlock(auth);
         manage->job.work = hash;
         if (!allowed || stele_auth__worker_do(auth, &manage->job) != STELE_OK) {
@@ -277,8 +279,8 @@ static int check(struct manage *manage, const struct stele_user_change *change,
     if (outcome == STELE_OK && change->verb == STELE_USER_CREATE) {
         outcome = stele_user_check_password(change->password, err);
     }
-    if (outcome == STELE_OK && (change->verb == STELE_USER_CHANGE_PASSWORD ||
-                                change->verb == STELE_USER_RESET_PASSWORD)) {
+    if (outcome == STELE_OK &&
+        (change->verb == STELE_USER_CHANGE_PASSWORD || change->verb == STELE_USER_RESET_PASSWORD)) {
         outcome = stele_user_check_password(change->new_password, err);
     }
     if (outcome == STELE_OK && change->password != NULL &&

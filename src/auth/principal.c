@@ -3,8 +3,7 @@
 #include <stdio.h>
 
 struct stele_principal *stele_auth__principal(struct stele_auth *auth, const char *name,
-                                              const char groups[][STELE_ROLE_SIZE_MAX + 1],
-                                              size_t groups_count)
+                                              const char *groups, size_t groups_count)
 {
     STELE_ASSERT(groups_count <= STELE_ROLES_MAX);
     struct stele_auth__principal *const own = stele_allocate_zeroed(auth->alloc, sizeof *own);
@@ -16,9 +15,10 @@ struct stele_principal *stele_auth__principal(struct stele_auth *auth, const cha
     (void)snprintf(principal->name, sizeof principal->name, "%s", name);
     principal->anonymous = name[0] == '\0';
     for (size_t i = 0; i < groups_count; i++) {
-        memcpy(principal->groups[i], groups[i], sizeof principal->groups[i]);
-        principal->is_admin |= strcmp(groups[i], STELE_GROUP_ADMINS) == 0;
-        principal->is_ops |= strcmp(groups[i], STELE_GROUP_OPS) == 0;
+        const char *const group = groups + i * sizeof principal->groups[i];
+        memcpy(principal->groups[i], group, sizeof principal->groups[i]);
+        principal->is_admin |= strcmp(group, STELE_GROUP_ADMINS) == 0;
+        principal->is_ops |= strcmp(group, STELE_GROUP_OPS) == 0;
     }
     principal->groups_count = (uint32_t)groups_count;
     own->alloc = auth->alloc;

@@ -47,8 +47,7 @@ int stele_auth__read_user(struct stele_auth *auth, const char *login, struct ste
     struct stele_buf json = {.data = NULL};
     struct stele_user user = {.revision = 0};
     stele_user_stream(login, stream);
-    int outcome =
-        stele_auth__read_last(auth, stream, &json, &user.revision, &user.updated_us, err);
+    int outcome = stele_auth__read_last(auth, stream, &json, &user.revision, &user.updated_us, err);
     if (outcome == STELE_OK) {
         outcome = stele_user_decode((struct stele_bytes){.data = json.data, .size = json.size},
                                     &user, err);
@@ -148,12 +147,12 @@ int stele_auth_list_users(struct stele_auth *auth, const char *after, stele_user
     int stop = 0;
     do {
         page->count = 0;
-        outcome = auth->engine->ops->list(auth->engine, STELE_LIST_STREAMS,
-                                          STELE_USER_STREAM_PREFIX, from, 0, on_page_name, page,
-                                          err);
+        outcome =
+            auth->engine->ops->list(auth->engine, STELE_LIST_STREAMS, STELE_USER_STREAM_PREFIX,
+                                    from, 0, on_page_name, page, err);
         for (size_t i = 0; i < page->count && outcome == STELE_OK && stop == 0; i++) {
-            stop = on_stream(&listing, (struct stele_text){page->names[i], strlen(page->names[i])},
-                             0);
+            stop =
+                on_stream(&listing, (struct stele_text){page->names[i], strlen(page->names[i])}, 0);
         }
         if (page->count > 0) {
             memcpy(from, page->names[page->count - 1], sizeof from);

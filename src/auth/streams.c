@@ -6,7 +6,6 @@
  * at the index for each commit under load, none when nothing was written. So there is no moment in
  * which a caller was told that an ACL is stored, and the old one still counts. */
 #include "auth/auth_internal.h"
-
 #include "base/checksum.h"
 
 #define METADATA_TYPE "$metadata"
@@ -37,11 +36,9 @@ static uint64_t hash_of(struct stele_text name)
 static struct stele_auth__acl_entry **place_of(struct stele_auth *auth, struct stele_text name,
                                                uint64_t hash)
 {
-    struct stele_auth__acl_entry **place =
-        &auth->acl_buckets[hash & (STELE_AUTH__ACL_BUCKETS - 1)];
-    while (*place != NULL &&
-           ((*place)->hash != hash || (*place)->name_size != name.size ||
-            memcmp((*place)->name, name.data, name.size) != 0)) {
+    struct stele_auth__acl_entry **place = &auth->acl_buckets[hash & (STELE_AUTH__ACL_BUCKETS - 1)];
+    while (*place != NULL && ((*place)->hash != hash || (*place)->name_size != name.size ||
+                              memcmp((*place)->name, name.data, name.size) != 0)) {
         place = &(*place)->next;
     }
     return place;
@@ -113,7 +110,8 @@ static int load_acl(struct stele_auth *auth, const char *stream, struct stele_ac
     size_t capacity = sizeof small;
     size_t size = 0;
     const struct stele_engine_ops *const ops = auth->engine->ops;
-    int outcome = ops->get_metadata(auth->engine, stream, (char *)json, capacity, &size, NULL, NULL);
+    int outcome =
+        ops->get_metadata(auth->engine, stream, (char *)json, capacity, &size, NULL, NULL);
     auth->counts.acl_loads++;
     while (outcome == STELE_OK && size > capacity && size <= STELE_AUTH__ACL_SIZE_MAX) {
         stele_release(auth->alloc, json == small ? NULL : json, capacity);
@@ -122,7 +120,8 @@ static int load_acl(struct stele_auth *auth, const char *stream, struct stele_ac
         if (json == NULL) {
             return STELE_E_NO_MEMORY;
         }
-        outcome = ops->get_metadata(auth->engine, stream, (char *)json, capacity, &size, NULL, NULL);
+        outcome =
+            ops->get_metadata(auth->engine, stream, (char *)json, capacity, &size, NULL, NULL);
     }
     if (outcome == STELE_NOT_FOUND || outcome == STELE_NO_STREAM) {
         *out_acl = NULL;
@@ -136,6 +135,17 @@ static int load_acl(struct stele_auth *auth, const char *stream, struct stele_ac
     return outcome;
 }
 
+static void remark_change(struct stele_auth *auth, struct stele_text stream, const char *what)
+{
+    char name[STELE_STREAM_NAME_SIZE_MAX + 1];
+    const size_t size = stream.size < sizeof name ? stream.size : sizeof name - 1;
+    memcpy(name, stream.data, size);
+    name[size] = '\0';
+    const struct stele_auth__remark remark = {
+        .type = STELE_AUDIT_ACL_CHANGED, .stream = name, .what = what};
+    stele_auth__audit_locked(auth, &remark);
+}
+
 static void load_settings(struct stele_auth *auth)
 {
     struct stele_buf json = {.data = NULL};
@@ -143,8 +153,7 @@ static void load_settings(struct stele_auth *auth)
     struct stele_acl *system = NULL;
     uint64_t revision = UINT64_MAX;
     int64_t created_us = 0;
-    int outcome =
-        stele_auth__read_last(auth, SETTINGS_STREAM, &json, &revision, &created_us, NULL);
+    int outcome = stele_auth__read_last(auth, SETTINGS_STREAM, &json, &revision, &created_us, NULL);
     if (outcome == STELE_NOT_FOUND) {
         revision = UINT64_MAX;
         outcome = STELE_OK;
@@ -167,17 +176,6 @@ static void load_settings(struct stele_auth *auth)
 }
 
 /* ---- Taking in changes ---- */
-
-static void remark_change(struct stele_auth *auth, struct stele_text stream, const char *what)
-{
-    char name[STELE_STREAM_NAME_SIZE_MAX + 1];
-    const size_t size = stream.size < sizeof name ? stream.size : sizeof name - 1;
-    memcpy(name, stream.data, size);
-    name[size] = '\0';
-    const struct stele_auth__remark remark = {
-        .type = STELE_AUDIT_ACL_CHANGED, .stream = name, .what = what};
-    stele_auth__audit_locked(auth, &remark);
-}
 
 static void on_metadata(struct stele_auth *auth, const struct stele_event *event)
 {
@@ -234,8 +232,7 @@ static int take_in_metadata(struct stele_auth *auth)
 static void take_in_settings(struct stele_auth *auth)
 {
     struct stele_stream_info info = {.revision_last = 0};
-    const int outcome =
-        auth->engine->ops->stream_info(auth->engine, SETTINGS_STREAM, &info, NULL);
+    const int outcome = auth->engine->ops->stream_info(auth->engine, SETTINGS_STREAM, &info, NULL);
     const bool exists = outcome == STELE_OK && !info.deleted && !info.tombstoned;
     if ((exists ? info.revision_last : UINT64_MAX) != auth->settings_revision) {
         load_settings(auth);

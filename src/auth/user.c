@@ -112,10 +112,9 @@ int stele_user_encode(const struct stele_user *user, struct stele_alloc *alloc,
     for (uint32_t i = 0; i < user->groups_count; i++) {
         (void)json_array_append_new(groups, json_string(user->groups[i]));
     }
-    json_t *const object =
-        json_pack("{s:s, s:s, s:s, s:s, s:b, s:o}", "loginName", user->login, "fullName",
-                  user->full_name, "salt", "", "hash", user->hash, "disabled", (int)user->disabled,
-                  "groups", groups);
+    json_t *const object = json_pack("{s:s, s:s, s:s, s:s, s:b, s:o}", "loginName", user->login,
+                                     "fullName", user->full_name, "salt", "", "hash", user->hash,
+                                     "disabled", (int)user->disabled, "groups", groups);
     if (object == NULL) {
         return STELE_E_NO_MEMORY;
     }
@@ -181,17 +180,16 @@ static bool get_groups(const json_t *object, struct stele_user *user)
 int stele_user_decode(struct stele_bytes json, struct stele_user *out_user, struct stele_error *err)
 {
     struct stele_user user = *out_user;
-    json_t *const object = json_loadb((const char *)json.data, json.size, JSON_REJECT_DUPLICATES,
-                                      NULL);
+    json_t *const object =
+        json_loadb((const char *)json.data, json.size, JSON_REJECT_DUPLICATES, NULL);
     const json_t *const disabled = json_object_get(object, "disabled");
     /* Whether a user is disabled is not guessed: what is there and no boolean refuses them all. */
-    const bool whole = json_is_object(object) &&
-                       get_text(object, "loginName", user.login, sizeof user.login) &&
-                       get_text(object, "fullName", user.full_name, sizeof user.full_name) &&
-                       get_text(object, "hash", user.hash, sizeof user.hash) &&
-                       get_groups(object, &user) &&
-                       (disabled == NULL || json_is_boolean(disabled)) &&
-                       stele_user_check_login(user.login, NULL) == STELE_OK;
+    const bool whole =
+        json_is_object(object) && get_text(object, "loginName", user.login, sizeof user.login) &&
+        get_text(object, "fullName", user.full_name, sizeof user.full_name) &&
+        get_text(object, "hash", user.hash, sizeof user.hash) && get_groups(object, &user) &&
+        (disabled == NULL || json_is_boolean(disabled)) &&
+        stele_user_check_login(user.login, NULL) == STELE_OK;
     user.disabled = json_is_true(disabled);
     json_decref(object);
     if (!whole) {
