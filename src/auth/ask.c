@@ -169,7 +169,7 @@ static void run_answer(struct stele_task *task)
     struct stele_auth_question *const question = (struct stele_auth_question *)task;
     _Static_assert(offsetof(struct stele_auth_question, task) == 0, "the task comes first");
     if (question->outcome == STELE_INCOMPLETE) {
-        stele_auth_ask(question->auth, question);
+        stele_auth_ask(question->module, question);
         return;
     }
     answer(question, question->outcome, question->principal);
@@ -517,7 +517,7 @@ static void answer_constant(struct stele_auth_question *question, struct stele_p
 
 void stele_auth_ask(struct stele_auth *auth, struct stele_auth_question *question)
 {
-    question->auth = auth;
+    question->module = auth;
     if (auth->options.insecure) {
         answer_constant(question, auth->anything);
         return;

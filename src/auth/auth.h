@@ -103,7 +103,7 @@ struct stele_auth_question {
     void (*on_answer)(struct stele_auth_question *question, int outcome,
                       struct stele_principal *principal);
     struct stele_auth_question *next; /* The module's, like the rest. */
-    struct stele_auth *auth;
+    void *module;
     struct stele_principal *principal;
     int outcome;
 };
