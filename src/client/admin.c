@@ -1,5 +1,6 @@
 /* Streams, metadata, deletion, and looking after a store. */
 #include "client/client.h"
+#include "client/remote.h"
 
 #include <time.h>
 
@@ -11,6 +12,9 @@ int stele_stream_info(struct stele *store, const char *stream, struct stele_stre
     int outcome = stele_client__enter(store, err);
     if (outcome != STELE_OK) {
         return outcome;
+    }
+    if (store->far != NULL) {
+        return stele_far_stream_info(store->far, stream, out_info, err);
     }
     if (stream == NULL) {
         return stele_fail(err, STELE_E_INVALID, 0, "the stream's name is NULL");
@@ -45,6 +49,9 @@ int stele_list(struct stele *store, int what, const char *prefix, const char *af
     int outcome = stele_client__enter(store, err);
     if (outcome != STELE_OK) {
         return outcome;
+    }
+    if (store->far != NULL) {
+        return stele_far_list(store->far, what, prefix, after, limit, on_name, context, err);
     }
     if (on_name == NULL) {
         return stele_fail(err, STELE_E_INVALID, 0, "list: the callback is NULL");
@@ -104,6 +111,10 @@ int stele_set_metadata(struct stele *store, const char *stream, uint64_t expecte
     if (outcome != STELE_OK) {
         return outcome;
     }
+    if (store->far != NULL) {
+        return stele_far_set_metadata(store->far, stream, expected, json, json_size, out_result,
+                                      err);
+    }
     const struct stele_event_draft draft = {
         .type = "$metadata", .data = json, .data_size = json_size};
     return stele_append(store, name, expected, &draft, 1, out_result, err);
@@ -119,6 +130,10 @@ int stele_get_metadata(struct stele *store, const char *stream, char *buffer, si
     }
     if (outcome != STELE_OK) {
         return outcome;
+    }
+    if (store->far != NULL) {
+        return stele_far_get_metadata(store->far, stream, buffer, buffer_size, out_size,
+                                      out_revision, err);
     }
     struct stele_buf json = {.data = NULL};
     uint64_t revision = 0;
@@ -155,6 +170,9 @@ int stele_delete(struct stele *store, const char *stream, uint64_t expected,
     if (outcome != STELE_OK) {
         return outcome;
     }
+    if (store->far != NULL) {
+        return stele_far_delete(store->far, stream, expected, false, out_result, err);
+    }
     /* The metadata may change between looking and writing: then look again. An event that is
      * appended between stays, as if it had been appended after the delete, unless the caller
      * expected a revision, which is then no longer the one. */
@@ -190,6 +208,9 @@ int stele_tombstone(struct stele *store, const char *stream, uint64_t expected,
     if (outcome != STELE_OK) {
         return outcome;
     }
+    if (store->far != NULL) {
+        return stele_far_delete(store->far, stream, expected, true, out_result, err);
+    }
     struct stele_prepared *prepared = NULL;
     outcome = stele_client__prepared_acquire(store, &prepared, err);
     if (outcome == STELE_OK) {
@@ -211,6 +232,9 @@ int stele_stats(struct stele *store, struct stele_stats *out_stats, struct stele
     if (outcome != STELE_OK) {
         return outcome;
     }
+    if (store->far != NULL) {
+        return stele_far_stats(store->far, out_stats, err);
+    }
     (void)pthread_mutex_lock(&store->lock);
     outcome = stele_client__follow(store, err);
     stele_store_stats(store->core, out_stats);
@@ -224,6 +248,9 @@ int stele_damages(struct stele *store, stele_damage_callback on_damage, void *co
     int outcome = stele_client__enter(store, NULL);
     if (outcome != STELE_OK) {
         return outcome;
+    }
+    if (store->far != NULL) {
+        return STELE_E_UNSUPPORTED /* They lie with the server: ask it to verify. */;
     }
     (void)pthread_mutex_lock(&store->lock);
     outcome = stele_store_damages(store->core, on_damage, context);
@@ -296,6 +323,9 @@ int stele_scavenge(struct stele *store, const struct stele_scavenge_options *opt
     int outcome = stele_client__enter(store, err);
     if (outcome != STELE_OK) {
         return outcome;
+    }
+    if (store->far != NULL) {
+        return stele_far_scavenge(store->far, options, out_result, err);
     }
     struct stele_stats stats;
     outcome = stele_stats(store, &stats, err);
@@ -383,6 +413,10 @@ int stele_verify(struct stele *store, const struct stele_verify_options *given,
                  struct stele_verify_result *out_result, struct stele_error *err)
 {
     const struct stele_verify_options defaults = STELE_VERIFY_OPTIONS_INIT;
+    if (store->far != NULL) {
+        const int outcome = stele_client__enter(store, err);
+        return outcome == STELE_OK ? stele_far_verify(store->far, given, out_result, err) : outcome;
+    }
     return run_verify(store, given == NULL ? &defaults : given, false, out_result, err);
 }
 
@@ -390,6 +424,10 @@ int stele_digest(struct stele *store, char digest[STELE_DIGEST_SIZE], struct ste
 {
     const struct stele_verify_options options = STELE_VERIFY_OPTIONS_INIT;
     struct stele_verify_result result = {.frames = 0};
+    if (store->far != NULL) {
+        const int entered = stele_client__enter(store, err);
+        return entered == STELE_OK ? stele_far_digest(store->far, digest, err) : entered;
+    }
     const int outcome = run_verify(store, &options, true, &result, err);
     if (outcome == STELE_OK) {
         memcpy(digest, result.digest, STELE_DIGEST_SIZE);

@@ -1,5 +1,6 @@
 /* Appending, synchronously and not. */
 #include "client/client.h"
+#include "client/remote.h"
 
 int stele_client__prepared_acquire(struct stele *store, struct stele_prepared **out_prepared,
                                    struct stele_error *err)
@@ -86,6 +87,10 @@ int stele_append_many(struct stele *store, const struct stele_append *streams, s
     int outcome = stele_client__enter(store, err);
     if (outcome != STELE_OK) {
         return outcome;
+    }
+    if (store->far != NULL) {
+        return stele_far_append(store->far, streams, streams_count, conditions, conditions_count,
+                                revisions_last, out_result, err);
     }
     struct stele_prepared *prepared = NULL;
     outcome = stele_client__prepared_acquire(store, &prepared, err);
@@ -177,6 +182,10 @@ static int append_async(struct stele *store, const struct stele_append *streams,
     }
     if (callback == NULL) {
         return stele_fail(err, STELE_E_INVALID, 0, "append: the callback is NULL");
+    }
+    if (store->far != NULL) {
+        return stele_far_append_async(store->far, streams, streams_count, conditions,
+                                      conditions_count, callback, context, err);
     }
     struct stele_prepared *prepared = NULL;
     outcome = stele_client__prepared_acquire(store, &prepared, err);

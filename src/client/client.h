@@ -45,8 +45,12 @@ struct live {
     _Atomic uint64_t durable; /* 0: not open yet. */
 };
 
+struct far;
+
 struct stele {
     struct stele_alloc *alloc;
+    struct far *far; /* The store is another process': see client/remote.h. Most of what follows is
+                      * not used then. */
     struct stele_io *io;
     struct stele_store *core;
     struct stele_options options;

@@ -1,6 +1,7 @@
 /* Opening and closing; threads for background work. */
 #include "base/limits.h"
 #include "client/client.h"
+#include "client/remote.h"
 
 #include <errno.h>
 #include <time.h>
@@ -287,6 +288,13 @@ int stele_open(const char *path, const struct stele_options *given, struct stele
         return outcome;
     }
     (void)pthread_once(&forks_once, watch_forks);
+    if (stele_far_is_address(path)) {
+        outcome = stele_far_open(path, &options, out_store, err);
+        if (outcome == STELE_OK) {
+            (*out_store)->forks = atomic_load(&forks);
+        }
+        return outcome;
+    }
     struct stele_alloc *alloc = stele_linux_alloc_create();
     struct stele *store = alloc == NULL ? NULL : stele_allocate_zeroed(alloc, sizeof(struct stele));
     if (store == NULL) {
@@ -330,6 +338,9 @@ int stele_close(struct stele *store)
     }
     if (store->forks != atomic_load(&forks)) {
         return STELE_E_FORKED; /* Threads and locks are the parent's: what memory there is stays. */
+    }
+    if (store->far != NULL) {
+        return stele_far_close(store);
     }
     (void)pthread_mutex_lock(&store->lock);
     store->closing = true;

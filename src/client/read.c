@@ -1,5 +1,6 @@
 /* Reading. */
 #include "client/client.h"
+#include "client/remote.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -10,7 +11,8 @@
 struct stele_iterator {
     struct stele *store;
     struct stele_read *read;
-    bool bounded; /* scan_max was given. */
+    bool bounded;             /* scan_max was given. */
+    struct far_iterator *far; /* Of a remote store; then read is NULL. */
 };
 
 int stele_token_position(const char *token, uint64_t *out_position)
@@ -80,6 +82,15 @@ static int begin(struct stele *store, const char *stream, const struct stele_rea
     }
     iterator->store = store;
     iterator->bounded = options.scan_max != 0;
+    if (store->far != NULL) {
+        outcome = stele_far_read(store->far, stream, &options, &iterator->far, err);
+        if (outcome != STELE_OK) {
+            stele_release(store->alloc, iterator, sizeof *iterator);
+            return outcome;
+        }
+        *out_iterator = iterator;
+        return STELE_OK;
+    }
     (void)pthread_mutex_lock(&store->lock);
     outcome = stele_client__follow(store, err);
     if (outcome == STELE_OK) {
@@ -132,6 +143,9 @@ int stele_iterator_next(struct stele_iterator *iterator, const struct stele_even
     int outcome = stele_client__enter(iterator->store, err);
     size_t count = 0;
     bool again = true;
+    if (outcome == STELE_OK && iterator->far != NULL) {
+        return stele_far_next(iterator->far, out_events, out_count, err);
+    }
     while (outcome == STELE_OK && count == 0 && again) {
         outcome = stele_read_next(iterator->read, out_events, &count, err);
         again = !iterator->bounded || outcome == STELE_INCOMPLETE;
@@ -148,22 +162,25 @@ int stele_iterator_next(struct stele_iterator *iterator, const struct stele_even
 
 uint64_t stele_iterator_position(const struct stele_iterator *iterator)
 {
-    return stele_read_position(iterator->read);
+    return iterator->far != NULL ? stele_far_position(iterator->far)
+                                 : stele_read_position(iterator->read);
 }
 
 uint64_t stele_iterator_scanned(const struct stele_iterator *iterator)
 {
-    return stele_read_scanned(iterator->read);
+    return iterator->far != NULL ? stele_far_scanned(iterator->far)
+                                 : stele_read_scanned(iterator->read);
 }
 
 uint64_t stele_iterator_ordinal(const struct stele_iterator *iterator, size_t index)
 {
-    return stele_read_ordinal(iterator->read, index);
+    return iterator->far != NULL ? stele_far_ordinal(iterator->far, index)
+                                 : stele_read_ordinal(iterator->read, index);
 }
 
 void stele_on_visible(struct stele *store, stele_visible_callback callback, void *context)
 {
-    if (stele_client__enter(store, NULL) != STELE_OK) {
+    if (stele_client__enter(store, NULL) != STELE_OK || store->far != NULL) {
         return;
     }
     (void)pthread_mutex_lock(&store->lock);
@@ -184,6 +201,11 @@ void stele_iterator_destroy(struct stele_iterator *iterator)
     if (stele_client__enter(store, NULL) != STELE_OK) {
         return; /* In a child of fork() the views belong to the parent. */
     }
+    if (iterator->far != NULL) {
+        stele_far_iterator_destroy(iterator->far);
+        stele_release(store->alloc, iterator, sizeof *iterator);
+        return;
+    }
     (void)pthread_mutex_lock(&store->lock);
     stele_read_end(store->core, iterator->read);
     (void)pthread_mutex_unlock(&store->lock);
@@ -194,6 +216,9 @@ uint64_t stele_last_position(struct stele *store)
 {
     if (stele_client__enter(store, NULL) != STELE_OK) {
         return 0;
+    }
+    if (store->far != NULL) {
+        return stele_far_last_position(store->far);
     }
     (void)pthread_mutex_lock(&store->lock);
     const int followed = stele_client__follow(store, NULL);
@@ -235,6 +260,9 @@ int stele_wait(struct stele *store, uint64_t after, int timeout_ms, struct stele
     if (outcome != STELE_OK) {
         return outcome;
     }
+    if (store->far != NULL) {
+        return stele_far_wait(store->far, after, timeout_ms, err);
+    }
     struct timespec until;
     (void)clock_gettime(CLOCK_MONOTONIC, &until);
     add_ms(&until, timeout_ms < 0 ? 0 : timeout_ms);
@@ -269,7 +297,8 @@ struct stele_subscription {
     stele_end_callback on_end;
     void *context;
     pthread_t thread;
-    bool stopping; /* Under the store's lock. */
+    bool stopping;                /* Under the store's lock. */
+    struct far_subscription *far; /* Of a remote store. */
 };
 
 /* The end was reached: says so once, then sleeps until there is more. */
@@ -372,6 +401,16 @@ int stele_subscribe(struct stele *store, const char *stream, const struct stele_
     }
     *subscription = (struct stele_subscription){
         .store = store, .on_events = on_events, .on_end = on_end, .context = context};
+    if (store->far != NULL) {
+        outcome = stele_far_subscribe(store->far, stream, &options, on_events, on_end, context,
+                                      &subscription->far, err);
+        if (outcome != STELE_OK) {
+            stele_release(store->alloc, subscription, sizeof *subscription);
+            return outcome;
+        }
+        *out_subscription = subscription;
+        return STELE_OK;
+    }
     (void)pthread_mutex_lock(&store->lock);
     outcome = stele_client__follow(store, err);
     if (outcome == STELE_OK) {
@@ -404,6 +443,11 @@ void stele_unsubscribe(struct stele_subscription *subscription)
         return;
     }
     struct stele *store = subscription->store;
+    if (subscription->far != NULL) {
+        stele_far_unsubscribe(subscription->far);
+        stele_release(store->alloc, subscription, sizeof *subscription);
+        return;
+    }
     (void)pthread_mutex_lock(&store->lock);
     subscription->stopping = true;
     (void)pthread_cond_broadcast(&store->visible);
