@@ -686,6 +686,7 @@ struct model_listed *model_list(const struct model *model, int what, size_t *out
         if (what == STELE_LIST_STREAMS) {
             list[i].deleted = is_hidden(model, i, false) || model_is_tombstoned(model, i, false) ||
                               is_hidden(model, i, true) || model_is_tombstoned(model, i, true);
+            list[i].tombstoned = model_is_tombstoned(model, i, false);
         }
     }
     count_events(model, what, list);

@@ -138,6 +138,7 @@ struct model_listed {
     uint64_t visible; /* Events ever, of those that are durable … */
     uint64_t staged;  /* … and of all. */
     bool deleted;     /* A stream that is soft-deleted or tombstoned. */
+    bool tombstoned;  /* A durable tombstone: must not be listed. */
 };
 /* All names of STELE_LIST_… in byte order, names without events included; to be released with
  * free(). */

@@ -151,6 +151,10 @@ static void check_list(struct sim *sim, int what)
             sim_fail(sim, "a listing with prefix \"%s\" has %.*s, which should not be there",
                      prefix, (int)name.size, name.data);
         }
+        if (found->tombstoned) {
+            sim_fail(sim, "a listing with prefix \"%s\" has %s, which was tombstoned", prefix,
+                     found->name);
+        }
         if (!sim->counts_lost && (events < found->visible || events > found->staged)) {
             sim_fail(sim, "a listing says that %s has %llu events, not %llu to %llu", found->name,
                      (unsigned long long)events, (unsigned long long)found->visible,

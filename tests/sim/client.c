@@ -7,6 +7,7 @@
 #include "base/position.h"
 #include "sim.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 static void on_think(struct sim *sim, void *object, uint64_t number);
@@ -160,6 +161,10 @@ static void settle(struct sim *sim, struct sim_client *client, int outcome)
         sim_writer_kick(sim);
         return;
     }
+    /* A refusal may rest on any of the events before it: it waits for all of them. */
+    if (outcome != STELE_OK && sim->model.appends_visible < sim->model.appends_count) {
+        sim_fail(sim, "an append is refused before the events are durable that it was refused for");
+    }
     finish(sim, client, outcome);
 }
 
@@ -306,6 +311,15 @@ static void ask_append(struct sim *sim, struct sim_client *client)
     }
 }
 
+/* Is "$tb" this in the compact JSON that the store composed? */
+static bool truncates_before(struct stele_buf json, uint64_t before)
+{
+    char want[40];
+    const int size = snprintf(want, sizeof want, "\"$tb\":%llu", (unsigned long long)before);
+    const char *found = memmem(json.data, json.size, want, (size_t)size);
+    return found != NULL && (found[size] == ',' || found[size] == '}');
+}
+
 /* A soft delete is an append of metadata that the store composes. Becomes that append. */
 static void ask_delete(struct sim *sim, struct sim_client *client)
 {
@@ -338,6 +352,11 @@ static void ask_delete(struct sim *sim, struct sim_client *client)
         if (expected != want_expected) {
             sim_fail(sim, "delete %s: the metadata is said to be at %lld, not %lld", target->stream,
                      (long long)expected, (long long)want_expected);
+        }
+        if (!truncates_before(json, want_before)) {
+            sim_fail(sim, "delete %s: the metadata is %.*s, not to truncate before %llu",
+                     target->stream, (int)json.size, (const char *)json.data,
+                     (unsigned long long)want_before);
         }
         struct workload_request *request =
             workload_metadata(&sim->workload, target->stream, expected, json.data, json.size);
