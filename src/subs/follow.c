@@ -512,18 +512,18 @@ static enum follow_kind kind_of(const char *stream)
 }
 
 /* One more than the ordinal of the last event there is. */
-static int end_of_ordinals(struct stele_follow *follow, struct stele_error *err)
+static int end_of_ordinals(struct stele_engine *engine, const char *name, uint64_t *out_from,
+                           struct stele_error *err)
 {
-    const struct stele_engine_ops *ops = follow->hub->engine->ops;
-    struct stele_engine *engine = follow->hub->engine;
+    const struct stele_engine_ops *ops = engine->ops;
     struct stele_read_options options = STELE_READ_OPTIONS_INIT;
     options.from = STELE_FROM_END;
     options.backwards = 1;
     options.by_ordinal = 1;
     options.limit = 1;
     struct stele_reading *reading = NULL;
-    follow->from = 0;
-    int outcome = ops->read_open(engine, follow->name, &options, &reading, err);
+    *out_from = 0;
+    int outcome = ops->read_open(engine, name, &options, &reading, err);
     if (outcome == STELE_NO_STREAM) {
         return STELE_OK;
     }
@@ -534,28 +534,36 @@ static int end_of_ordinals(struct stele_follow *follow, struct stele_error *err)
     size_t count = 0;
     outcome = ops->read_next(reading, &events, &count, err);
     if (outcome == STELE_OK && count > 0) {
-        follow->from = ops->read_ordinal(reading, 0) + 1;
+        *out_from = ops->read_ordinal(reading, 0) + 1;
     }
     ops->read_close(reading);
     return outcome == STELE_END ? STELE_OK : outcome;
 }
 
-/* "Only what comes" is decided when the follow is made: what its owner does next may append. */
-static int find_end(struct stele_follow *follow, struct stele_error *err)
+/* out_closed: the stream is tombstoned. */
+static int find_end(struct stele_engine *engine, const char *name, enum follow_kind kind,
+                    bool by_ordinal, uint64_t *out_from, bool *out_closed, struct stele_error *err)
 {
-    struct stele_engine *engine = follow->hub->engine;
-    if (is_positional(follow)) {
-        follow->from = engine->ops->last_position(engine) + 1;
-        return STELE_OK;
-    }
-    if (follow->by_ordinal) {
-        return end_of_ordinals(follow, err);
+    *out_closed = false;
+    if (kind != OF_STREAM) {
+        *out_from = engine->ops->last_position(engine) + 1;
+        return by_ordinal ? end_of_ordinals(engine, name, out_from, err) : STELE_OK;
     }
     struct stele_stream_info info;
-    const int outcome = engine->ops->stream_info(engine, follow->name, &info, err);
-    follow->from = outcome == STELE_OK ? info.revision_last + 1 : 0;
-    follow->subscribed = outcome == STELE_NO_STREAM || info.tombstoned == 0;
+    const int outcome = engine->ops->stream_info(engine, name, &info, err);
+    *out_from = outcome == STELE_OK ? info.revision_last + 1 : 0;
+    *out_closed = outcome == STELE_OK && info.tombstoned != 0;
     return outcome == STELE_NO_STREAM ? STELE_OK : outcome;
+}
+
+int stele_follow_end(struct stele_engine *engine, const char *stream, int by_ordinal,
+                     uint64_t *out_from, struct stele_error *err)
+{
+    const enum follow_kind kind = kind_of(stream);
+    bool closed = false;
+    return find_end(engine, stream, kind,
+                    by_ordinal != 0 && (kind == OF_CATEGORY || kind == OF_TYPE), out_from, &closed,
+                    err);
 }
 
 int stele_follow_start(struct stele_hub *hub, const struct stele_follow_options *options,
@@ -592,7 +600,11 @@ int stele_follow_start(struct stele_hub *hub, const struct stele_follow_options 
         outcome = stele_subs__want_create(hub->alloc, options->filter, &follow->want, err);
     }
     if (outcome == STELE_OK && options->from == UINT64_MAX) {
-        outcome = find_end(follow, err);
+        /* Decided when the follow is made: what its owner does next may append. */
+        bool closed = false;
+        outcome = find_end(hub->engine, follow->name, kind, follow->by_ordinal, &follow->from,
+                           &closed, err);
+        follow->subscribed = !closed;
     }
     if (outcome != STELE_OK) {
         release(follow);

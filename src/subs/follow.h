@@ -41,6 +41,11 @@ struct stele_follow_options {
     int by_ordinal; /* "$ce-…", "$et-…": from counts events of the name, not positions. */
 };
 
+/* The place from which on only what comes is followed (what from UINT64_MAX stands for). */
+STELE_MUST_USE
+int stele_follow_end(struct stele_engine *engine, const char *stream, int by_ordinal,
+                     uint64_t *out_from, struct stele_error *err);
+
 struct stele_follow; /* Opaque; made by start. */
 
 struct stele_follow_callbacks {
