@@ -148,9 +148,9 @@ static void submit(struct memengine *mem, struct stele_appending *appending,
     struct stele_error err = {.outcome = STELE_OK};
     struct stele_ticket ticket = {.place = 0};
     one->appending = appending;
-    const bool unknown = mem->fail_appends > 0;
-    const bool lost = unknown && mem->fail_appends % 2 == 0;
-    mem->fail_appends -= unknown ? 1 : 0;
+    const bool unknown = mem->fail_appends > 0 || mem->lose_appends;
+    const bool lost = mem->lose_appends || (unknown && mem->fail_appends % 2 == 0);
+    mem->fail_appends -= mem->fail_appends > 0 ? 1 : 0;
     if (!lost) {
         one->outcome =
             decide(mem, prepared, appending->revisions_last, &one->result, &ticket, &err);

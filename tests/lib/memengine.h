@@ -29,6 +29,7 @@ struct memengine {
     struct stele_watch *watches;
     uint64_t told; /* The position that the watches know of. */
     uint64_t next_id;
+    bool lose_appends; /* Every append ends with STELE_E_UNKNOWN and is not stored. */
     uint32_t readings; /* Open. */
     uint32_t readings_max;
     uint64_t opened;     /* Readings ever. */
