@@ -12,6 +12,14 @@ static bool is_zero_line(const uint8_t *data)
             words[7]) == 0;
 }
 
+/* The same for more at once, at the speed of memory. */
+#define ZERO_BLOCK_SIZE ((size_t)4096)
+
+static bool is_zero_block(const uint8_t *data)
+{
+    return data[0] == 0 && memcmp(data, data + 1, ZERO_BLOCK_SIZE - 1) == 0;
+}
+
 uint64_t stele_log__search(const uint8_t *data, uint64_t data_place, uint64_t from, uint64_t to,
                            uint32_t seed, uint64_t durable_min, struct stele_frame *out_frame)
 {
@@ -24,6 +32,9 @@ uint64_t stele_log__search(const uint8_t *data, uint64_t data_place, uint64_t fr
             /* The version, never 0, lies in the second 8 bytes of a header: the first header that
              * can follow has only its first 8 bytes in this line. */
             place += STELE_FRAME_HEADER_SIZE - STELE_RECORD_ALIGN;
+            while (place + ZERO_BLOCK_SIZE <= to && is_zero_block(data + (place - data_place))) {
+                place += ZERO_BLOCK_SIZE - STELE_RECORD_ALIGN;
+            }
             continue;
         }
         if (stele_load_u64le(header + STELE_LOG__FRAME_PLACE_AT) == place) {
