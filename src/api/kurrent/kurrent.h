@@ -12,5 +12,6 @@ void stele_kurrent_v2_register(struct stele_grpc_table *table);
 /* ServerFeatures, which lists what the table has. */
 void stele_kurrent_features_register(struct stele_grpc_table *table);
 void stele_kurrent_gossip_register(struct stele_grpc_table *table);
+void stele_kurrent_users_register(struct stele_grpc_table *table);
 
 #endif
