@@ -38,7 +38,7 @@ STELE_API const char *stele_version(void);
 #define STELE_TYPE_SIZE_MAX 255                     /* bytes of UTF-8 */
 #define STELE_TAG_SIZE_MAX 255                      /* bytes of UTF-8 */
 #define STELE_TAGS_MAX 32                           /* tags of one event */
-#define STELE_CONTENT_TYPE_SIZE_MAX 255             /* bytes of ASCII */
+#define STELE_CONTENT_TYPE_SIZE_MAX 255             /* bytes of UTF-8 */
 #define STELE_EVENT_SIZE_MAX (16u * 1024u * 1024u)  /* data + metadata of one event, default */
 #define STELE_APPEND_EVENTS_MAX 65536u              /* events of one append */
 #define STELE_APPEND_SIZE_MAX (64u * 1024u * 1024u) /* bytes of one append, everything counted */

@@ -13,11 +13,12 @@ int stele_stream_info(struct stele *store, const char *stream, struct stele_stre
     if (outcome != STELE_OK) {
         return outcome;
     }
+    if (stream == NULL || out_info == NULL) {
+        return stele_fail(err, STELE_E_INVALID, 0,
+                          "the stream's name, or the place for the answer, is NULL");
+    }
     if (store->far != NULL) {
         return stele_far_stream_info(store->far, stream, out_info, err);
-    }
-    if (stream == NULL) {
-        return stele_fail(err, STELE_E_INVALID, 0, "the stream's name is NULL");
     }
     (void)pthread_mutex_lock(&store->lock);
     outcome = stele_client__follow(store, err);
@@ -128,6 +129,9 @@ int stele_get_metadata(struct stele *store, const char *stream, char *buffer, si
     if (outcome == STELE_OK) {
         outcome = metastream_name(stream, name, err);
     }
+    if (outcome == STELE_OK && (out_size == NULL || (buffer == NULL && buffer_size > 0))) {
+        outcome = stele_fail(err, STELE_E_INVALID, 0, "metadata: no place for the answer");
+    }
     if (outcome != STELE_OK) {
         return outcome;
     }
@@ -229,6 +233,9 @@ int stele_tombstone(struct stele *store, const char *stream, uint64_t expected,
 int stele_stats(struct stele *store, struct stele_stats *out_stats, struct stele_error *err)
 {
     int outcome = stele_client__enter(store, err);
+    if (outcome == STELE_OK && out_stats == NULL) {
+        outcome = stele_fail(err, STELE_E_INVALID, 0, "stats: no place for the answer");
+    }
     if (outcome != STELE_OK) {
         return outcome;
     }
@@ -246,8 +253,8 @@ int stele_stats(struct stele *store, struct stele_stats *out_stats, struct stele
 int stele_damages(struct stele *store, stele_damage_callback on_damage, void *context)
 {
     int outcome = stele_client__enter(store, NULL);
-    if (outcome != STELE_OK) {
-        return outcome;
+    if (outcome != STELE_OK || on_damage == NULL) {
+        return outcome != STELE_OK ? outcome : STELE_E_INVALID;
     }
     if (store->far != NULL) {
         return STELE_E_UNSUPPORTED /* They lie with the server: ask it to verify. */;
@@ -317,25 +324,48 @@ static int scavenge_step(struct stele *store, uint64_t *base, struct throttle *t
     return outcome;
 }
 
-int stele_scavenge(struct stele *store, const struct stele_scavenge_options *options,
+/* Copies what a caller gave, who may have been compiled with an older, shorter struct, over the
+ * defaults. */
+static int read_options(void *out, size_t size, const void *given, struct stele_error *err)
+{
+    size_t given_size = 0;
+    if (given == NULL) {
+        return STELE_OK;
+    }
+    memcpy(&given_size, given, sizeof given_size);
+    if (given_size < sizeof given_size || given_size > size) {
+        return stele_fail(err, STELE_E_INVALID, 0,
+                          "the options were not initialised with STELE_…_OPTIONS_INIT");
+    }
+    memcpy(out, given, given_size);
+    return STELE_OK;
+}
+
+int stele_scavenge(struct stele *store, const struct stele_scavenge_options *given,
                    struct stele_scavenge_result *out_result, struct stele_error *err)
 {
+    struct stele_scavenge_options options = STELE_SCAVENGE_OPTIONS_INIT;
+    struct stele_stats stats;
     int outcome = stele_client__enter(store, err);
+    if (outcome == STELE_OK) {
+        outcome = read_options(&options, sizeof options, given, err);
+    }
+    if (outcome == STELE_OK && store->far != NULL) {
+        return stele_far_scavenge(store->far, &options, out_result, err);
+    }
+    if (outcome == STELE_OK) {
+        outcome = stele_stats(store, &stats, err);
+    }
     if (outcome != STELE_OK) {
         return outcome;
     }
-    if (store->far != NULL) {
-        return stele_far_scavenge(store->far, options, out_result, err);
-    }
-    struct stele_stats stats;
-    outcome = stele_stats(store, &stats, err);
-    struct throttle throttle = {.total = stats.log_size};
+    struct throttle throttle = {
+        .total = stats.log_size,
+        .bytes_per_second = options.bytes_per_second,
+        .on_progress = options.on_progress,
+        .context = options.context,
+    };
     (void)clock_gettime(CLOCK_MONOTONIC, &throttle.begin);
-    if (options != NULL) {
-        throttle.bytes_per_second = options->bytes_per_second;
-        throttle.on_progress = options->on_progress;
-        throttle.context = options->context;
-    }
     struct stele_scavenge_result result = {.segments = 0};
     uint64_t base = 0;
     (void)pthread_mutex_lock(&store->lock);
@@ -412,23 +442,33 @@ static int run_verify(struct stele *store, const struct stele_verify_options *op
 int stele_verify(struct stele *store, const struct stele_verify_options *given,
                  struct stele_verify_result *out_result, struct stele_error *err)
 {
-    const struct stele_verify_options defaults = STELE_VERIFY_OPTIONS_INIT;
-    if (store->far != NULL) {
-        const int outcome = stele_client__enter(store, err);
-        return outcome == STELE_OK ? stele_far_verify(store->far, given, out_result, err) : outcome;
+    struct stele_verify_options options = STELE_VERIFY_OPTIONS_INIT;
+    int outcome = stele_client__enter(store, err);
+    if (outcome == STELE_OK) {
+        outcome = read_options(&options, sizeof options, given, err);
     }
-    return run_verify(store, given == NULL ? &defaults : given, false, out_result, err);
+    if (outcome != STELE_OK) {
+        return outcome;
+    }
+    return store->far != NULL ? stele_far_verify(store->far, &options, out_result, err)
+                              : run_verify(store, &options, false, out_result, err);
 }
 
 int stele_digest(struct stele *store, char digest[STELE_DIGEST_SIZE], struct stele_error *err)
 {
     const struct stele_verify_options options = STELE_VERIFY_OPTIONS_INIT;
     struct stele_verify_result result = {.frames = 0};
-    if (store->far != NULL) {
-        const int entered = stele_client__enter(store, err);
-        return entered == STELE_OK ? stele_far_digest(store->far, digest, err) : entered;
+    int outcome = stele_client__enter(store, err);
+    if (outcome == STELE_OK && digest == NULL) {
+        outcome = stele_fail(err, STELE_E_INVALID, 0, "digest: no place for it");
     }
-    const int outcome = run_verify(store, &options, true, &result, err);
+    if (outcome != STELE_OK) {
+        return outcome;
+    }
+    if (store->far != NULL) {
+        return stele_far_digest(store->far, digest, err);
+    }
+    outcome = run_verify(store, &options, true, &result, err);
     if (outcome == STELE_OK) {
         memcpy(digest, result.digest, STELE_DIGEST_SIZE);
     }

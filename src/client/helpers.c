@@ -91,7 +91,7 @@ int stele_id_from_text(const char *text, uint8_t id[16])
 {
     uint8_t bytes[16];
     size_t at = 0;
-    if (text == NULL || strnlen(text, 37) != 36) {
+    if (text == NULL || id == NULL || strnlen(text, 37) != 36) {
         return STELE_E_INVALID;
     }
     for (size_t i = 0; i < 16; i++) {

@@ -2,7 +2,6 @@
 #include "client/client.h"
 #include "client/remote.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -17,14 +16,12 @@ struct stele_iterator {
 
 int stele_token_position(const char *token, uint64_t *out_position)
 {
-    if (token == NULL || strlen(token) != 3 + 16 || strncmp(token, "s1-", 3) != 0) {
+    if (token == NULL || out_position == NULL || strnlen(token, 3 + 16 + 1) != 3 + 16 ||
+        strncmp(token, "s1-", 3) != 0 || strspn(token + 3, "0123456789abcdefABCDEF") != 16) {
         return STELE_E_INVALID;
     }
-    char *end = NULL;
-    errno = 0;
-    const unsigned long long position = strtoull(token + 3, &end, 16);
-    if (errno != 0 || *end != '\0' || token[3] == '-' || token[3] == '+' ||
-        position > STELE_POSITION_MAX) {
+    const unsigned long long position = strtoull(token + 3, NULL, 16);
+    if (position > STELE_POSITION_MAX) {
         return STELE_E_INVALID;
     }
     *out_position = position;
@@ -70,6 +67,9 @@ static int begin(struct stele *store, const char *stream, const struct stele_rea
 {
     struct stele_read_options options;
     int outcome = stele_client__enter(store, err);
+    if (outcome == STELE_OK && out_iterator == NULL) {
+        outcome = stele_fail(err, STELE_E_INVALID, 0, "read: no place for the iterator");
+    }
     if (outcome == STELE_OK) {
         outcome = read_options(given, &options, err);
     }
@@ -140,6 +140,10 @@ static int refill(struct stele_iterator *iterator, struct stele_error *err)
 int stele_iterator_next(struct stele_iterator *iterator, const struct stele_event **out_events,
                         size_t *out_count, struct stele_error *err)
 {
+    if (iterator == NULL || out_events == NULL || out_count == NULL) {
+        return stele_fail(err, STELE_E_INVALID, 0,
+                          "read: the iterator, or a place for its events, is NULL");
+    }
     int outcome = stele_client__enter(iterator->store, err);
     size_t count = 0;
     bool again = true;
@@ -162,6 +166,9 @@ int stele_iterator_next(struct stele_iterator *iterator, const struct stele_even
 
 uint64_t stele_iterator_position(const struct stele_iterator *iterator)
 {
+    if (iterator == NULL) {
+        return 0;
+    }
     return iterator->far != NULL ? stele_far_position(iterator->far)
                                  : stele_read_position(iterator->read);
 }
@@ -388,6 +395,9 @@ int stele_subscribe(struct stele *store, const char *stream, const struct stele_
     }
     if (outcome != STELE_OK) {
         return outcome;
+    }
+    if (out_subscription == NULL) {
+        return stele_fail(err, STELE_E_INVALID, 0, "no place for the subscription");
     }
     if (on_events == NULL || options.backwards != 0 || options.limit != 0 || options.as_of != 0) {
         return stele_fail(err, STELE_E_INVALID, 0,

@@ -1,5 +1,6 @@
 /* Filters: compiled once per read, asked once per event. */
 #include "store/filter.h"
+
 #include "store/store_internal.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8

@@ -168,6 +168,9 @@ static int encode_tags(const struct stele_event_draft *draft, uint8_t buffer[TAG
         return stele_fail(err, STELE_E_LIMIT, 0, "an event has %zu tags; at most %d are allowed",
                           draft->tags_count, STELE_TAGS_MAX);
     }
+    if (draft->tags == NULL && draft->tags_count > 0) {
+        return stele_fail(err, STELE_E_INVALID, 0, "an event's tags are NULL but have a count");
+    }
     size_t size = 0;
     for (size_t i = 0; i < draft->tags_count; i++) {
         struct stele_bytes tag;
@@ -274,10 +277,7 @@ static int add_record(struct stele_prepared *prepared, struct stele_prepared_str
     STELE_UNINITIALIZED uint8_t tags_buffer[TAGS_SIZE_MAX];
     struct stele_bytes tags;
     struct stele_bytes content_type;
-    int outcome = check_sizes(prepared, draft, err);
-    if (outcome == STELE_OK) {
-        outcome = encode_tags(draft, tags_buffer, &tags, err);
-    }
+    int outcome = encode_tags(draft, tags_buffer, &tags, err);
     if (outcome == STELE_OK) {
         outcome = check_content_type(draft->content_type, &content_type, err);
     }
@@ -375,7 +375,8 @@ static int add_events(struct stele_prepared *prepared, struct stele_prepared_str
                               "stream %s: an event of type %s does not belong here", append->stream,
                               draft->type);
         }
-        if (is_meta) {
+        outcome = check_sizes(prepared, draft, err);
+        if (outcome == STELE_OK && is_meta) {
             outcome = stele_metadata_check(draft->data, draft->data_size, err);
         }
         if (outcome == STELE_OK) {
@@ -419,6 +420,10 @@ static int add_item(struct stele_prepared *prepared, const struct stele_query_it
                           item->types_count, item->tags_count, STELE_CONDITIONS_MAX,
                           STELE_TAGS_MAX);
     }
+    if ((item->types == NULL && item->types_count > 0) ||
+        (item->tags == NULL && item->tags_count > 0)) {
+        return stele_fail(err, STELE_E_INVALID, 0, "a condition's types or tags are NULL");
+    }
     if (stele_store__grow(prepared->alloc, (void **)&prepared->items, &prepared->items_capacity,
                           sizeof *prepared->items, prepared->items_count + 1) != STELE_OK) {
         return fail_memory(err);
@@ -445,8 +450,10 @@ static int add_item(struct stele_prepared *prepared, const struct stele_query_it
 static int add_condition(struct stele_prepared *prepared, const struct stele_condition *condition,
                          struct stele_error *err)
 {
-    if (condition->items == NULL || condition->items_count == 0 ||
-        condition->items_count > STELE_CONDITIONS_MAX) {
+    if (condition->items == NULL || condition->items_count == 0) {
+        return stele_fail(err, STELE_E_INVALID, 0, "a condition has no query items");
+    }
+    if (condition->items_count > STELE_CONDITIONS_MAX) {
         return stele_fail(err, STELE_E_LIMIT, 0,
                           "a condition has %zu query items; 1 to %u are allowed",
                           condition->items_count, STELE_CONDITIONS_MAX);
@@ -490,7 +497,8 @@ static void reset(struct stele_prepared *prepared)
 }
 
 static int check_counts(const struct stele_append *streams, size_t streams_count,
-                        size_t conditions_count, struct stele_error *err)
+                        const struct stele_condition *conditions, size_t conditions_count,
+                        struct stele_error *err)
 {
     if (streams == NULL || streams_count == 0) {
         return stele_fail(err, STELE_E_INVALID, 0, "the append names no stream");
@@ -501,6 +509,9 @@ static int check_counts(const struct stele_append *streams, size_t streams_count
                           "allowed",
                           streams_count, conditions_count, STELE_APPEND_STREAMS_MAX,
                           STELE_CONDITIONS_MAX);
+    }
+    if (conditions == NULL && conditions_count > 0) {
+        return stele_fail(err, STELE_E_INVALID, 0, "the conditions are NULL");
     }
     size_t events = 0;
     for (size_t i = 0; i < streams_count; i++) {
@@ -524,7 +535,7 @@ int stele_prepare(struct stele_prepared *prepared, const struct stele_append *st
                   size_t conditions_count, int64_t now_us, struct stele_error *err)
 {
     reset(prepared);
-    int outcome = check_counts(streams, streams_count, conditions_count, err);
+    int outcome = check_counts(streams, streams_count, conditions, conditions_count, err);
     for (size_t i = 0; i < streams_count && outcome == STELE_OK; i++) {
         struct stele_prepared_stream *stream = NULL;
         outcome = add_stream(prepared, streams[i].stream, streams[i].expected, &stream, err);

@@ -1019,10 +1019,13 @@ static int begin(struct stele_store *store, struct stele_read *read, const char 
                  struct stele_error *err)
 {
     const bool is_all = stream == NULL || strcmp(stream, "$all") == 0;
-    int outcome = is_all ? set_key_of_filter(store, read, options->filter, err)
-                         : set_key_of_name(store, read, stream, err);
-    if (outcome == STELE_OK && options->filter != NULL) {
+    int outcome = STELE_OK;
+    if (options->filter != NULL) { /* First, because it checks what the filter points to. */
         outcome = stele_store__filter_create(read->alloc, options->filter, &read->filter, err);
+    }
+    if (outcome == STELE_OK) {
+        outcome = is_all ? set_key_of_filter(store, read, options->filter, err)
+                         : set_key_of_name(store, read, stream, err);
     }
     if (outcome != STELE_OK) {
         return outcome;

@@ -348,6 +348,11 @@ int stele_store_stream_info(struct stele_store *store, const char *stream, int64
         return stele_fail(err, name.size == 0 ? STELE_E_INVALID : STELE_E_LIMIT, 0,
                           "the stream's name is %s", name.size == 0 ? "empty" : "too long");
     }
+    if (strcmp(stream, "$all") == 0 || strncmp(stream, "$ce-", 4) == 0 ||
+        strncmp(stream, "$et-", 4) == 0) {
+        return stele_fail(err, STELE_E_INVALID, 0,
+                          "%s is a view of other streams: it has no revisions of its own", stream);
+    }
     /* The newest durable event, through a read: so a hole in the index is worked around here too. */
     struct stele_read_options options = STELE_READ_OPTIONS_INIT;
     options.from = STELE_FROM_END;

@@ -393,7 +393,10 @@ static void name_ops_settle(struct simdisk *disk, size_t count)
         name_op_settle(disk, &disk->name_ops[i]);
     }
     disk->name_ops_count -= count;
-    memmove(disk->name_ops, disk->name_ops + count, disk->name_ops_count * sizeof *disk->name_ops);
+    if (disk->name_ops_count > 0) {
+        memmove(disk->name_ops, disk->name_ops + count,
+                disk->name_ops_count * sizeof *disk->name_ops);
+    }
 }
 
 uint64_t simdisk_used(const struct simdisk *disk)
