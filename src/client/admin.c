@@ -108,7 +108,10 @@ int stele_set_metadata(struct stele *store, const char *stream, uint64_t expecte
                        struct stele_error *err)
 {
     char name[STELE_STREAM_NAME_SIZE_MAX + 3];
-    const int outcome = metastream_name(stream, name, err);
+    int outcome = stele_client__enter(store, err);
+    if (outcome == STELE_OK) {
+        outcome = metastream_name(stream, name, err);
+    }
     if (outcome != STELE_OK) {
         return outcome;
     }

@@ -135,7 +135,7 @@ static int decide(struct memengine *mem, struct stele_prepared *prepared, uint64
             return outcome;
         }
     }
-    CHECK(!"the store decides");
+    check_failed(__FILE__, __LINE__, "%s", "the store decides");
     return STELE_E_FENCED;
 }
 
