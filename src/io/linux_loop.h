@@ -10,6 +10,9 @@
  * the loop and collected in another; a socket owns a buffer only while the kernel does not take what
  * it was given, and is asked for nothing more until it has.
  *
+ * While the kernel does not take the output of a socket, the socket is not read from: a peer that
+ * does not take what it asked for does not get to ask for more.
+ *
  * Sockets are edge-triggered: no system call but reading and writing itself while a connection
  * lives. A loop that is awake is not woken: posting is then one exchange on a list.
  *

@@ -182,7 +182,7 @@ void stele_io__socket_event(struct stele_socket *socket, uint32_t events)
             put_ready(socket);
         }
     }
-    if ((events & EPOLLOUT) != 0 && socket->blocked) {
+    if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0 && socket->blocked) {
         socket->blocked = false;
         put_flush(socket);
     }
@@ -233,6 +233,13 @@ static void read_once(struct stele_socket *socket)
     }
 }
 
+/* Who does not take what was asked for is not asked what else is wanted. */
+static bool may_read(const struct stele_socket *socket)
+{
+    return socket->state != STELE_IO__DEAD && socket->readable && !socket->paused &&
+           (socket->rest.size == 0 || socket->state == STELE_IO__LINGER);
+}
+
 /* Each socket once: who sends much does not keep the others from being heard. */
 void stele_io__sockets_read(struct stele_linux_loop *loop)
 {
@@ -242,9 +249,9 @@ void stele_io__sockets_read(struct stele_linux_loop *loop)
     while (socket != NULL) {
         struct stele_socket *const next = socket->next_ready;
         socket->in_ready = false;
-        if (socket->state != STELE_IO__DEAD && !socket->paused && socket->readable) {
+        if (may_read(socket)) {
             read_once(socket);
-            if (socket->state != STELE_IO__DEAD && socket->readable && !socket->paused) {
+            if (may_read(socket)) {
                 put_ready(socket);
             }
         }
@@ -315,6 +322,9 @@ static bool send_rest(struct stele_socket *socket)
     if (!socket->blocked) {
         stele_buf_deinit(&socket->rest, socket->loop->base.alloc);
         socket->rest_at = 0;
+        if (socket->readable) {
+            put_ready(socket);
+        }
     }
     return !socket->blocked;
 }
