@@ -44,6 +44,7 @@ int stele_cli_info(int argc, char **argv);
 int stele_cli_meta(int argc, char **argv);
 int stele_cli_read(int argc, char **argv);
 int stele_cli_scavenge(int argc, char **argv);
+int stele_cli_serve(int argc, char **argv);
 int stele_cli_streams(int argc, char **argv);
 int stele_cli_tail(int argc, char **argv);
 int stele_cli_verify(int argc, char **argv);

@@ -81,6 +81,19 @@ uint32_t stele_http_conn_exchanges(const struct stele_http_conn *conn)
     return conn->open_count;
 }
 
+void stele_http_conn_visit(struct stele_http_conn *conn,
+                           void (*visit)(void *context, struct stele_exchange *exchange),
+                           void *context)
+{
+    /* None is released here: that comes with bytes, from either side. */
+    for (struct stele_exchange *exchange = conn->open; exchange != NULL;
+         exchange = exchange->next) {
+        if (exchange->announced && !exchange->was_reset) {
+            visit(context, exchange);
+        }
+    }
+}
+
 size_t stele_http_conn_pending(const struct stele_http_conn *conn)
 {
     return conn->pending;

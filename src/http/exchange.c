@@ -238,6 +238,16 @@ void stele_exchange_set_user(struct stele_exchange *exchange, void *user)
     exchange->user = user;
 }
 
+uint8_t stele_exchange_kind(const struct stele_exchange *exchange)
+{
+    return exchange->kind;
+}
+
+void stele_exchange_set_kind(struct stele_exchange *exchange, uint8_t kind)
+{
+    exchange->kind = kind;
+}
+
 /* ---- The response ---------------------------------------------------------------------------- */
 
 /* After this nothing of the response has an effect: the peer is not there, or does not listen. */

@@ -109,6 +109,10 @@ size_t stele_http_conn_pending(const struct stele_http_conn *conn);
 void stele_http_conn_drain(struct stele_http_conn *conn);
 const struct stele_http_peer *stele_http_conn_peer(const struct stele_http_conn *conn);
 uint32_t stele_http_conn_exchanges(const struct stele_http_conn *conn);
+/* Calls visit for each open exchange that a handler knows of. It may finish or reset it. */
+void stele_http_conn_visit(struct stele_http_conn *conn,
+                           void (*visit)(void *context, struct stele_exchange *exchange),
+                           void *context);
 
 /* ---- Exchanges ---- */
 
@@ -123,6 +127,9 @@ struct stele_loop *stele_exchange_loop(const struct stele_exchange *exchange);
 
 void *stele_exchange_user(const struct stele_exchange *exchange);
 void stele_exchange_set_user(struct stele_exchange *exchange, void *user);
+/* A number for whoever hands exchanges to their handlers; 0 at first. */
+uint8_t stele_exchange_kind(const struct stele_exchange *exchange);
+void stele_exchange_set_kind(struct stele_exchange *exchange, uint8_t kind);
 
 /* This much of the request body is done with; lets the peer send as much again. */
 void stele_exchange_consume(struct stele_exchange *exchange, size_t size);

@@ -66,6 +66,7 @@ struct stele_exchange {
     struct stele_exchange *next, *previous; /* Open ones of the connection, or spare ones. */
     struct stele_exchange *next_writable;
     void *user;
+    uint8_t kind;
     int32_t stream_id; /* HTTP/2. */
 
     bool announced;    /* on_request was called. */

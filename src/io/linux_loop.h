@@ -99,6 +99,11 @@ int stele_listener_open(struct stele_linux_loop *loop, const struct sockaddr *ad
                         socklen_t address_size, const struct stele_listener_events *events,
                         void *context, struct stele_listener **out_listener,
                         struct stele_error *err);
+/* STELE_OK if nobody listens there. Sharing an address with oneself means sharing it with every other
+ * process of the same user, which would get a part of the connections. */
+STELE_MUST_USE
+int stele_listener_probe(const struct sockaddr *address, socklen_t address_size,
+                         struct stele_error *err);
 /* The port that was bound, when 0 was asked for. */
 uint16_t stele_listener_port(const struct stele_listener *listener);
 void stele_listener_close(struct stele_listener *listener);

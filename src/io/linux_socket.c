@@ -550,6 +550,31 @@ static const char *advice(int os_errno)
     }
 }
 
+static int fail_listen(const struct sockaddr *address, int os_errno, struct stele_error *err)
+{
+    char text[80];
+    stele_socket_address_text(address, text, sizeof text);
+    return stele_fail(err, os_errno == EACCES ? STELE_E_PERMISSION : STELE_E_IO, os_errno,
+                      "listen on %s: %s", text, advice(os_errno));
+}
+
+int stele_listener_probe(const struct sockaddr *address, socklen_t address_size,
+                         struct stele_error *err)
+{
+    const int on = 1;
+    const int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return fail_listen(address, errno, err);
+    }
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (address->sa_family == AF_INET6) {
+        (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+    }
+    const int os_errno = bind(fd, address, address_size) == 0 ? 0 : errno;
+    (void)close(fd);
+    return os_errno == 0 ? STELE_OK : fail_listen(address, os_errno, err);
+}
+
 int stele_listener_open(struct stele_linux_loop *loop, const struct sockaddr *address,
                         socklen_t address_size, const struct stele_listener_events *events,
                         void *context, struct stele_listener **out_listener,
@@ -567,11 +592,8 @@ int stele_listener_open(struct stele_linux_loop *loop, const struct sockaddr *ad
     listener->retry.on_due = on_retry;
     const int os_errno = listen_on(listener, address, address_size);
     if (os_errno != 0) {
-        char text[80];
-        stele_socket_address_text(address, text, sizeof text);
         stele_listener_close(listener);
-        return stele_fail(err, os_errno == EACCES ? STELE_E_PERMISSION : STELE_E_IO, os_errno,
-                          "listen on %s: %s", text, advice(os_errno));
+        return fail_listen(address, os_errno, err);
     }
     *out_listener = listener;
     return STELE_OK;

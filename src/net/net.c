@@ -312,6 +312,16 @@ int stele_net_listen(struct stele_net *net, const struct sockaddr *address, sock
     return outcome;
 }
 
+void stele_net_visit(struct stele_net *net,
+                     void (*visit)(void *context, struct stele_exchange *exchange), void *context)
+{
+    for (struct connection *c = net->connections; c != NULL; c = c->next) {
+        if (c->http != NULL) {
+            stele_http_conn_visit(c->http, visit, context);
+        }
+    }
+}
+
 uint32_t stele_net_connections(const struct stele_net *net)
 {
     return net->count;

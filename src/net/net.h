@@ -41,6 +41,9 @@ int stele_net_listen(struct stele_net *net, const struct sockaddr *address, sock
 /* Listens no more and drains every connection. on_empty (once) when there is none left, perhaps
  * before this returns. */
 void stele_net_drain(struct stele_net *net, void (*on_empty)(void *context), void *context);
+/* Every open exchange; see stele_http_conn_visit(). */
+void stele_net_visit(struct stele_net *net,
+                     void (*visit)(void *context, struct stele_exchange *exchange), void *context);
 uint32_t stele_net_connections(const struct stele_net *net);
 /* Cuts what is left. The loop has to turn once more before it is destroyed. */
 void stele_net_destroy(struct stele_net *net);

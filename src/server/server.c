@@ -1,0 +1,319 @@
+#include "server/server.h"
+
+#include "client/client.h"
+#include "io/linux.h"
+#include "net/tls.h"
+#include "server/engine.h"
+#include "server/server_internal.h"
+#include "subs/follow.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+void stele_server__log(const struct stele_server__process *process, enum stele_server_log level,
+                       const char *format, ...)
+{
+    char text[512];
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (process->config->on_log != NULL) {
+        process->config->on_log(process->config->context, level, text);
+    }
+}
+
+/* ---- systemd ---------------------------------------------------------------------------------- */
+
+/* sd_notify(3), which is one datagram; without systemd there is no NOTIFY_SOCKET. */
+static void notify(const char *state)
+{
+    const char *const path = secure_getenv("NOTIFY_SOCKET");
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    if (path == NULL || (path[0] != '/' && path[0] != '@') ||
+        strlen(path) >= sizeof address.sun_path) {
+        return;
+    }
+    const size_t size = strlen(path);
+    memcpy(address.sun_path, path, size);
+    if (path[0] == '@') {
+        address.sun_path[0] = 0; /* The abstract namespace. */
+    }
+    const int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0) {
+        (void)sendto(fd, state, strlen(state), MSG_NOSIGNAL, (const struct sockaddr *)&address,
+                     (socklen_t)(offsetof(struct sockaddr_un, sun_path) + size));
+        (void)close(fd);
+    }
+}
+
+/* ---- Up ----------------------------------------------------------------------------------------- */
+
+static struct stele_server__process *process_of(struct stele_server *server)
+{
+    return (struct stele_server__process *)(void *)server;
+}
+
+static void shut_down(struct stele_server *server)
+{
+    const uint64_t one = 1;
+    const ssize_t written = write(process_of(server)->stop_fd, &one, sizeof one);
+    (void)written;
+}
+
+static int open_signals(struct stele_server__process *process, struct stele_error *err)
+{
+    sigset_t signals;
+    (void)sigemptyset(&signals);
+    (void)sigaddset(&signals, SIGINT);
+    (void)sigaddset(&signals, SIGTERM);
+    (void)sigaddset(&signals, SIGHUP);
+    (void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    process->signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+    process->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (process->signal_fd < 0 || process->stop_fd < 0) {
+        return stele_fail(err, STELE_E_IO, errno, "server: no more files can be opened");
+    }
+    return STELE_OK;
+}
+
+static int open_tls(struct stele_server__process *process, struct stele_error *err)
+{
+    const struct stele_server_config *const config = process->config;
+    if (config->tls_certificate == NULL) {
+        return STELE_OK;
+    }
+    const struct stele_tls_files files = {.certificate = config->tls_certificate,
+                                          .key = config->tls_key,
+                                          .client_ca = config->tls_client_ca,
+                                          .client_required = config->tls_client_required};
+    return stele_tls_context_create(&files, &process->gate.tls, err);
+}
+
+static int open_store(struct stele_server__process *process, struct stele_error *err)
+{
+    const struct stele_server_config *const config = process->config;
+    int outcome = stele_open(config->store_path, config->store_options, &process->store, err);
+    if (outcome != STELE_OK) {
+        return outcome;
+    }
+    struct stele_stats stats = {.events = 0};
+    outcome = stele_stats(process->store, &stats, err);
+    memcpy(process->server.store_id, stats.store_id, sizeof process->server.store_id);
+    if (outcome == STELE_OK) {
+        outcome = stele_engine_create(process->store, process->server.alloc,
+                                      &process->server.engine, err);
+    }
+    return outcome;
+}
+
+static void on_first_password(void *context, const char *login, const char *password)
+{
+    const struct stele_server__process *const process = context;
+    if (process->config->on_first_password != NULL) {
+        process->config->on_first_password(process->config->context, login, password);
+    }
+}
+
+static void on_auth_log(void *context, enum stele_auth_log level, const char *message)
+{
+    static const enum stele_server_log levels[] = {[STELE_AUTH_LOG_INFO] = STELE_SERVER_INFO,
+                                                   [STELE_AUTH_LOG_WARNING] = STELE_SERVER_WARNING,
+                                                   [STELE_AUTH_LOG_ERROR] = STELE_SERVER_ERROR};
+    stele_server__log(context, levels[level], "%s", message);
+}
+
+static int open_services(struct stele_server__process *process, struct stele_error *err)
+{
+    const struct stele_server_config *const config = process->config;
+    const struct stele_auth_options options = {.insecure = config->insecure,
+                                               .admin_password = config->admin_password,
+                                               .ops_password = config->ops_password,
+                                               .on_first_password = on_first_password,
+                                               .on_log = on_auth_log,
+                                               .context = process};
+    const int outcome = stele_auth_create(process->server.engine, process->server.home, &options,
+                                          &process->server.auth, err);
+    if (outcome != STELE_OK) {
+        return outcome;
+    }
+    struct stele_grpc_table table = {.methods = {NULL}};
+    stele_server__register(&table);
+    if (stele_grpc_create(&process->server, process->server.auth, &table, process->server.alloc,
+                          &process->grpc) != STELE_OK) {
+        return stele_fail(err, STELE_E_NO_MEMORY, 0, "server: no memory");
+    }
+    return STELE_OK;
+}
+
+static void set_advertised(struct stele_server__process *process)
+{
+    const struct stele_server_config *const config = process->config;
+    char *const host = process->server.advertised_host;
+    const size_t size = sizeof process->server.advertised_host;
+    if (config->advertised_port != 0) {
+        process->server.advertised_port = config->advertised_port;
+    }
+    if (config->advertised_host != NULL) {
+        (void)snprintf(host, size, "%s", config->advertised_host);
+        return;
+    }
+    const char *const first = config->addresses_count > 0 ? config->addresses[0].host : "localhost";
+    const bool is_any = first[0] == 0 || strcmp(first, "0.0.0.0") == 0 || strcmp(first, "::") == 0;
+    (void)snprintf(host, size, "%s", first);
+    if (is_any && gethostname(host, size) != 0) {
+        (void)snprintf(host, size, "localhost");
+    }
+    host[size - 1] = 0;
+}
+
+static int start(struct stele_server__process *process, struct stele_error *err)
+{
+    int outcome = open_signals(process, err);
+    outcome = outcome == STELE_OK ? stele_server__resolve(process, err) : outcome;
+    outcome = outcome == STELE_OK ? open_tls(process, err) : outcome;
+    outcome = outcome == STELE_OK ? open_store(process, err) : outcome;
+    outcome = outcome == STELE_OK ? stele_server__workers_create(process, err) : outcome;
+    outcome = outcome == STELE_OK ? open_services(process, err) : outcome;
+    /* Last of what can fail: who can connect is served. */
+    outcome = outcome == STELE_OK ? stele_server__listen(process, err) : outcome;
+    if (outcome == STELE_OK) {
+        set_advertised(process);
+        outcome = stele_server__workers_start(process, err);
+    }
+    return outcome;
+}
+
+/* ---- Running ------------------------------------------------------------------------------------ */
+
+static void reload(struct stele_server__process *process)
+{
+    struct stele_error err = {.outcome = STELE_OK};
+    if (process->gate.tls == NULL) {
+        return;
+    }
+    if (stele_tls_context_reload(process->gate.tls, &err) == STELE_OK) {
+        stele_server__log(process, STELE_SERVER_INFO, "the TLS certificate was read again");
+    } else {
+        stele_server__log(process, STELE_SERVER_ERROR,
+                          "the TLS certificate was not read again, the old one stays: %s",
+                          err.message);
+    }
+}
+
+/* Until the server is to end. */
+static void wait_for_end(struct stele_server__process *process)
+{
+    for (;;) {
+        struct pollfd fds[] = {{.fd = process->signal_fd, .events = POLLIN},
+                               {.fd = process->stop_fd, .events = POLLIN}};
+        if (poll(fds, 2, -1) < 0) {
+            continue;
+        }
+        struct signalfd_siginfo info = {.ssi_signo = 0};
+        if (fds[0].revents != 0 &&
+            read(process->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
+            if (info.ssi_signo != SIGHUP) {
+                stele_server__log(process, STELE_SERVER_INFO, "ending: signal %u", info.ssi_signo);
+                return;
+            }
+            reload(process);
+        }
+        if (fds[1].revents != 0) {
+            stele_server__log(process, STELE_SERVER_INFO, "ending: asked to");
+            return;
+        }
+    }
+}
+
+/* ---- Down --------------------------------------------------------------------------------------- */
+
+static void close_worker(struct stele_server__worker *worker)
+{
+    stele_net_destroy(worker->net);
+    worker->net = NULL;
+}
+
+static void close_services(struct stele_server__worker *worker)
+{
+    stele_hub_destroy(worker->hub);
+    worker->hub = NULL;
+    if (worker == &worker->process->workers[0]) {
+        stele_auth_destroy(worker->process->server.auth);
+    }
+}
+
+static void no_work(struct stele_server__worker *worker)
+{
+    (void)worker;
+}
+
+/* From the outside to the inside: connections, services, threads, engine, store; the loops' memory
+ * last, because an append that nobody waits for any more is still answered there. */
+static int stop(struct stele_server__process *process, struct stele_error *err)
+{
+    stele_server__workers_do(process, close_worker);
+    stele_server__workers_do(process, no_work); /* What they posted about their end. */
+    stele_server__scavenge_deinit(process);
+    stele_server__workers_do(process, close_services);
+    stele_server__workers_do(process, no_work);
+    stele_server__workers_stop(process);
+    stele_engine_destroy(process->server.engine);
+    const int outcome = stele_close(process->store);
+    stele_server__workers_destroy(process);
+    stele_grpc_destroy(process->grpc);
+    stele_tls_context_destroy(process->gate.tls);
+    if (process->signal_fd >= 0) {
+        (void)close(process->signal_fd);
+    }
+    if (process->stop_fd >= 0) {
+        (void)close(process->stop_fd);
+    }
+    return outcome == STELE_OK
+               ? STELE_OK
+               : stele_fail(err, outcome, 0, "closing the store: the last write failed");
+}
+
+int stele_server_run(const struct stele_server_config *config, struct stele_error *err)
+{
+    struct stele_alloc *const alloc = stele_linux_alloc();
+    struct stele_server__process *const process = stele_allocate_zeroed(alloc, sizeof *process);
+    if (process == NULL) {
+        return stele_fail(err, STELE_E_NO_MEMORY, 0, "server: no memory");
+    }
+    process->config = config;
+    process->signal_fd = -1;
+    process->stop_fd = -1;
+    process->gate.limits = config->http;
+    process->gate.connections_max = config->connections_max;
+    process->gate.handshake_ms = config->handshake_ms;
+    process->server.alloc = alloc;
+    process->server.insecure = config->insecure;
+    process->server.append_size_max = config->append_size_max;
+    process->server.event_size_max = config->event_size_max;
+    process->server.shut_down = shut_down;
+    stele_new_id(process->server.instance_id);
+    stele_server__scavenge_init(process);
+    int outcome = start(process, err);
+    if (outcome == STELE_OK) {
+        if (config->on_ready != NULL) {
+            config->on_ready(config->context, process->addresses, process->gate.tls != NULL);
+        }
+        notify("READY=1");
+        wait_for_end(process);
+        notify("STOPPING=1");
+        stele_server__workers_drain(process);
+        outcome = stop(process, err);
+    } else {
+        (void)stop(process, NULL);
+    }
+    stele_release(alloc, process, sizeof *process);
+    return outcome;
+}
