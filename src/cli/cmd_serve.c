@@ -6,6 +6,7 @@
 #include "server/server.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -91,6 +92,7 @@ int stele_cli_serve(int argc, char **argv)
     config.addresses[0].port = (uint16_t)port;
     (void)snprintf(config.addresses[0].host, sizeof config.addresses[0].host, "%s",
                    host != NULL ? host : "localhost");
+    config.notify_socket = getenv("NOTIFY_SOCKET");
     config.on_log = on_log;
     config.on_ready = on_ready;
     config.on_first_password = on_first_password;

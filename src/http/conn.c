@@ -5,6 +5,8 @@
 #include "http/http_internal.h"
 
 #define MS 1000
+/* Frames that nghttp2 keeps for a peer that does not read. */
+#define OUTBOUND_MAX 8192
 
 static void on_due(struct stele_timer *timer);
 
@@ -269,7 +271,8 @@ bool stele_http_conn_wants_input(const struct stele_http_conn *conn)
         return conn->h1.backlog.size < STELE_HTTP__BACKLOG_MAX &&
                (conn->h1.exchange == NULL || conn->h1.exchange->unconsumed < conn->limits.window);
     }
-    return true;
+    /* Answers to frames that need one, from a peer that does not take them. */
+    return conn->version != STELE_HTTP__H2 || stele_http__h2_queue(conn) < OUTBOUND_MAX;
 }
 
 void stele_http_conn_drain(struct stele_http_conn *conn)

@@ -587,6 +587,11 @@ void stele_http__h2_take(struct stele_http_conn *conn, struct stele_buf *out, si
     conn->sink = NULL;
 }
 
+size_t stele_http__h2_queue(const struct stele_http_conn *conn)
+{
+    return nghttp2_session_get_outbound_queue_size(conn->session);
+}
+
 bool stele_http__h2_is_over(const struct stele_http_conn *conn)
 {
     return nghttp2_session_want_read(conn->session) == 0 &&

@@ -221,6 +221,7 @@ void stele_http__h2_consume(struct stele_exchange *exchange, size_t size);
 void stele_http__h2_drain(struct stele_http_conn *conn);
 void stele_http__h2_ping(struct stele_http_conn *conn);
 void stele_http__h2_calm(struct stele_http_conn *conn);
+size_t stele_http__h2_queue(const struct stele_http_conn *conn);
 bool stele_http__h2_is_over(const struct stele_http_conn *conn);
 
 #endif

@@ -249,12 +249,8 @@ void stele_linux_loop_destroy(struct stele_linux_loop *loop)
         return;
     }
     struct stele_alloc *const alloc = loop->base.alloc;
-    for (struct stele_socket *socket = loop->dead; socket != NULL; socket = socket->next_dead) {
-        socket->in_ready = false;
-        socket->in_flush = false;
-    }
-    stele_io__sockets_release(loop);
-    STELE_ASSERT(loop->sockets == 0);
+    stele_io__sockets_cut(loop);
+    STELE_ASSERT(loop->sockets == NULL);
     STELE_ASSERT(atomic_load(&loop->posted) == NULL);
     if (loop->epoll_fd >= 0) {
         (void)close(loop->epoll_fd);

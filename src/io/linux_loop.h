@@ -10,8 +10,9 @@
  * the loop and collected in another; a socket owns a buffer only while the kernel does not take what
  * it was given, and is asked for nothing more until it has.
  *
- * While the kernel does not take the output of a socket, the socket is not read from: a peer that
- * does not take what it asked for does not get to ask for more.
+ * A socket whose output the kernel does not take is still read from: two ends that both wait with
+ * reading until they have written would wait for each other. What must not grow meanwhile is for
+ * the owner to bound, with stele_socket_pause() as the last resort.
  *
  * Sockets are edge-triggered: no system call but reading and writing itself while a connection
  * lives. A loop that is awake is not woken: posting is then one exchange on a list.

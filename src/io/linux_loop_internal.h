@@ -23,6 +23,7 @@ struct stele_socket {
     struct stele_linux_loop *loop;
     const struct stele_socket_events *events;
     void *context;
+    struct stele_socket *next, *previous; /* All of the loop. */
     struct stele_socket *next_ready, *next_flush, *next_dead;
     struct stele_buf rest; /* What the kernel has not taken, from rest_at on. */
     size_t rest_at;
@@ -66,7 +67,7 @@ struct stele_linux_loop {
     struct stele_socket *flush; /* To be asked for output. */
     struct stele_socket **flush_last;
     struct stele_socket *dead;
-    uint32_t sockets;
+    struct stele_socket *sockets;
     uint8_t *input; /* STELE_SOCKET_READ_SIZE. */
     struct stele_buf output;
 };
@@ -78,5 +79,7 @@ void stele_io__listener_event(struct stele_listener *listener);
 void stele_io__sockets_read(struct stele_linux_loop *loop);
 void stele_io__sockets_flush(struct stele_linux_loop *loop);
 void stele_io__sockets_release(struct stele_linux_loop *loop);
+/* Those that their owners have closed. There must be no others. */
+void stele_io__sockets_cut(struct stele_linux_loop *loop);
 
 #endif

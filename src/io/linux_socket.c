@@ -77,10 +77,31 @@ void stele_io__sockets_release(struct stele_linux_loop *loop)
             continue;
         }
         *link = socket->next_dead;
-        loop->sockets--;
+        if (socket->previous != NULL) {
+            socket->previous->next = socket->next;
+        } else {
+            loop->sockets = socket->next;
+        }
+        if (socket->next != NULL) {
+            socket->next->previous = socket->previous;
+        }
         stele_buf_deinit(&socket->rest, loop->base.alloc);
         stele_release(loop->base.alloc, socket, sizeof *socket);
     }
+}
+
+void stele_io__sockets_cut(struct stele_linux_loop *loop)
+{
+    for (struct stele_socket *socket = loop->sockets; socket != NULL; socket = socket->next) {
+        socket->in_ready = false;
+        socket->in_flush = false;
+        if (socket->state != STELE_IO__DEAD) {
+            STELE_ASSERT(socket->state != STELE_IO__OPEN);
+            STELE_ASSERT(socket->state != STELE_IO__CONNECTING);
+            bury(socket);
+        }
+    }
+    stele_io__sockets_release(loop);
 }
 
 static void on_linger_over(struct stele_timer *timer)
@@ -102,7 +123,11 @@ static struct stele_socket *new_socket(struct stele_linux_loop *loop, int fd)
         stele_release(loop->base.alloc, socket, sizeof *socket);
         return NULL;
     }
-    loop->sockets++;
+    socket->next = loop->sockets;
+    if (loop->sockets != NULL) {
+        loop->sockets->previous = socket;
+    }
+    loop->sockets = socket;
     return socket;
 }
 
@@ -233,11 +258,9 @@ static void read_once(struct stele_socket *socket)
     }
 }
 
-/* Who does not take what was asked for is not asked what else is wanted. */
 static bool may_read(const struct stele_socket *socket)
 {
-    return socket->state != STELE_IO__DEAD && socket->readable && !socket->paused &&
-           (socket->rest.size == 0 || socket->state == STELE_IO__LINGER);
+    return socket->state != STELE_IO__DEAD && socket->readable && !socket->paused;
 }
 
 /* Each socket once: who sends much does not keep the others from being heard. */
@@ -322,9 +345,6 @@ static bool send_rest(struct stele_socket *socket)
     if (!socket->blocked) {
         stele_buf_deinit(&socket->rest, socket->loop->base.alloc);
         socket->rest_at = 0;
-        if (socket->readable) {
-            put_ready(socket);
-        }
     }
     return !socket->blocked;
 }

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
@@ -32,10 +33,10 @@ void stele_server__log(const struct stele_server__process *process, enum stele_s
 
 /* ---- systemd ---------------------------------------------------------------------------------- */
 
-/* sd_notify(3), which is one datagram; without systemd there is no NOTIFY_SOCKET. */
-static void notify(const char *state)
+/* sd_notify(3), which is one datagram. */
+static void notify(const struct stele_server__process *process, const char *state)
 {
-    const char *const path = secure_getenv("NOTIFY_SOCKET");
+    const char *const path = process->config->notify_socket;
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     if (path == NULL || (path[0] != '/' && path[0] != '@') ||
         strlen(path) >= sizeof address.sun_path) {
@@ -306,9 +307,9 @@ int stele_server_run(const struct stele_server_config *config, struct stele_erro
         if (config->on_ready != NULL) {
             config->on_ready(config->context, process->addresses, process->gate.tls != NULL);
         }
-        notify("READY=1");
+        notify(process, "READY=1");
         wait_for_end(process);
-        notify("STOPPING=1");
+        notify(process, "STOPPING=1");
         stele_server__workers_drain(process);
         outcome = stop(process, err);
     } else {

@@ -57,6 +57,8 @@ struct stele_server_config {
     const char *admin_password; /* Of the first start. NULL: one is made and told. */
     const char *ops_password;
 
+    const char *notify_socket; /* Where systemd waits to hear; NULL: nobody does. */
+
     void *context;
     /* Any thread. */
     void (*on_log)(void *context, enum stele_server_log level, const char *message);

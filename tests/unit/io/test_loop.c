@@ -255,6 +255,7 @@ static bool on_accept(void *context, struct stele_socket *socket, const char *ad
     CHECK(is_loopback);
     CHECK_TEXT_HAS(address, "127.0.0.1:");
     server.socket = socket;
+    stele_socket_want_flush(socket);
     *out_events = &events;
     *out_context = &server;
     return true;
