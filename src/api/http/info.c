@@ -1,0 +1,383 @@
+/* What a server tells about itself: health, info, statistics, metrics. */
+#include "api/http/web_internal.h"
+
+#include <stdio.h>
+#include <sys/resource.h>
+
+static struct stele_engine *engine_of(const struct stele_web__request *request)
+{
+    return request->web->server->engine;
+}
+
+/* Ends a request with a body that was built, or with 503 if there was no memory for it. */
+static void answer_built(struct stele_web__request *request, bool fits, const char *content_type,
+                         struct stele_buf *body)
+{
+    if (fits) {
+        stele_web__answer_buf(request, 200, content_type, body);
+    } else {
+        stele_web__refuse(request, 503, "no-memory", "no memory for the answer");
+    }
+    stele_buf_deinit(body, request->web->alloc);
+}
+
+void stele_web__live(struct stele_web__request *request)
+{
+    uint64_t code = 204;
+    if (!stele_web__query_number(request, "liveCode", 204, &code)) {
+        return;
+    }
+    const bool fits = code >= 200 && code < 300;
+    stele_web__answer(request, fits ? (int)code : 204, "text/plain",
+                      (struct stele_bytes){.data = NULL});
+}
+
+void stele_web__ready(struct stele_web__request *request)
+{
+    struct stele_stats stats;
+    struct stele_error err = {.outcome = STELE_OK};
+    const int outcome = engine_of(request)->ops->stats(engine_of(request), &stats, &err);
+    if (outcome != STELE_OK || stats.fenced) {
+        stele_web__refuse(request, 503, "fenced", "the store takes no appends: %s",
+                          outcome == STELE_OK ? "a write failed" : err.message);
+        return;
+    }
+    stele_web__answer(request, 200, "application/json",
+                      stele_bytes_of_text("{\"status\":\"ready\"}\n"));
+}
+
+void stele_web__ping(struct stele_web__request *request)
+{
+    stele_web__answer(request, 200, "application/json",
+                      stele_bytes_of_text("{\"text\":\"Ping request successfully handled\"}\n"));
+}
+
+void stele_web__info(struct stele_web__request *request)
+{
+    char text[512];
+    (void)snprintf(
+        text, sizeof text,
+        "{\"name\":\"stele\",\"version\":\"%s\",\"dbVersion\":\"%s\",\"esVersion\":\"%s\","
+        "\"state\":\"leader\",\"features\":{\"projections\":true,"
+        "\"userManagement\":true,\"atomPub\":false},\"authentication\":{\"type\":"
+        "\"%s\",\"properties\":{}}}\n",
+        stele_version(), stele_version(), stele_version(),
+        request->web->server->insecure ? "insecure" : "internal");
+    stele_web__answer(request, 200, "application/json", stele_bytes_of_text(text));
+}
+
+void stele_web__gossip(struct stele_web__request *request)
+{
+    const struct stele_server *server = request->web->server;
+    struct stele_alloc *alloc = request->web->alloc;
+    struct stele_buf body = {.data = NULL};
+    char id[37];
+    char host[300];
+    stele_id_to_text(server->instance_id, id);
+    (void)snprintf(host, sizeof host, "%s", server->advertised_host);
+    const struct stele_text name = {.data = host, .size = strlen(host)};
+    const long long position =
+        (long long)engine_of(request)->ops->last_position(engine_of(request));
+    const bool fits =
+        stele_web__putf(&body, alloc,
+                        "{\"members\":[{\"instanceId\":\"%s\",\"state\":\"Leader\","
+                        "\"isAlive\":true,\"lastCommitPosition\":%lld,\"writerCheckpoint\":%lld,"
+                        "\"epochNumber\":0,\"nodePriority\":0,\"isReadOnlyReplica\":false,"
+                        "\"esVersion\":\"%s\",\"httpEndPointPort\":%u,\"httpEndPointIp\":",
+                        id, position, position, stele_version(), server->advertised_port) &&
+        stele_web__put_string(&body, alloc, name) &&
+        stele_web__put(&body, alloc, "}],\"serverIp\":") &&
+        stele_web__put_string(&body, alloc, name) &&
+        stele_web__putf(&body, alloc, ",\"serverPort\":%u}\n", server->advertised_port);
+    answer_built(request, fits, "application/json", &body);
+}
+
+/* What the process uses. */
+struct usage {
+    uint64_t resident;
+    double cpu_seconds;
+};
+
+static struct usage read_usage(void)
+{
+    struct usage usage = {.resident = 0};
+    struct rusage counted;
+    if (getrusage(RUSAGE_SELF, &counted) == 0) {
+        usage.cpu_seconds = (double)counted.ru_utime.tv_sec + (double)counted.ru_stime.tv_sec +
+                            (double)(counted.ru_utime.tv_usec + counted.ru_stime.tv_usec) / 1e6;
+        usage.resident = (uint64_t)counted.ru_maxrss * 1024;
+    }
+    return usage;
+}
+
+void stele_web__stats(struct stele_web__request *request)
+{
+    struct stele_stats s;
+    struct stele_error err = {.outcome = STELE_OK};
+    struct stele_web *web = request->web;
+    const int outcome = engine_of(request)->ops->stats(engine_of(request), &s, &err);
+    if (outcome != STELE_OK) {
+        stele_web__fail(request, outcome, &err);
+        return;
+    }
+    struct stele_buf body = {.data = NULL};
+    const struct usage usage = read_usage();
+    const int64_t now_us = request->loop->ops->wall_us(request->loop);
+    char id[37];
+    stele_id_to_text(s.store_id, id);
+    const bool fits =
+        stele_web__putf(&body, web->alloc,
+                        "{\"store\":\"%s\",\"events\":%llu,\"streams\":%llu,"
+                        "\"position\":\"%llu\",\"log_size\":%llu,\"disk_size\":%llu,"
+                        "\"index_size\":%llu,\"segments\":%u,\"index_runs\":%u,"
+                        "\"index_behind\":%llu,\"memory\":%llu,\"fenced\":%s,\"damage\":%llu,",
+                        id, (unsigned long long)s.events, (unsigned long long)s.streams,
+                        (unsigned long long)s.position_last, (unsigned long long)s.log_size,
+                        (unsigned long long)s.disk_size, (unsigned long long)s.index_size,
+                        s.segments, s.index_runs, (unsigned long long)s.index_behind,
+                        (unsigned long long)s.memory, s.fenced ? "true" : "false",
+                        (unsigned long long)s.damage) &&
+        stele_web__putf(&body, web->alloc,
+                        "\"partitions\":%u,\"uptime_seconds\":%.3f,\"cpu_seconds\":%.3f,"
+                        "\"resident_max\":%llu,\"http_requests\":%llu,\"http_tails\":%llu}\n",
+                        s.partitions, (double)(now_us - web->server->started_wall_us) / 1e6,
+                        usage.cpu_seconds, (unsigned long long)usage.resident,
+                        (unsigned long long)atomic_load(&web->requests),
+                        (unsigned long long)atomic_load(&web->tails));
+    answer_built(request, fits, "application/json", &body);
+}
+
+static bool put_metric(struct stele_buf *body, struct stele_alloc *alloc, const char *name,
+                       const char *kind, const char *help, double value)
+{
+    return stele_web__putf(body, alloc, "# HELP %s %s\n# TYPE %s %s\n%s %.17g\n", name, help, name,
+                           kind, name, value);
+}
+
+void stele_web__metrics(struct stele_web__request *request)
+{
+    struct stele_stats s;
+    struct stele_error err = {.outcome = STELE_OK};
+    struct stele_web *web = request->web;
+    const int outcome = engine_of(request)->ops->stats(engine_of(request), &s, &err);
+    if (outcome != STELE_OK) {
+        stele_web__fail(request, outcome, &err);
+        return;
+    }
+    struct stele_auth_counts auth;
+    stele_auth_counts(web->server->auth, &auth);
+    const struct usage usage = read_usage();
+    const int64_t now_us = request->loop->ops->wall_us(request->loop);
+    const struct {
+        const char *name, *kind, *help;
+        double value;
+    } metrics[] = {
+        {"stele_events_total", "counter", "Events ever appended.", (double)s.events},
+        {"stele_streams", "gauge", "Streams ever written.", (double)s.streams},
+        {"stele_position", "gauge", "Position of the last event.", (double)s.position_last},
+        {"stele_log_bytes", "gauge", "Bytes of log in use.", (double)s.log_size},
+        {"stele_disk_bytes", "gauge", "Bytes of all files of the store.", (double)s.disk_size},
+        {"stele_index_bytes", "gauge", "Bytes of index runs.", (double)s.index_size},
+        {"stele_index_behind_bytes", "gauge", "Bytes of log that no index covers yet.",
+         (double)s.index_behind},
+        {"stele_index_runs", "gauge", "Index runs.", s.index_runs},
+        {"stele_segments", "gauge", "Log segments.", s.segments},
+        {"stele_memory_bytes", "gauge", "Bytes allocated by the store.", (double)s.memory},
+        {"stele_fenced", "gauge", "1: a write failed, appends are refused.", s.fenced},
+        {"stele_damages", "gauge", "Places of damage found since opening.", (double)s.damage},
+        {"stele_http_requests_total", "counter", "HTTP requests that are not gRPC.",
+         (double)atomic_load(&web->requests)},
+        {"stele_http_tails", "gauge", "Open server-sent event streams.",
+         (double)atomic_load(&web->tails)},
+        {"stele_logins_total", "counter", "Proofs of identity checked and right.",
+         (double)auth.logins_ok},
+        {"stele_logins_failed_total", "counter", "Proofs of identity checked and wrong.",
+         (double)auth.logins_failed},
+        {"stele_logins_limited_total", "counter", "Proofs refused unchecked.",
+         (double)auth.logins_limited},
+        {"process_cpu_seconds_total", "counter", "CPU time of the process.", usage.cpu_seconds},
+        {"process_start_time_seconds", "gauge", "Start of the process since 1970.",
+         (double)web->server->started_wall_us / 1e6},
+        {"kurrentdb_proc_up_time_seconds_total", "counter", "Seconds since the start.",
+         (double)(now_us - web->server->started_wall_us) / 1e6},
+        {"kurrentdb_proc_mem_bytes", "gauge", "Most bytes resident so far.",
+         (double)usage.resident},
+    };
+    struct stele_buf body = {.data = NULL};
+    bool fits = true;
+    for (size_t i = 0; fits && i < STELE_COUNT_OF(metrics); i++) {
+        fits = put_metric(&body, web->alloc, metrics[i].name, metrics[i].kind, metrics[i].help,
+                          metrics[i].value);
+    }
+    fits = fits &&
+           stele_web__putf(&body, web->alloc,
+                           "# HELP kurrentdb_checkpoints Positions.\n# TYPE kurrentdb_checkpoints "
+                           "gauge\nkurrentdb_checkpoints{name=\"writer\",read=\"non-flushed\"} "
+                           "%llu\n# HELP kurrentdb_statuses State of the node.\n# TYPE "
+                           "kurrentdb_statuses gauge\nkurrentdb_statuses{name=\"Node\","
+                           "status=\"Leader\"} 1\n",
+                           (unsigned long long)s.position_last);
+    for (int class = 1; fits && class < 6; class ++) {
+        fits =
+            stele_web__putf(&body, web->alloc, "%sstele_http_answers_total{class=\"%dxx\"} %llu\n",
+                            class == 1 ? "# HELP stele_http_answers_total Answers by class.\n"
+                                         "# TYPE stele_http_answers_total counter\n"
+                                       : "",
+                            class, (unsigned long long)atomic_load(&web->by_class[class]));
+    }
+    answer_built(request, fits, "text/plain; version=0.0.4; charset=utf-8", &body);
+}
+
+void stele_web__me(struct stele_web__request *request)
+{
+    const struct stele_principal *me = request->principal;
+    struct stele_alloc *alloc = request->web->alloc;
+    struct stele_buf body = {.data = NULL};
+    const bool everything = me->all_rights;
+    const bool fits =
+        stele_web__put(&body, alloc, "{\"name\":") &&
+        stele_web__put_string(&body, alloc,
+                              (struct stele_text){.data = me->name, .size = strlen(me->name)}) &&
+        stele_web__putf(&body, alloc,
+                        ",\"anonymous\":%s,\"admin\":%s,\"ops\":%s,\"insecure\":%s}\n",
+                        me->anonymous && !everything ? "true" : "false",
+                        me->is_admin || everything ? "true" : "false",
+                        me->is_ops || everything ? "true" : "false",
+                        request->web->server->insecure ? "true" : "false");
+    answer_built(request, fits, "application/json", &body);
+}
+
+/* ---- Lists of names ---- */
+
+struct names {
+    struct stele_web__request *request;
+    struct stele_buf body;
+    bool failed;
+    bool first;
+    bool streams;
+};
+
+static int on_name(void *context, struct stele_text name, uint64_t count)
+{
+    struct names *names = context;
+    struct stele_alloc *alloc = names->request->web->alloc;
+    const struct stele_web__request *request = names->request;
+    if (names->streams &&
+        !stele_auth_may(request->web->server->auth, request->principal, name, STELE_RIGHT_READ)) {
+        return 0;
+    }
+    names->failed =
+        !(stele_web__put(&names->body, alloc, names->first ? "{\"name\":" : ",{\"name\":") &&
+          stele_web__put_string(&names->body, alloc, name) &&
+          stele_web__putf(&names->body, alloc, ",\"count\":%llu}", (unsigned long long)count));
+    names->first = false;
+    return names->failed;
+}
+
+static void answer_names(struct stele_web__request *request, int what)
+{
+    char prefix[STELE_STREAM_NAME_SIZE_MAX + 3] = "";
+    char after[STELE_STREAM_NAME_SIZE_MAX + 3] = "";
+    uint64_t limit = 0;
+    (void)stele_web__query(request, "prefix", prefix, sizeof prefix);
+    const bool has_after = stele_web__query(request, "after", after, sizeof after);
+    if (!stele_web__query_number(request, "limit", 100, &limit)) {
+        return;
+    }
+    limit = limit == 0 || limit > STELE_WEB__PAGE_MAX ? STELE_WEB__PAGE_MAX : limit;
+    if (what != STELE_LIST_STREAMS && !stele_web__may(request, "$all", STELE_RIGHT_READ)) {
+        return;
+    }
+    struct names names = {.request = request, .first = true, .streams = what == STELE_LIST_STREAMS};
+    struct stele_error err = {.outcome = STELE_OK};
+    struct stele_engine *engine = engine_of(request);
+    bool fits = stele_web__put(&names.body, request->web->alloc, "[");
+    const int outcome = engine->ops->list(engine, what, prefix, has_after ? after : NULL, limit,
+                                          on_name, &names, &err);
+    if (outcome != STELE_OK) {
+        stele_buf_deinit(&names.body, request->web->alloc);
+        stele_web__fail(request, outcome, &err);
+        return;
+    }
+    fits = fits && !names.failed && stele_web__put(&names.body, request->web->alloc, "]\n");
+    answer_built(request, fits, "application/json", &names.body);
+}
+
+void stele_web__streams(struct stele_web__request *request)
+{
+    answer_names(request, STELE_LIST_STREAMS);
+}
+
+void stele_web__categories(struct stele_web__request *request)
+{
+    answer_names(request, STELE_LIST_CATEGORIES);
+}
+
+void stele_web__types(struct stele_web__request *request)
+{
+    answer_names(request, STELE_LIST_TYPES);
+}
+
+/* ---- Users, and orders to the server ---- */
+
+static int on_user(void *context, const struct stele_user *user)
+{
+    struct names *names = context;
+    struct stele_alloc *alloc = names->request->web->alloc;
+    const struct stele_text login = {.data = user->login, .size = strlen(user->login)};
+    const struct stele_text full_name = {.data = user->full_name, .size = strlen(user->full_name)};
+    bool fits =
+        stele_web__put(&names->body, alloc, names->first ? "{\"login\":" : ",{\"login\":") &&
+        stele_web__put_string(&names->body, alloc, login) &&
+        stele_web__put(&names->body, alloc, ",\"full_name\":") &&
+        stele_web__put_string(&names->body, alloc, full_name) &&
+        stele_web__putf(&names->body, alloc, ",\"disabled\":%s,\"groups\":[",
+                        user->disabled ? "true" : "false");
+    for (uint32_t i = 0; fits && i < user->groups_count; i++) {
+        const struct stele_text group = {.data = user->groups[i], .size = strlen(user->groups[i])};
+        fits = (i == 0 || stele_web__put(&names->body, alloc, ",")) &&
+               stele_web__put_string(&names->body, alloc, group);
+    }
+    names->failed = !(fits && stele_web__put(&names->body, alloc, "]}"));
+    names->first = false;
+    return names->failed;
+}
+
+void stele_web__users(struct stele_web__request *request)
+{
+    struct names names = {.request = request, .first = true};
+    struct stele_error err = {.outcome = STELE_OK};
+    bool fits = stele_web__put(&names.body, request->web->alloc, "[");
+    const int outcome =
+        stele_auth_list_users(request->web->server->auth, NULL, on_user, &names, &err);
+    if (outcome != STELE_OK) {
+        stele_buf_deinit(&names.body, request->web->alloc);
+        stele_web__fail(request, outcome, &err);
+        return;
+    }
+    fits = fits && !names.failed && stele_web__put(&names.body, request->web->alloc, "]\n");
+    answer_built(request, fits, "application/json", &names.body);
+}
+
+void stele_web__shutdown(struct stele_web__request *request)
+{
+    struct stele_server *server = request->web->server;
+    stele_web__answer(request, 202, "application/json",
+                      stele_bytes_of_text("{\"status\":\"shutting down\"}\n"));
+    server->shut_down(server);
+}
+
+void stele_web__scavenge(struct stele_web__request *request)
+{
+    struct stele_server *server = request->web->server;
+    char id[37];
+    char text[80];
+    const int outcome = server->scavenge_start(server, id);
+    if (outcome != STELE_OK) {
+        stele_web__refuse(request, outcome == STELE_E_OVERLOADED ? 409 : 500,
+                          stele_outcome_name(outcome), "scavenging cannot be started now");
+        return;
+    }
+    (void)snprintf(text, sizeof text, "{\"scavengeId\":\"%s\"}\n", id);
+    stele_web__answer(request, 200, "application/json", stele_bytes_of_text(text));
+}

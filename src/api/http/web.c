@@ -1,0 +1,493 @@
+/* The life of a request: route, caller, body, handler, answer. */
+#include "api/http/web_internal.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+const stele_web__handler stele_web__handlers[STELE_ROUTE_COUNT] = {
+    [STELE_ROUTE_LIVE] = stele_web__live,
+    [STELE_ROUTE_READY] = stele_web__ready,
+    [STELE_ROUTE_PING] = stele_web__ping,
+    [STELE_ROUTE_INFO] = stele_web__info,
+    [STELE_ROUTE_STATS] = stele_web__stats,
+    [STELE_ROUTE_GOSSIP] = stele_web__gossip,
+    [STELE_ROUTE_METRICS] = stele_web__metrics,
+    [STELE_ROUTE_OPENAPI] = stele_web__openapi,
+    [STELE_ROUTE_STREAMS] = stele_web__streams,
+    [STELE_ROUTE_STREAM_READ] = stele_web__read_stream,
+    [STELE_ROUTE_STREAM_APPEND] = stele_web__append,
+    [STELE_ROUTE_STREAM_DELETE] = stele_web__delete,
+    [STELE_ROUTE_META_GET] = stele_web__meta_get,
+    [STELE_ROUTE_META_SET] = stele_web__meta_set,
+    [STELE_ROUTE_ALL_READ] = stele_web__read_all,
+    [STELE_ROUTE_TAIL_STREAM] = stele_web__tail,
+    [STELE_ROUTE_TAIL_ALL] = stele_web__tail,
+    [STELE_ROUTE_CATEGORIES] = stele_web__categories,
+    [STELE_ROUTE_TYPES] = stele_web__types,
+    [STELE_ROUTE_USERS] = stele_web__users,
+    [STELE_ROUTE_ME] = stele_web__me,
+    [STELE_ROUTE_KURRENT_APPEND] = stele_web__kurrent_append,
+    [STELE_ROUTE_KURRENT_READ] = stele_web__read_stream,
+    [STELE_ROUTE_ADMIN_SHUTDOWN] = stele_web__shutdown,
+    [STELE_ROUTE_ADMIN_SCAVENGE] = stele_web__scavenge,
+    [STELE_ROUTE_CONSOLE] = stele_web__console,
+};
+
+/* ---- Memory ---- */
+
+void stele_web__hold(struct stele_web__request *request)
+{
+    request->refs++;
+}
+
+void stele_web__release(struct stele_web__request *request)
+{
+    if (--request->refs > 0) {
+        return;
+    }
+    struct stele_alloc *alloc = request->web->alloc;
+    if (request->principal != NULL) {
+        stele_principal_unref(request->principal);
+    }
+    stele_buf_deinit(&request->body, alloc);
+    stele_release(alloc, request->name, request->name_size);
+    if (request->authorization != NULL) {
+        explicit_bzero(request->authorization, request->authorization_size);
+        stele_release(alloc, request->authorization, request->authorization_size);
+    }
+    stele_release(alloc, request, sizeof *request);
+}
+
+/* ---- Answers ---- */
+
+static struct stele_text text_of(const char *text)
+{
+    return (struct stele_text){.data = text, .size = strlen(text)};
+}
+
+void stele_web__answer(struct stele_web__request *request, int status, const char *content_type,
+                       struct stele_bytes body)
+{
+    if (request->exchange == NULL || stele_exchange_has_responded(request->exchange)) {
+        return;
+    }
+    char length[24];
+    (void)snprintf(length, sizeof length, "%zu", body.size);
+    const struct stele_http_header headers[] = {
+        {.name = text_of("content-type"), .value = text_of(content_type)},
+        {.name = text_of("content-length"), .value = text_of(length)},
+        {.name = text_of("cache-control"), .value = text_of("no-store")},
+        {.name = text_of("x-content-type-options"), .value = text_of("nosniff")},
+        {.name = text_of("www-authenticate"), .value = text_of("Basic realm=\"stele\"")},
+    };
+    atomic_fetch_add(&request->web->by_class[status / 100 % 6], 1);
+    const size_t count = STELE_COUNT_OF(headers) - (status == 401 ? 0 : 1);
+    struct stele_exchange *exchange = request->exchange;
+    if (body.size == 0) {
+        stele_exchange_respond(exchange, status, headers + (status == 204 ? 2 : 0),
+                               count - (status == 204 ? 2 : 0), true);
+        return;
+    }
+    stele_exchange_respond(exchange, status, headers, count, false);
+    if (stele_buf_append(stele_exchange_output(exchange), request->loop->alloc, body) != STELE_OK) {
+        stele_exchange_reset(exchange, 2 /* INTERNAL_ERROR */);
+        return;
+    }
+    stele_exchange_finish(exchange, NULL, 0);
+}
+
+void stele_web__answer_buf(struct stele_web__request *request, int status, const char *content_type,
+                           const struct stele_buf *body)
+{
+    stele_web__answer(request, status, content_type,
+                      (struct stele_bytes){.data = body->data, .size = body->size});
+}
+
+void stele_web__refuse(struct stele_web__request *request, int status, const char *error,
+                       const char *format, ...)
+{
+    char words[512];
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(words, sizeof words, format, arguments);
+    va_end(arguments);
+    struct stele_alloc *alloc = request->web->alloc;
+    struct stele_buf body = {.data = NULL};
+    if (stele_web__putf(&body, alloc, "{\"error\":\"%s\",\"message\":", error) &&
+        stele_web__put_string(&body, alloc, text_of(words)) &&
+        stele_web__put(&body, alloc, "}\n")) {
+        stele_web__answer_buf(request, status, "application/json", &body);
+    } else {
+        stele_web__answer(request, status, "application/json", stele_bytes_of_text("{}\n"));
+    }
+    stele_buf_deinit(&body, alloc);
+}
+
+void stele_web__fail(struct stele_web__request *request, int outcome, const struct stele_error *err)
+{
+    int status = 500;
+    switch (outcome) {
+    case STELE_NO_STREAM:
+    case STELE_NOT_FOUND:
+        status = 404;
+        break;
+    case STELE_STREAM_DELETED:
+        status = 410;
+        break;
+    case STELE_WRONG_REVISION:
+    case STELE_CONDITION_FAILED:
+    case STELE_E_ID_CONFLICT:
+        status = 409;
+        break;
+    case STELE_E_INVALID:
+        status = 400;
+        break;
+    case STELE_E_LIMIT:
+        status = 413;
+        break;
+    case STELE_E_PERMISSION:
+        status = 403;
+        break;
+    case STELE_E_OVERLOADED:
+    case STELE_E_FENCED:
+    case STELE_E_CLOSED:
+        status = 503;
+        break;
+    case STELE_E_NO_SPACE:
+        status = 507;
+        break;
+    default:
+        break;
+    }
+    const char *name = stele_outcome_name(outcome);
+    stele_web__refuse(request, status, name, "%s", err->message[0] == '\0' ? name : err->message);
+}
+
+bool stele_web__may(struct stele_web__request *request, const char *stream, enum stele_right right)
+{
+    if (stele_auth_may(request->web->server->auth, request->principal, text_of(stream), right)) {
+        return true;
+    }
+    if (request->principal->anonymous) {
+        stele_web__refuse(request, 401, "unauthenticated", "say who you are");
+    } else {
+        stele_web__refuse(request, 403, "permission", "no right to do that with %s", stream);
+    }
+    return false;
+}
+
+/* ---- Requests ---- */
+
+static int hex(char c)
+{
+    if (c >= '0' && c <= '9') {
+        return c - '0';
+    }
+    c = (char)(c | 0x20);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* %XX, and '+' for a space in queries. Returns the size; SIZE_MAX: too long, or a zero byte. */
+static size_t decode(struct stele_text from, bool plus, char *to, size_t room)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < from.size; i++) {
+        char c = from.data[i];
+        if (c == '%' && i + 2 < from.size && hex(from.data[i + 1]) >= 0 &&
+            hex(from.data[i + 2]) >= 0) {
+            c = (char)(hex(from.data[i + 1]) * 16 + hex(from.data[i + 2]));
+            i += 2;
+        } else if (c == '+' && plus) {
+            c = ' ';
+        }
+        if (c == '\0' || at + 1 >= room) {
+            return SIZE_MAX;
+        }
+        to[at++] = c;
+    }
+    to[at] = '\0';
+    return at;
+}
+
+bool stele_web__query(const struct stele_web__request *request, const char *name, char *to,
+                      size_t room)
+{
+    const size_t name_size = strlen(name);
+    struct stele_text rest = request->query;
+    while (rest.size > 0) {
+        const char *end = memchr(rest.data, '&', rest.size);
+        const size_t size = end == NULL ? rest.size : (size_t)(end - rest.data);
+        if (size >= name_size && memcmp(rest.data, name, name_size) == 0 &&
+            (size == name_size || rest.data[name_size] == '=')) {
+            const size_t skip = size == name_size ? name_size : name_size + 1;
+            return decode((struct stele_text){.data = rest.data + skip, .size = size - skip}, true,
+                          to, room) != SIZE_MAX;
+        }
+        const size_t used = end == NULL ? size : size + 1;
+        rest = (struct stele_text){.data = rest.data + used, .size = rest.size - used};
+    }
+    return false;
+}
+
+bool stele_web__query_number(struct stele_web__request *request, const char *name,
+                             uint64_t otherwise, uint64_t *out)
+{
+    char text[32];
+    *out = otherwise;
+    if (!stele_web__query(request, name, text, sizeof text)) {
+        return true;
+    }
+    uint64_t number = 0;
+    bool fits = text[0] != '\0';
+    for (const char *c = text; *c != '\0' && fits; c++) {
+        const uint64_t digit = (uint64_t)(*c - '0');
+        fits = *c >= '0' && *c <= '9' && number <= (UINT64_MAX - digit) / 10;
+        number = number * 10 + digit;
+    }
+    *out = number;
+    if (!fits) {
+        stele_web__refuse(request, 400, "invalid", "%s is a whole number", name);
+    }
+    return fits;
+}
+
+bool stele_web__query_flag(const struct stele_web__request *request, const char *name)
+{
+    char text[8];
+    return stele_web__query(request, name, text, sizeof text) && strcmp(text, "false") != 0 &&
+           strcmp(text, "0") != 0;
+}
+
+static bool text_is(struct stele_text text, const char *other)
+{
+    return text.size == strlen(other) && memcmp(text.data, other, text.size) == 0;
+}
+
+/* How well a route fits a path: SIZE_MAX exactly, otherwise the size of what stands before "*" plus
+ * one; 0: not at all. */
+static size_t fit(enum stele_route route, struct stele_text path)
+{
+    const char *pattern = stele_auth_route_path(route);
+    const size_t size = strlen(pattern);
+    if (pattern[size - 1] != '*') {
+        return text_is(path, pattern) ? SIZE_MAX : 0;
+    }
+    return path.size >= size - 1 && memcmp(path.data, pattern, size - 1) == 0 ? size : 0;
+}
+
+/* The route of the longest pattern. STELE_ROUTE_COUNT: none; *out_other_method: of another method. */
+static enum stele_route find_route(struct stele_text method, struct stele_text path,
+                                   bool *out_other_method)
+{
+    enum stele_route best = STELE_ROUTE_COUNT;
+    size_t best_fit = 0;
+    size_t other_fit = 0;
+    const bool head = text_is(method, "HEAD");
+    for (int i = 0; i < STELE_ROUTE_COUNT; i++) {
+        const enum stele_route route = (enum stele_route)i;
+        const size_t fits = fit(route, path);
+        const char *wanted = stele_auth_route_method(route);
+        if (!text_is(method, wanted) && !(head && strcmp(wanted, "GET") == 0)) {
+            other_fit = fits > other_fit ? fits : other_fit;
+        } else if (fits > best_fit) {
+            best_fit = fits;
+            best = route;
+        }
+    }
+    *out_other_method = other_fit > best_fit;
+    return best;
+}
+
+static void start(struct stele_web__request *request)
+{
+    if (request->started || !request->allowed || !request->body_ended ||
+        request->exchange == NULL) {
+        return;
+    }
+    request->started = true;
+    const stele_web__handler handler = stele_web__handlers[request->route];
+    if (handler == NULL) {
+        stele_web__refuse(request, 501, "unsupported", "this server does not have that yet");
+        return;
+    }
+    handler(request);
+}
+
+static void on_answer(struct stele_auth_question *question, int outcome,
+                      struct stele_principal *principal)
+{
+    struct stele_web__request *request = (struct stele_web__request *)question;
+    request->principal = outcome == STELE_OK ? principal : NULL;
+    if (outcome != STELE_OK) {
+        stele_web__refuse(request, outcome == STELE_E_OVERLOADED ? 429 : 401,
+                          outcome == STELE_E_OVERLOADED ? "overloaded" : "unauthenticated",
+                          outcome == STELE_E_OVERLOADED ? "too many attempts; try again later"
+                                                        : "wrong user or password");
+    } else if (!stele_auth_may_call(principal, stele_auth_route_rule(request->route))) {
+        stele_web__refuse(request, principal->anonymous ? 401 : 403,
+                          principal->anonymous ? "unauthenticated" : "permission",
+                          principal->anonymous ? "say who you are" : "your user may not do that");
+    } else {
+        request->allowed = true;
+        start(request);
+    }
+    stele_web__release(request);
+}
+
+/* What "*" stands for. */
+static bool take_name(struct stele_web__request *request, struct stele_text path)
+{
+    const char *pattern = stele_auth_route_path(request->route);
+    const size_t size = strlen(pattern);
+    const size_t skip = pattern[size - 1] == '*' ? size - 1 : path.size;
+    const struct stele_text rest = {.data = path.data + skip, .size = path.size - skip};
+    request->name_size = rest.size + 1;
+    request->name = stele_allocate(request->web->alloc, request->name_size);
+    return request->name != NULL &&
+           decode(rest, false, request->name, request->name_size) != SIZE_MAX;
+}
+
+/* Fills the question about the caller with copies. */
+static bool prepare_question(struct stele_web__request *request)
+{
+    struct stele_exchange *exchange = request->exchange;
+    const struct stele_http_peer *peer = stele_http_conn_peer(stele_exchange_conn(exchange));
+    const struct stele_text given = stele_exchange_header(exchange, "authorization");
+    request->question = (struct stele_auth_question){
+        .loop = request->loop,
+        .client_cn = peer->client_cn,
+        .peer = request->peer,
+        .is_tls = peer->is_tls,
+        .on_answer = on_answer,
+    };
+    (void)snprintf(request->peer, sizeof request->peer, "%s", peer->address);
+    if (given.data == NULL || given.size == 0) {
+        return true;
+    }
+    request->authorization = stele_allocate(request->web->alloc, given.size);
+    if (request->authorization == NULL) {
+        return false;
+    }
+    request->authorization_size = given.size;
+    memcpy(request->authorization, given.data, given.size);
+    request->question.authorization =
+        (struct stele_text){.data = request->authorization, .size = given.size};
+    return true;
+}
+
+void stele_web_on_request(struct stele_web *web, struct stele_exchange *exchange)
+{
+    struct stele_web__request *request = stele_allocate_zeroed(web->alloc, sizeof *request);
+    stele_exchange_set_user(exchange, request);
+    atomic_fetch_add(&web->requests, 1);
+    if (request == NULL) {
+        stele_exchange_respond(exchange, 503, NULL, 0, true);
+        return;
+    }
+    request->web = web;
+    request->exchange = exchange;
+    request->loop = stele_exchange_loop(exchange);
+    request->refs = 1;
+    struct stele_text path = stele_exchange_path(exchange);
+    const char *mark = memchr(path.data, '?', path.size);
+    if (mark != NULL) {
+        const size_t size = (size_t)(mark - path.data);
+        request->query = (struct stele_text){.data = mark + 1, .size = path.size - size - 1};
+        path.size = size;
+    }
+    bool other_method = false;
+    request->route = find_route(stele_exchange_method(exchange), path, &other_method);
+    if (request->route == STELE_ROUTE_COUNT || other_method) {
+        request->route = STELE_ROUTE_CONSOLE;
+        stele_web__refuse(request, other_method ? 405 : 404, "not-found",
+                          other_method ? "that path has other methods" : "there is no such path");
+        return;
+    }
+    if (!take_name(request, path)) {
+        stele_web__refuse(request, 400, "invalid", "the path is malformed");
+        return;
+    }
+    if (!prepare_question(request)) {
+        stele_web__refuse(request, 503, "no-memory", "no memory for the request");
+        return;
+    }
+    stele_web__hold(request);
+    stele_auth_ask(web->server->auth, &request->question);
+}
+
+void stele_web_on_body(struct stele_web *web, struct stele_exchange *exchange,
+                       struct stele_bytes bytes)
+{
+    struct stele_web__request *request = stele_exchange_user(exchange);
+    stele_exchange_consume(exchange, bytes.size);
+    if (request == NULL || stele_exchange_has_responded(exchange)) {
+        return;
+    }
+    if (bytes.size > STELE_WEB__BODY_MAX - request->body.size) {
+        stele_web__refuse(request, 413, "limit", "the body is larger than %zu bytes",
+                          STELE_WEB__BODY_MAX);
+    } else if (stele_buf_append(&request->body, web->alloc, bytes) != STELE_OK) {
+        stele_web__refuse(request, 503, "no-memory", "no memory for the body");
+    }
+}
+
+void stele_web_on_end(struct stele_web *web, struct stele_exchange *exchange)
+{
+    (void)web;
+    struct stele_web__request *request = stele_exchange_user(exchange);
+    if (request != NULL) {
+        request->body_ended = true;
+        if (!stele_exchange_has_responded(exchange)) {
+            start(request);
+        }
+    }
+}
+
+void stele_web_on_writable(struct stele_web *web, struct stele_exchange *exchange)
+{
+    (void)web;
+    struct stele_web__request *request = stele_exchange_user(exchange);
+    if (request == NULL) {
+        return;
+    }
+    if (request->reading != NULL) {
+        stele_web__go_on_reading(request);
+    } else if (request->follow != NULL) {
+        stele_web__go_on_tailing(request);
+    }
+}
+
+void stele_web_on_close(struct stele_web *web, struct stele_exchange *exchange, bool finished)
+{
+    (void)finished;
+    struct stele_web__request *request = stele_exchange_user(exchange);
+    if (request == NULL) {
+        return;
+    }
+    request->exchange = NULL;
+    if (request->reading != NULL) {
+        web->server->engine->ops->read_close(request->reading);
+        request->reading = NULL;
+    }
+    stele_web__stop_tailing(request);
+    stele_web__release(request);
+}
+
+int stele_web_create(struct stele_server *server, struct stele_web **out_web)
+{
+    struct stele_web *web = stele_allocate_zeroed(server->alloc, sizeof *web);
+    if (web == NULL) {
+        return STELE_E_NO_MEMORY;
+    }
+    web->server = server;
+    web->alloc = server->alloc;
+    *out_web = web;
+    return STELE_OK;
+}
+
+void stele_web_destroy(struct stele_web *web)
+{
+    if (web != NULL) {
+        stele_release(web->alloc, web, sizeof *web);
+    }
+}
