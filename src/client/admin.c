@@ -18,7 +18,7 @@ int stele_stream_info(struct stele *store, const char *stream, struct stele_stre
                           "the stream's name, or the place for the answer, is NULL");
     }
     if (store->far != NULL) {
-        return stele_far_stream_info(store->far, stream, out_info, err);
+        return stele_remote_stream_info(store->far, stream, out_info, err);
     }
     (void)pthread_mutex_lock(&store->lock);
     outcome = stele_client__follow(store, err);
@@ -52,7 +52,7 @@ int stele_list(struct stele *store, int what, const char *prefix, const char *af
         return outcome;
     }
     if (store->far != NULL) {
-        return stele_far_list(store->far, what, prefix, after, limit, on_name, context, err);
+        return stele_remote_list(store->far, what, prefix, after, limit, on_name, context, err);
     }
     if (on_name == NULL) {
         return stele_fail(err, STELE_E_INVALID, 0, "list: the callback is NULL");
@@ -116,8 +116,8 @@ int stele_set_metadata(struct stele *store, const char *stream, uint64_t expecte
         return outcome;
     }
     if (store->far != NULL) {
-        return stele_far_set_metadata(store->far, stream, expected, json, json_size, out_result,
-                                      err);
+        return stele_remote_set_metadata(store->far, stream, expected, json, json_size, out_result,
+                                         err);
     }
     const struct stele_event_draft draft = {
         .type = "$metadata", .data = json, .data_size = json_size};
@@ -139,8 +139,8 @@ int stele_get_metadata(struct stele *store, const char *stream, char *buffer, si
         return outcome;
     }
     if (store->far != NULL) {
-        return stele_far_get_metadata(store->far, stream, buffer, buffer_size, out_size,
-                                      out_revision, err);
+        return stele_remote_get_metadata(store->far, stream, buffer, buffer_size, out_size,
+                                         out_revision, err);
     }
     struct stele_buf json = {.data = NULL};
     uint64_t revision = 0;
@@ -178,7 +178,7 @@ int stele_delete(struct stele *store, const char *stream, uint64_t expected,
         return outcome;
     }
     if (store->far != NULL) {
-        return stele_far_delete(store->far, stream, expected, false, out_result, err);
+        return stele_remote_delete(store->far, stream, expected, false, out_result, err);
     }
     /* The metadata may change between looking and writing: then look again. An event that is
      * appended between stays, as if it had been appended after the delete, unless the caller
@@ -216,7 +216,7 @@ int stele_tombstone(struct stele *store, const char *stream, uint64_t expected,
         return outcome;
     }
     if (store->far != NULL) {
-        return stele_far_delete(store->far, stream, expected, true, out_result, err);
+        return stele_remote_delete(store->far, stream, expected, true, out_result, err);
     }
     struct stele_prepared *prepared = NULL;
     outcome = stele_client__prepared_acquire(store, &prepared, err);
@@ -243,7 +243,7 @@ int stele_stats(struct stele *store, struct stele_stats *out_stats, struct stele
         return outcome;
     }
     if (store->far != NULL) {
-        return stele_far_stats(store->far, out_stats, err);
+        return stele_remote_stats(store->far, out_stats, err);
     }
     (void)pthread_mutex_lock(&store->lock);
     outcome = stele_client__follow(store, err);
@@ -354,7 +354,7 @@ int stele_scavenge(struct stele *store, const struct stele_scavenge_options *giv
         outcome = read_options(&options, sizeof options, given, err);
     }
     if (outcome == STELE_OK && store->far != NULL) {
-        return stele_far_scavenge(store->far, &options, out_result, err);
+        return stele_remote_scavenge(store->far, &options, out_result, err);
     }
     if (outcome == STELE_OK) {
         outcome = stele_stats(store, &stats, err);
@@ -453,7 +453,7 @@ int stele_verify(struct stele *store, const struct stele_verify_options *given,
     if (outcome != STELE_OK) {
         return outcome;
     }
-    return store->far != NULL ? stele_far_verify(store->far, &options, out_result, err)
+    return store->far != NULL ? stele_remote_verify(store->far, &options, out_result, err)
                               : run_verify(store, &options, false, out_result, err);
 }
 
@@ -469,7 +469,7 @@ int stele_digest(struct stele *store, char digest[STELE_DIGEST_SIZE], struct ste
         return outcome;
     }
     if (store->far != NULL) {
-        return stele_far_digest(store->far, digest, err);
+        return stele_remote_digest(store->far, digest, err);
     }
     outcome = run_verify(store, &options, true, &result, err);
     if (outcome == STELE_OK) {

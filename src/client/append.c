@@ -89,8 +89,8 @@ int stele_append_many(struct stele *store, const struct stele_append *streams, s
         return outcome;
     }
     if (store->far != NULL) {
-        return stele_far_append(store->far, streams, streams_count, conditions, conditions_count,
-                                revisions_last, out_result, err);
+        return stele_remote_append(store->far, streams, streams_count, conditions, conditions_count,
+                                   revisions_last, out_result, err);
     }
     struct stele_prepared *prepared = NULL;
     outcome = stele_client__prepared_acquire(store, &prepared, err);
@@ -184,8 +184,8 @@ static int append_async(struct stele *store, const struct stele_append *streams,
         return stele_fail(err, STELE_E_INVALID, 0, "append: the callback is NULL");
     }
     if (store->far != NULL) {
-        return stele_far_append_async(store->far, streams, streams_count, conditions,
-                                      conditions_count, callback, context, err);
+        return stele_remote_append_async(store->far, streams, streams_count, conditions,
+                                         conditions_count, callback, context, err);
     }
     struct stele_prepared *prepared = NULL;
     outcome = stele_client__prepared_acquire(store, &prepared, err);

@@ -12,10 +12,10 @@
 #define STATUS_UNKNOWN 2
 #define TEXT_MAX 600
 
-struct stele_request {
-    struct stele_request *next, *previous;
+struct stele_channel_request {
+    struct stele_channel_request *next, *previous;
     struct stele_channel *channel;
-    const struct stele_request_events *events;
+    const struct stele_channel_request_events *events;
     void *context;
     int32_t id;
     struct stele_buf out; /* What is still to be sent; before out_at it has been. */
@@ -38,7 +38,7 @@ struct stele_channel {
     struct stele_loop *loop;
     struct stele_alloc *alloc;
     nghttp2_session *session;
-    struct stele_request *first;
+    struct stele_channel_request *first;
     void (*on_output)(void *context);
     void *context;
     char authority[300];
@@ -61,7 +61,7 @@ static void tell_output(struct stele_channel *channel)
 
 /* ---- Ends ---- */
 
-static void unlink_request(struct stele_request *request)
+static void unlink_request(struct stele_channel_request *request)
 {
     struct stele_channel *channel = request->channel;
     if (request->previous != NULL) {
@@ -74,7 +74,7 @@ static void unlink_request(struct stele_request *request)
     }
 }
 
-static void release_request(struct stele_request *request)
+static void release_request(struct stele_channel_request *request)
 {
     struct stele_alloc *alloc = request->channel->alloc;
     stele_buf_deinit(&request->out, alloc);
@@ -83,10 +83,10 @@ static void release_request(struct stele_request *request)
 }
 
 /* Takes the request off the channel and tells how it ended. */
-static void end_request(struct stele_request *request, bool answered)
+static void end_request(struct stele_channel_request *request, bool answered)
 {
     unlink_request(request);
-    const struct stele_request_end end = {
+    const struct stele_channel_request_end end = {
         .status = request->status,
         .message = {.data = request->message, .size = request->message_size},
         .outcome = {.data = request->has_outcome ? request->outcome : NULL,
@@ -97,7 +97,7 @@ static void end_request(struct stele_request *request, bool answered)
     release_request(request);
 }
 
-static void set_message(struct stele_request *request, int status, const char *message)
+static void set_message(struct stele_channel_request *request, int status, const char *message)
 {
     request->status = status;
     request->message_size = strlen(message);
@@ -108,7 +108,7 @@ static void break_channel(struct stele_channel *channel, const char *why)
 {
     channel->over = true;
     while (channel->first != NULL) {
-        struct stele_request *request = channel->first;
+        struct stele_channel_request *request = channel->first;
         if (request->id > 0) {
             (void)nghttp2_session_set_stream_user_data(channel->session, request->id, NULL);
         }
@@ -133,7 +133,8 @@ static int hex_digit(uint8_t c)
 }
 
 /* grpc-message is percent-encoded. */
-static void take_message_text(struct stele_request *request, const uint8_t *value, size_t size)
+static void take_message_text(struct stele_channel_request *request, const uint8_t *value,
+                              size_t size)
 {
     size_t at = 0;
     for (size_t i = 0; i < size && at + 1 < sizeof request->message; i++) {
@@ -176,7 +177,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
 {
     (void)flags;
     (void)user;
-    struct stele_request *request =
+    struct stele_channel_request *request =
         nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
     if (request == NULL) {
         return 0;
@@ -202,7 +203,8 @@ static size_t deliver(struct stele_channel *channel, int32_t id, struct stele_by
 {
     size_t at = 0;
     for (;;) {
-        struct stele_request *request = nghttp2_session_get_stream_user_data(channel->session, id);
+        struct stele_channel_request *request =
+            nghttp2_session_get_stream_user_data(channel->session, id);
         if (request == NULL) {
             return SIZE_MAX;
         }
@@ -235,7 +237,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
 {
     (void)flags;
     struct stele_channel *channel = user;
-    struct stele_request *request = nghttp2_session_get_stream_user_data(session, id);
+    struct stele_channel_request *request = nghttp2_session_get_stream_user_data(session, id);
     (void)nghttp2_session_consume_connection(session, size);
     if (request == NULL) {
         (void)nghttp2_session_consume_stream(session, id, size);
@@ -296,7 +298,7 @@ static int status_of_http(int http_status)
 static int on_close(nghttp2_session *session, int32_t id, uint32_t error, void *user)
 {
     (void)user;
-    struct stele_request *request = nghttp2_session_get_stream_user_data(session, id);
+    struct stele_channel_request *request = nghttp2_session_get_stream_user_data(session, id);
     if (request == NULL) {
         return 0;
     }
@@ -330,7 +332,7 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
     /* The server has said everything while our side was open: let go of the stream, as gRPC does. */
     const bool last = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0 &&
                       (frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA);
-    const struct stele_request *request =
+    const struct stele_channel_request *request =
         last ? nghttp2_session_get_stream_user_data(session, frame->hd.stream_id) : NULL;
     if (request != NULL && (!request->half_closed || request->out.size > request->out_at)) {
         (void)nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
@@ -348,7 +350,7 @@ static ssize_t read_out(nghttp2_session *session, int32_t id, uint8_t *buffer, s
     (void)id;
     (void)source;
     const struct stele_channel *channel = user;
-    struct stele_request *request = nghttp2_session_get_stream_user_data(session, id);
+    struct stele_channel_request *request = nghttp2_session_get_stream_user_data(session, id);
     if (request == NULL) {
         *flags |= NGHTTP2_DATA_FLAG_EOF;
         return 0;
@@ -391,14 +393,14 @@ static nghttp2_nv header(const char *name, const char *value)
                         .flags = NGHTTP2_NV_FLAG_NONE};
 }
 
-struct stele_request *stele_request_start(struct stele_channel *channel, const char *path,
-                                          uint32_t timeout_ms,
-                                          const struct stele_request_events *events, void *context)
+struct stele_channel_request *
+stele_channel_request_start(struct stele_channel *channel, const char *path, uint32_t timeout_ms,
+                            const struct stele_channel_request_events *events, void *context)
 {
     if (channel->over) {
         return NULL;
     }
-    struct stele_request *request = stele_allocate_zeroed(channel->alloc, sizeof *request);
+    struct stele_channel_request *request = stele_allocate_zeroed(channel->alloc, sizeof *request);
     if (request == NULL) {
         return NULL;
     }
@@ -440,7 +442,7 @@ struct stele_request *stele_request_start(struct stele_channel *channel, const c
     return request;
 }
 
-static void go_on(struct stele_request *request)
+static void go_on(struct stele_channel_request *request)
 {
     if (request->deferred) {
         request->deferred = false;
@@ -449,7 +451,8 @@ static void go_on(struct stele_request *request)
     tell_output(request->channel);
 }
 
-bool stele_request_send(struct stele_request *request, struct stele_bytes message, bool last)
+bool stele_channel_request_send(struct stele_channel_request *request, struct stele_bytes message,
+                                bool last)
 {
     struct stele_alloc *alloc = request->channel->alloc;
     STELE_ASSERT(!request->half_closed);
@@ -472,18 +475,18 @@ bool stele_request_send(struct stele_request *request, struct stele_bytes messag
     return true;
 }
 
-void stele_request_half_close(struct stele_request *request)
+void stele_channel_request_half_close(struct stele_channel_request *request)
 {
     request->half_closed = true;
     go_on(request);
 }
 
-size_t stele_request_queued(const struct stele_request *request)
+size_t stele_channel_request_queued(const struct stele_channel_request *request)
 {
     return request->out.size - request->out_at;
 }
 
-void stele_request_pause(struct stele_request *request, bool paused)
+void stele_channel_request_pause(struct stele_channel_request *request, bool paused)
 {
     request->paused = paused;
     if (!paused && request->unconsumed > 0) {
@@ -494,7 +497,7 @@ void stele_request_pause(struct stele_request *request, bool paused)
     }
 }
 
-void stele_request_cancel(struct stele_request *request)
+void stele_channel_request_cancel(struct stele_channel_request *request)
 {
     struct stele_channel *channel = request->channel;
     (void)nghttp2_session_set_stream_user_data(channel->session, request->id, NULL);

@@ -20,21 +20,21 @@
 struct stele_channel;
 
 /* How a request ended. Texts are borrowed for the call. */
-struct stele_request_end {
+struct stele_channel_request_end {
     int status; /* grpc-status; 14 (UNAVAILABLE) if the connection is lost. */
     struct stele_text message;
     struct stele_text outcome; /* The trailer "stele-outcome"; data NULL if there was none. */
     bool answered;             /* The server told the status itself. */
 };
 
-struct stele_request_events {
+struct stele_channel_request_events {
     /* One whole message, borrowed. */
     void (*on_message)(void *context, struct stele_bytes message);
     /* The last call, exactly once, unless the request was cancelled. The request is gone. */
-    void (*on_end)(void *context, const struct stele_request_end *end);
+    void (*on_end)(void *context, const struct stele_channel_request_end *end);
 };
 
-struct stele_request;
+struct stele_channel_request;
 
 struct stele_channel_options {
     const char *authority;     /* "host:2113" */
@@ -60,16 +60,17 @@ bool stele_channel_is_over(const struct stele_channel *channel);
 
 /* Starts a call of "/package.Service/Method". timeout_ms 0: no deadline. NULL: no memory, or the
  * channel is over. events must outlive the request. */
-struct stele_request *stele_request_start(struct stele_channel *channel, const char *path,
-                                          uint32_t timeout_ms,
-                                          const struct stele_request_events *events, void *context);
+struct stele_channel_request *
+stele_channel_request_start(struct stele_channel *channel, const char *path, uint32_t timeout_ms,
+                            const struct stele_channel_request_events *events, void *context);
 /* Queues a message (copied). last: half-closes behind it. false: no memory (nothing queued). */
-bool stele_request_send(struct stele_request *request, struct stele_bytes message, bool last);
-void stele_request_half_close(struct stele_request *request);
+bool stele_channel_request_send(struct stele_channel_request *request, struct stele_bytes message,
+                                bool last);
+void stele_channel_request_half_close(struct stele_channel_request *request);
 /* Bytes that were queued and not handed to the connection yet. */
-size_t stele_request_queued(const struct stele_request *request);
-void stele_request_pause(struct stele_request *request, bool paused);
+size_t stele_channel_request_queued(const struct stele_channel_request *request);
+void stele_channel_request_pause(struct stele_channel_request *request, bool paused);
 /* RST_STREAM(CANCEL); no callback comes any more. */
-void stele_request_cancel(struct stele_request *request);
+void stele_channel_request_cancel(struct stele_channel_request *request);
 
 #endif

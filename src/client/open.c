@@ -288,8 +288,8 @@ int stele_open(const char *path, const struct stele_options *given, struct stele
         return outcome;
     }
     (void)pthread_once(&forks_once, watch_forks);
-    if (stele_far_is_address(path)) {
-        outcome = stele_far_open(path, &options, out_store, err);
+    if (stele_remote_is_address(path)) {
+        outcome = stele_remote_open(path, &options, out_store, err);
         if (outcome == STELE_OK) {
             (*out_store)->forks = atomic_load(&forks);
         }
@@ -340,7 +340,7 @@ int stele_close(struct stele *store)
         return STELE_E_FORKED; /* Threads and locks are the parent's: what memory there is stays. */
     }
     if (store->far != NULL) {
-        return stele_far_close(store);
+        return stele_remote_close(store);
     }
     (void)pthread_mutex_lock(&store->lock);
     store->closing = true;

@@ -83,7 +83,7 @@ static int begin(struct stele *store, const char *stream, const struct stele_rea
     iterator->store = store;
     iterator->bounded = options.scan_max != 0;
     if (store->far != NULL) {
-        outcome = stele_far_read(store->far, stream, &options, &iterator->far, err);
+        outcome = stele_remote_read(store->far, stream, &options, &iterator->far, err);
         if (outcome != STELE_OK) {
             stele_release(store->alloc, iterator, sizeof *iterator);
             return outcome;
@@ -148,7 +148,7 @@ int stele_iterator_next(struct stele_iterator *iterator, const struct stele_even
     size_t count = 0;
     bool again = true;
     if (outcome == STELE_OK && iterator->far != NULL) {
-        return stele_far_next(iterator->far, out_events, out_count, err);
+        return stele_remote_next(iterator->far, out_events, out_count, err);
     }
     while (outcome == STELE_OK && count == 0 && again) {
         outcome = stele_read_next(iterator->read, out_events, &count, err);
@@ -169,19 +169,19 @@ uint64_t stele_iterator_position(const struct stele_iterator *iterator)
     if (iterator == NULL) {
         return 0;
     }
-    return iterator->far != NULL ? stele_far_position(iterator->far)
+    return iterator->far != NULL ? stele_remote_position(iterator->far)
                                  : stele_read_position(iterator->read);
 }
 
 uint64_t stele_iterator_scanned(const struct stele_iterator *iterator)
 {
-    return iterator->far != NULL ? stele_far_scanned(iterator->far)
+    return iterator->far != NULL ? stele_remote_scanned(iterator->far)
                                  : stele_read_scanned(iterator->read);
 }
 
 uint64_t stele_iterator_ordinal(const struct stele_iterator *iterator, size_t index)
 {
-    return iterator->far != NULL ? stele_far_ordinal(iterator->far, index)
+    return iterator->far != NULL ? stele_remote_ordinal(iterator->far, index)
                                  : stele_read_ordinal(iterator->read, index);
 }
 
@@ -209,7 +209,7 @@ void stele_iterator_destroy(struct stele_iterator *iterator)
         return; /* In a child of fork() the views belong to the parent. */
     }
     if (iterator->far != NULL) {
-        stele_far_iterator_destroy(iterator->far);
+        stele_remote_iterator_destroy(iterator->far);
         stele_release(store->alloc, iterator, sizeof *iterator);
         return;
     }
@@ -225,7 +225,7 @@ uint64_t stele_last_position(struct stele *store)
         return 0;
     }
     if (store->far != NULL) {
-        return stele_far_last_position(store->far);
+        return stele_remote_last_position(store->far);
     }
     (void)pthread_mutex_lock(&store->lock);
     const int followed = stele_client__follow(store, NULL);
@@ -268,7 +268,7 @@ int stele_wait(struct stele *store, uint64_t after, int timeout_ms, struct stele
         return outcome;
     }
     if (store->far != NULL) {
-        return stele_far_wait(store->far, after, timeout_ms, err);
+        return stele_remote_wait(store->far, after, timeout_ms, err);
     }
     struct timespec until;
     (void)clock_gettime(CLOCK_MONOTONIC, &until);
@@ -412,8 +412,8 @@ int stele_subscribe(struct stele *store, const char *stream, const struct stele_
     *subscription = (struct stele_subscription){
         .store = store, .on_events = on_events, .on_end = on_end, .context = context};
     if (store->far != NULL) {
-        outcome = stele_far_subscribe(store->far, stream, &options, on_events, on_end, context,
-                                      &subscription->far, err);
+        outcome = stele_remote_subscribe(store->far, stream, &options, on_events, on_end, context,
+                                         &subscription->far, err);
         if (outcome != STELE_OK) {
             stele_release(store->alloc, subscription, sizeof *subscription);
             return outcome;
@@ -454,7 +454,7 @@ void stele_unsubscribe(struct stele_subscription *subscription)
     }
     struct stele *store = subscription->store;
     if (subscription->far != NULL) {
-        stele_far_unsubscribe(subscription->far);
+        stele_remote_unsubscribe(subscription->far);
         stele_release(store->alloc, subscription, sizeof *subscription);
         return;
     }

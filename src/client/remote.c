@@ -7,7 +7,7 @@
 #define RETRY_MS_MIN 20
 #define RETRY_MS_MAX 2000
 
-int stele_far_outcome(const struct stele_request_end *end, struct stele_error *err)
+int stele_remote_outcome(const struct stele_channel_request_end *end, struct stele_error *err)
 {
     if (end->status == 0) {
         return STELE_OK;
@@ -50,7 +50,7 @@ int stele_far_outcome(const struct stele_request_end *end, struct stele_error *e
 static void on_output(void *context)
 {
     struct far *far = context;
-    stele_far_loop_output(far->loop);
+    stele_remote_loop_output(far->loop);
 }
 
 static void set_error(struct far *far, int os_errno, const char *why)
@@ -97,7 +97,7 @@ static void on_closed(void *context, int os_errno, const char *why)
     struct far *far = context;
     set_error(far, os_errno, why);
     lose_channel(far);
-    stele_far_appends_down(far);
+    stele_remote_appends_down(far);
     try_again(far);
 }
 
@@ -149,18 +149,18 @@ static void on_connected(void *context)
     const int outcome = stele_channel_create(far->base, &options, on_output, far, &far->channel);
     explicit_bzero(authorization, sizeof authorization);
     if (outcome != STELE_OK) {
-        stele_far_loop_disconnect(far->loop);
+        stele_remote_loop_disconnect(far->loop);
         on_closed(far, ENOMEM, "no memory");
         return;
     }
-    stele_far_loop_output(far->loop);
+    stele_remote_loop_output(far->loop);
     (void)pthread_mutex_lock(&far->lock);
     far->connected = true;
     far->ever_connected = true;
     (void)pthread_cond_broadcast(&far->changed);
     (void)pthread_mutex_unlock(&far->lock);
-    stele_far_calls_up(far);
-    stele_far_appends_up(far);
+    stele_remote_calls_up(far);
+    stele_remote_appends_up(far);
 }
 
 static void on_bytes(void *context, struct stele_bytes bytes)
@@ -168,9 +168,9 @@ static void on_bytes(void *context, struct stele_bytes bytes)
     struct far *far = context;
     far->failures = 0;
     const bool goes_on = stele_channel_feed(far->channel, bytes);
-    stele_far_loop_output(far->loop);
+    stele_remote_loop_output(far->loop);
     if (!goes_on) {
-        stele_far_loop_disconnect(far->loop);
+        stele_remote_loop_disconnect(far->loop);
         on_closed(far, 0, "the server ended the connection");
     }
 }
@@ -187,7 +187,7 @@ static const struct far_wire_events wire_events = {
 static void on_retry(struct stele_timer *timer)
 {
     struct far *far = (struct far *)((char *)timer - offsetof(struct far, retry));
-    stele_far_loop_connect(far->loop, far->host);
+    stele_remote_loop_connect(far->loop, far->host);
 }
 
 struct far_errand {
@@ -200,7 +200,7 @@ static void run_begin(struct stele_task *task)
 {
     struct far_errand *errand = (struct far_errand *)task;
     struct far *far = errand->far;
-    stele_far_loop_connect(far->loop, far->host);
+    stele_remote_loop_connect(far->loop, far->host);
     (void)pthread_mutex_lock(&far->lock);
     errand->done = true;
     (void)pthread_cond_broadcast(&far->changed);
@@ -212,10 +212,10 @@ static void run_end(struct stele_task *task)
     struct far_errand *errand = (struct far_errand *)task;
     struct far *far = errand->far;
     far->base->ops->timer_stop(far->base, &far->retry);
-    stele_far_appends_fail(far, STELE_E_CLOSED, "the store is being closed");
+    stele_remote_appends_fail(far, STELE_E_CLOSED, "the store is being closed");
     far->base->ops->timer_stop(far->base, &far->overdue);
     lose_channel(far);
-    stele_far_loop_disconnect(far->loop);
+    stele_remote_loop_disconnect(far->loop);
     (void)pthread_mutex_lock(&far->lock);
     errand->done = true;
     (void)pthread_cond_broadcast(&far->changed);
@@ -272,7 +272,7 @@ static void destroy(struct far *far)
     struct stele_alloc *alloc = far->alloc;
     if (far->loop != NULL) {
         send_errand(far, run_end);
-        stele_far_loop_destroy(far->loop);
+        stele_remote_loop_destroy(far->loop);
     }
     explicit_bzero(&far->address, sizeof far->address);
     (void)pthread_cond_destroy(&far->changed);
@@ -280,8 +280,8 @@ static void destroy(struct far *far)
     stele_release(alloc, far, sizeof *far);
 }
 
-int stele_far_open(const char *text, const struct stele_options *options, struct stele **out_store,
-                   struct stele_error *err)
+int stele_remote_open(const char *text, const struct stele_options *options,
+                      struct stele **out_store, struct stele_error *err)
 {
     struct stele_alloc *alloc = stele_linux_alloc_create();
     struct far *far = alloc == NULL ? NULL : stele_allocate_zeroed(alloc, sizeof *far);
@@ -303,12 +303,13 @@ int stele_far_open(const char *text, const struct stele_options *options, struct
     (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     (void)pthread_cond_init(&far->changed, &attributes);
     (void)pthread_condattr_destroy(&attributes);
-    int outcome = stele_far_parse(text, &far->address, err);
+    int outcome = stele_remote_parse(text, &far->address, err);
     if (outcome == STELE_OK) {
-        outcome = stele_far_loop_create(alloc, &far->address, &wire_events, far, &far->loop, err);
+        outcome =
+            stele_remote_loop_create(alloc, &far->address, &wire_events, far, &far->loop, err);
     }
     if (outcome == STELE_OK) {
-        far->base = stele_far_loop_base(far->loop);
+        far->base = stele_remote_loop_base(far->loop);
         send_errand(far, run_begin);
         outcome = wait_connected(far, err);
     }
@@ -326,7 +327,7 @@ int stele_far_open(const char *text, const struct stele_options *options, struct
     return STELE_OK;
 }
 
-int stele_far_close(struct stele *store)
+int stele_remote_close(struct stele *store)
 {
     struct stele_alloc *alloc = store->alloc;
     destroy(store->far);

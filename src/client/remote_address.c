@@ -29,7 +29,7 @@ static const char *behind_scheme(const char *text, bool *out_is_stele)
     return NULL;
 }
 
-bool stele_far_is_address(const char *text)
+bool stele_remote_is_address(const char *text)
 {
     bool is_stele;
     return text != NULL && behind_scheme(text, &is_stele) != NULL;
@@ -227,7 +227,7 @@ static bool is_loopback(const char *host)
            strcmp(host, "::1") == 0;
 }
 
-int stele_far_parse(const char *text, struct far_address *address, struct stele_error *err)
+int stele_remote_parse(const char *text, struct far_address *address, struct stele_error *err)
 {
     bool is_stele = false;
     const char *rest = behind_scheme(text, &is_stele);

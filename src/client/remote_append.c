@@ -87,7 +87,7 @@ static void fail_first(struct far *far, int outcome, const char *words)
     finish_first(far, outcome, &none, words, 0);
 }
 
-void stele_far_appends_fail(struct far *far, int outcome, const char *why)
+void stele_remote_appends_fail(struct far *far, int outcome, const char *why)
 {
     while (far->first_append != NULL) {
         fail_first(far, outcome, why);
@@ -117,10 +117,10 @@ static void on_message(void *context, struct stele_bytes message)
     struct far_answer answer;
     struct far_append *first = far->first_append;
     far->appends_answered = true;
-    if (!stele_far_decode_answer(message, &answer) || first == NULL || first == far->next_append ||
-        answer.correlation != first->correlation) {
+    if (!stele_remote_decode_answer(message, &answer) || first == NULL ||
+        first == far->next_append || answer.correlation != first->correlation) {
         /* Not an answer to what was asked: nothing on this call can be trusted. */
-        stele_request_cancel(far->appends);
+        stele_channel_request_cancel(far->appends);
         far->appends = NULL;
         far->next_append = far->first_append;
         return;
@@ -134,22 +134,23 @@ static void on_message(void *context, struct stele_bytes message)
     }
 }
 
-static void on_end(void *context, const struct stele_request_end *end)
+static void on_end(void *context, const struct stele_channel_request_end *end)
 {
     struct far *far = context;
     far->appends = NULL;
     far->next_append = far->first_append;
     struct stele_error err = {.outcome = STELE_OK};
-    const int outcome = stele_far_outcome(end, &err);
+    const int outcome = stele_remote_outcome(end, &err);
     /* A call that was refused before it answered anything would be refused again. */
     if (end->answered && !far->appends_answered &&
         (outcome == STELE_E_PERMISSION || outcome == STELE_E_UNSUPPORTED ||
          outcome == STELE_E_INVALID)) {
-        stele_far_appends_fail(far, outcome, err.message);
+        stele_remote_appends_fail(far, outcome, err.message);
     }
 }
 
-static const struct stele_request_events events = {.on_message = on_message, .on_end = on_end};
+static const struct stele_channel_request_events events = {.on_message = on_message,
+                                                           .on_end = on_end};
 
 /* Sends what may be sent. */
 static void pump(struct far *far)
@@ -159,14 +160,14 @@ static void pump(struct far *far)
     }
     if (far->appends == NULL) {
         far->appends_answered = false;
-        far->appends = stele_request_start(far->channel, PATH, 0, &events, far);
+        far->appends = stele_channel_request_start(far->channel, PATH, 0, &events, far);
     }
     while (far->appends != NULL && far->next_append != NULL &&
-           stele_request_queued(far->appends) < SEND_AHEAD) {
+           stele_channel_request_queued(far->appends) < SEND_AHEAD) {
         struct far_append *append = far->next_append;
         const struct stele_bytes message = {.data = append->request.data,
                                             .size = append->request.size};
-        if (!stele_request_send(far->appends, message, false)) {
+        if (!stele_channel_request_send(far->appends, message, false)) {
             return; /* No memory now: the overdue timer tries again. */
         }
         append->maybe_there = true;
@@ -186,7 +187,7 @@ static void on_overdue(struct stele_timer *timer)
         (void)pthread_mutex_unlock(&far->lock);
         /* An answer that still comes would be taken for the next one's. */
         if (far->first_append != far->next_append && far->appends != NULL) {
-            stele_request_cancel(far->appends);
+            stele_channel_request_cancel(far->appends);
             far->appends = NULL;
             far->next_append = far->first_append;
         }
@@ -199,12 +200,12 @@ static void on_overdue(struct stele_timer *timer)
     }
 }
 
-void stele_far_appends_up(struct far *far)
+void stele_remote_appends_up(struct far *far)
 {
     pump(far);
 }
 
-void stele_far_appends_down(struct far *far)
+void stele_remote_appends_down(struct far *far)
 {
     STELE_ASSERT(far->appends == NULL);
     far->next_append = far->first_append;
@@ -252,8 +253,8 @@ static int start(struct far *far, const struct stele_append *streams, size_t str
     uint64_t correlation = 0;
     far->base->ops->random(far->base, &correlation, sizeof correlation);
     append->correlation = correlation | 1;
-    int outcome = stele_far_encode_append(far, append->correlation, streams, streams_count,
-                                          conditions, conditions_count, &append->request, err);
+    int outcome = stele_remote_encode_append(far, append->correlation, streams, streams_count,
+                                             conditions, conditions_count, &append->request, err);
     if (outcome == STELE_OK) {
         (void)pthread_mutex_lock(&far->lock);
         if (far->queued >= far->queue_max) {
@@ -275,10 +276,10 @@ static int start(struct far *far, const struct stele_append *streams, size_t str
     return STELE_OK;
 }
 
-int stele_far_append(struct far *far, const struct stele_append *streams, size_t streams_count,
-                     const struct stele_condition *conditions, size_t conditions_count,
-                     uint64_t *revisions_last, struct stele_append_result *out_result,
-                     struct stele_error *err)
+int stele_remote_append(struct far *far, const struct stele_append *streams, size_t streams_count,
+                        const struct stele_condition *conditions, size_t conditions_count,
+                        uint64_t *revisions_last, struct stele_append_result *out_result,
+                        struct stele_error *err)
 {
     struct far_append *append = NULL;
     int outcome = start(far, streams, streams_count, conditions, conditions_count, NULL, NULL,
@@ -302,10 +303,10 @@ int stele_far_append(struct far *far, const struct stele_append *streams, size_t
     return outcome;
 }
 
-int stele_far_append_async(struct far *far, const struct stele_append *streams,
-                           size_t streams_count, const struct stele_condition *conditions,
-                           size_t conditions_count, stele_append_callback callback, void *context,
-                           struct stele_error *err)
+int stele_remote_append_async(struct far *far, const struct stele_append *streams,
+                              size_t streams_count, const struct stele_condition *conditions,
+                              size_t conditions_count, stele_append_callback callback,
+                              void *context, struct stele_error *err)
 {
     if (callback == NULL) {
         return stele_fail(err, STELE_E_INVALID, 0, "append: the callback is NULL");

@@ -19,7 +19,7 @@ static int ask(struct far *far, const char *path, struct far_writer *writer, boo
 {
     int outcome = finish_request(writer, err);
     if (outcome == STELE_OK) {
-        outcome = stele_far_ask(far, path, &writer->buf, harmless, out_message, err);
+        outcome = stele_remote_ask(far, path, &writer->buf, harmless, out_message, err);
     }
     stele_buf_deinit(&writer->buf, far->alloc);
     return outcome;
@@ -42,8 +42,8 @@ static int check_name(const char *stream, struct stele_error *err)
 
 #define STREAMS "/stele.v1.EventStore/Streams"
 
-int stele_far_stream_info(struct far *far, const char *stream, struct stele_stream_info *out_info,
-                          struct stele_error *err)
+int stele_remote_stream_info(struct far *far, const char *stream,
+                             struct stele_stream_info *out_info, struct stele_error *err)
 {
     int outcome = check_name(stream, err);
     if (outcome != STELE_OK) {
@@ -51,7 +51,7 @@ int stele_far_stream_info(struct far *far, const char *stream, struct stele_stre
     }
     struct far_writer writer = {.alloc = far->alloc};
     struct far_message *message = NULL;
-    stele_far_put_text(&writer, 5, stream);
+    stele_remote_put_text(&writer, 5, stream);
     outcome = ask(far, STREAMS, &writer, true, &message, err);
     if (outcome != STELE_OK) {
         return outcome;
@@ -90,7 +90,7 @@ int stele_far_stream_info(struct far *far, const char *stream, struct stele_stre
             }
         }
     }
-    stele_far_message_release(far, message);
+    stele_remote_message_release(far, message);
     *out_info = info;
     return STELE_OK;
 }
@@ -123,33 +123,34 @@ static int tell_names(const struct far_message *message, stele_name_callback on_
     return STELE_OK;
 }
 
-int stele_far_list(struct far *far, int what, const char *prefix, const char *after, uint64_t limit,
-                   stele_name_callback on_name, void *context, struct stele_error *err)
+int stele_remote_list(struct far *far, int what, const char *prefix, const char *after,
+                      uint64_t limit, stele_name_callback on_name, void *context,
+                      struct stele_error *err)
 {
     if (on_name == NULL || what < STELE_LIST_STREAMS || what > STELE_LIST_TAGS) {
         return stele_fail(err, STELE_E_INVALID, 0, "list: %s",
                           on_name == NULL ? "the callback is NULL" : "there is no such kind");
     }
     struct far_writer writer = {.alloc = far->alloc};
-    stele_far_put_number(&writer, 1, (uint64_t)what);
-    stele_far_put_text(&writer, 2, prefix);
-    stele_far_put_text(&writer, 3, after);
-    stele_far_put_number(&writer, 4, limit);
+    stele_remote_put_number(&writer, 1, (uint64_t)what);
+    stele_remote_put_text(&writer, 2, prefix);
+    stele_remote_put_text(&writer, 3, after);
+    stele_remote_put_number(&writer, 4, limit);
     int outcome = finish_request(&writer, err);
     struct far_call *call = NULL;
     if (outcome == STELE_OK) {
-        call = stele_far_call_start(far, STREAMS, writer.buf, false, err);
+        call = stele_remote_call_start(far, STREAMS, writer.buf, false, err);
         outcome = call == NULL ? STELE_E_NO_MEMORY : STELE_OK;
     }
     while (outcome == STELE_OK) {
         struct far_message *message = NULL;
-        outcome = stele_far_call_next(call, far->address.timeout_ms, &message, err);
+        outcome = stele_remote_call_next(call, far->address.timeout_ms, &message, err);
         if (outcome == STELE_OK) {
             outcome = tell_names(message, on_name, context);
-            stele_far_message_release(far, message);
+            stele_remote_message_release(far, message);
         }
     }
-    stele_far_call_destroy(call);
+    stele_remote_call_destroy(call);
     return outcome == STELE_END || outcome == STELE_E_CLOSED ? STELE_OK
            : outcome == STELE_TIMED_OUT                      ? STELE_E_IO
                                                              : outcome;
@@ -168,7 +169,7 @@ static int take_result(const struct far_message *message, struct stele_append_re
     while (stele_pb_next(&reader, &field)) {
         struct far_answer answer;
         if (field.number != 4 || field.wire != STELE_PB_BYTES ||
-            !stele_far_decode_answer(field.bytes, &answer)) {
+            !stele_remote_decode_answer(field.bytes, &answer)) {
             continue;
         }
         if (out_result != NULL && answer.outcome >= 0) {
@@ -188,14 +189,14 @@ static int change(struct far *far, struct far_writer *writer,
     int outcome = ask(far, META, writer, false, &message, err);
     if (outcome == STELE_OK) {
         outcome = take_result(message, out_result, err);
-        stele_far_message_release(far, message);
+        stele_remote_message_release(far, message);
     }
     return outcome;
 }
 
-int stele_far_set_metadata(struct far *far, const char *stream, uint64_t expected, const char *json,
-                           size_t json_size, struct stele_append_result *out_result,
-                           struct stele_error *err)
+int stele_remote_set_metadata(struct far *far, const char *stream, uint64_t expected,
+                              const char *json, size_t json_size,
+                              struct stele_append_result *out_result, struct stele_error *err)
 {
     const int outcome = check_name(stream, err);
     if (outcome != STELE_OK) {
@@ -205,28 +206,28 @@ int stele_far_set_metadata(struct far *far, const char *stream, uint64_t expecte
         return stele_fail(err, STELE_E_INVALID, 0, "%s is metadata itself and has none", stream);
     }
     struct far_writer writer = {.alloc = far->alloc};
-    stele_far_put_text(&writer, 1, stream);
-    stele_far_put_bytes(&writer, 3, json, json_size);
-    stele_far_put_expected(&writer, 6, 7, expected);
+    stele_remote_put_text(&writer, 1, stream);
+    stele_remote_put_bytes(&writer, 3, json, json_size);
+    stele_remote_put_expected(&writer, 6, 7, expected);
     return change(far, &writer, out_result, err);
 }
 
-int stele_far_delete(struct far *far, const char *stream, uint64_t expected, bool tombstone,
-                     struct stele_append_result *out_result, struct stele_error *err)
+int stele_remote_delete(struct far *far, const char *stream, uint64_t expected, bool tombstone,
+                        struct stele_append_result *out_result, struct stele_error *err)
 {
     const int outcome = check_name(stream, err);
     if (outcome != STELE_OK) {
         return outcome;
     }
     struct far_writer writer = {.alloc = far->alloc};
-    stele_far_put_text(&writer, 1, stream);
-    stele_far_put_number(&writer, tombstone ? 5 : 4, 1);
-    stele_far_put_expected(&writer, 6, 7, expected);
+    stele_remote_put_text(&writer, 1, stream);
+    stele_remote_put_number(&writer, tombstone ? 5 : 4, 1);
+    stele_remote_put_expected(&writer, 6, 7, expected);
     return change(far, &writer, out_result, err);
 }
 
-int stele_far_get_metadata(struct far *far, const char *stream, char *buffer, size_t buffer_size,
-                           size_t *out_size, uint64_t *out_revision, struct stele_error *err)
+int stele_remote_get_metadata(struct far *far, const char *stream, char *buffer, size_t buffer_size,
+                              size_t *out_size, uint64_t *out_revision, struct stele_error *err)
 {
     int outcome = check_name(stream, err);
     if (outcome != STELE_OK) {
@@ -234,8 +235,8 @@ int stele_far_get_metadata(struct far *far, const char *stream, char *buffer, si
     }
     struct far_writer writer = {.alloc = far->alloc};
     struct far_message *message = NULL;
-    stele_far_put_text(&writer, 1, stream);
-    stele_far_put_number(&writer, 2, 1);
+    stele_remote_put_text(&writer, 1, stream);
+    stele_remote_put_number(&writer, 2, 1);
     outcome = ask(far, META, &writer, true, &message, err);
     if (outcome != STELE_OK) {
         return outcome;
@@ -260,7 +261,7 @@ int stele_far_get_metadata(struct far *far, const char *stream, char *buffer, si
             *out_revision = revision;
         }
     }
-    stele_far_message_release(far, message);
+    stele_remote_message_release(far, message);
     return found ? STELE_OK
                  : stele_fail(err, STELE_NOT_FOUND, 0, "stream %s has no metadata", stream);
 }
@@ -269,11 +270,11 @@ int stele_far_get_metadata(struct far *far, const char *stream, char *buffer, si
 
 #define ADMIN "/stele.v1.EventStore/Admin"
 
-int stele_far_stats(struct far *far, struct stele_stats *out_stats, struct stele_error *err)
+int stele_remote_stats(struct far *far, struct stele_stats *out_stats, struct stele_error *err)
 {
     struct far_writer writer = {.alloc = far->alloc};
     struct far_message *message = NULL;
-    stele_far_put_number(&writer, 1, 1);
+    stele_remote_put_number(&writer, 1, 1);
     const int outcome = ask(far, ADMIN, &writer, true, &message, err);
     if (outcome != STELE_OK) {
         return outcome;
@@ -310,7 +311,7 @@ int stele_far_stats(struct far *far, struct stele_stats *out_stats, struct stele
     stats.index_runs = (uint32_t)small[1];
     stats.partitions = (uint32_t)small[2];
     stats.fenced = small[3] != 0;
-    stele_far_message_release(far, message);
+    stele_remote_message_release(far, message);
     *out_stats = stats;
     return STELE_OK;
 }
@@ -425,32 +426,32 @@ static int run_chore(struct far *far, struct far_writer *writer, struct chore *c
     int outcome = finish_request(writer, err);
     struct far_call *call = NULL;
     if (outcome == STELE_OK) {
-        call = stele_far_call_start(far, ADMIN, writer->buf, false, err);
+        call = stele_remote_call_start(far, ADMIN, writer->buf, false, err);
         outcome = call == NULL ? STELE_E_NO_MEMORY : STELE_OK;
     } else {
         stele_buf_deinit(&writer->buf, far->alloc);
     }
     while (outcome == STELE_OK) {
         struct far_message *message = NULL;
-        outcome = stele_far_call_next(call, -1, &message, err);
+        outcome = stele_remote_call_next(call, -1, &message, err);
         if (outcome == STELE_OK) {
             outcome = take_chore(chore, message, err);
-            stele_far_message_release(far, message);
+            stele_remote_message_release(far, message);
         }
     }
-    stele_far_call_destroy(call);
+    stele_remote_call_destroy(call);
     return outcome == STELE_END ? STELE_OK : outcome;
 }
 
-int stele_far_scavenge(struct far *far, const struct stele_scavenge_options *options,
-                       struct stele_scavenge_result *out_result, struct stele_error *err)
+int stele_remote_scavenge(struct far *far, const struct stele_scavenge_options *options,
+                          struct stele_scavenge_result *out_result, struct stele_error *err)
 {
     struct far_writer writer = {.alloc = far->alloc};
     struct far_writer inner = {.alloc = far->alloc};
     struct chore chore = {.on_progress = options == NULL ? NULL : options->on_progress,
                           .context = options == NULL ? NULL : options->context};
-    stele_far_put_number(&inner, 1, options == NULL ? 0 : options->bytes_per_second);
-    stele_far_put_bytes(&writer, 2, inner.buf.data, inner.buf.size);
+    stele_remote_put_number(&inner, 1, options == NULL ? 0 : options->bytes_per_second);
+    stele_remote_put_bytes(&writer, 2, inner.buf.data, inner.buf.size);
     stele_buf_deinit(&inner.buf, far->alloc);
     const int outcome = run_chore(far, &writer, &chore, err);
     if (out_result != NULL) {
@@ -459,8 +460,8 @@ int stele_far_scavenge(struct far *far, const struct stele_scavenge_options *opt
     return outcome;
 }
 
-int stele_far_verify(struct far *far, const struct stele_verify_options *options,
-                     struct stele_verify_result *out_result, struct stele_error *err)
+int stele_remote_verify(struct far *far, const struct stele_verify_options *options,
+                        struct stele_verify_result *out_result, struct stele_error *err)
 {
     const struct stele_verify_options defaults = STELE_VERIFY_OPTIONS_INIT;
     options = options == NULL ? &defaults : options;
@@ -469,8 +470,8 @@ int stele_far_verify(struct far *far, const struct stele_verify_options *options
     struct chore chore = {.on_progress = options->on_progress,
                           .on_damage = options->on_damage,
                           .context = options->context};
-    stele_far_put_text(&inner, 1, options->against);
-    stele_far_put_bytes(&writer, 3, inner.buf.data, inner.buf.size);
+    stele_remote_put_text(&inner, 1, options->against);
+    stele_remote_put_bytes(&writer, 3, inner.buf.data, inner.buf.size);
     stele_buf_deinit(&inner.buf, far->alloc);
     const int outcome = run_chore(far, &writer, &chore, err);
     if (outcome != STELE_OK) {
@@ -485,11 +486,11 @@ int stele_far_verify(struct far *far, const struct stele_verify_options *options
                             (unsigned long long)chore.verified.damages);
 }
 
-int stele_far_digest(struct far *far, char digest[STELE_DIGEST_SIZE], struct stele_error *err)
+int stele_remote_digest(struct far *far, char digest[STELE_DIGEST_SIZE], struct stele_error *err)
 {
     struct far_writer writer = {.alloc = far->alloc};
     struct chore chore = {.on_progress = NULL};
-    stele_far_put_number(&writer, 4, 1);
+    stele_remote_put_number(&writer, 4, 1);
     const int outcome = run_chore(far, &writer, &chore, err);
     if (outcome == STELE_OK) {
         memcpy(digest, chore.digest, STELE_DIGEST_SIZE);

@@ -34,7 +34,7 @@ static void on_message(void *context, struct stele_bytes bytes)
     struct far_message *message = stele_allocate(far->alloc, sizeof *message + bytes.size);
     if (message == NULL) {
         struct stele_error err;
-        stele_request_cancel(call->request);
+        stele_channel_request_cancel(call->request);
         call->request = NULL;
         end_call(call, stele_fail(&err, STELE_E_NO_MEMORY, 0, "no memory for an answer"), &err);
         return;
@@ -53,20 +53,21 @@ static void on_message(void *context, struct stele_bytes bytes)
     (void)pthread_cond_broadcast(&call->changed);
     (void)pthread_mutex_unlock(&far->lock);
     if (pause) {
-        stele_request_pause(call->request, true);
+        stele_channel_request_pause(call->request, true);
     }
 }
 
-static void on_end(void *context, const struct stele_request_end *end)
+static void on_end(void *context, const struct stele_channel_request_end *end)
 {
     struct far_call *call = context;
     call->request = NULL;
     struct stele_error err = {.outcome = STELE_OK};
-    const int outcome = stele_far_outcome(end, &err);
+    const int outcome = stele_remote_outcome(end, &err);
     end_call(call, outcome == STELE_OK ? STELE_END : outcome, &err);
 }
 
-static const struct stele_request_events events = {.on_message = on_message, .on_end = on_end};
+static const struct stele_channel_request_events events = {.on_message = on_message,
+                                                           .on_end = on_end};
 
 static void link_call(struct far_call *call)
 {
@@ -105,20 +106,21 @@ static void begin_call(struct far_call *call)
     (void)pthread_mutex_lock(&far->lock);
     call->began = true;
     (void)pthread_mutex_unlock(&far->lock);
-    call->request = stele_request_start(far->channel, call->path, 0, &events, call);
+    call->request = stele_channel_request_start(far->channel, call->path, 0, &events, call);
     const struct stele_bytes message = {.data = call->request_message.data,
                                         .size = call->request_message.size};
-    if (call->request == NULL || !stele_request_send(call->request, message, !call->stays_open)) {
+    if (call->request == NULL ||
+        !stele_channel_request_send(call->request, message, !call->stays_open)) {
         struct stele_error err;
         if (call->request != NULL) {
-            stele_request_cancel(call->request);
+            stele_channel_request_cancel(call->request);
             call->request = NULL;
         }
         end_call(call, stele_fail(&err, STELE_E_IO, ENOTCONN, "the connection is closing"), &err);
     }
 }
 
-void stele_far_calls_up(struct far *far)
+void stele_remote_calls_up(struct far *far)
 {
     for (struct far_call *call = far->calls; call != NULL; call = call->next) {
         begin_call(call);
@@ -140,12 +142,12 @@ static void run_deed(struct stele_task *task)
     }
     if (deed == FAR_RESUME) {
         if (call->request != NULL) {
-            stele_request_pause(call->request, false);
+            stele_channel_request_pause(call->request, false);
         }
         return;
     }
     if (call->request != NULL) {
-        stele_request_cancel(call->request);
+        stele_channel_request_cancel(call->request);
         call->request = NULL;
     }
     unlink_call(call);
@@ -167,9 +169,9 @@ static void post_deed(struct far_call *call, int deed)
     }
 }
 
-struct far_call *stele_far_call_start(struct far *far, const char *path,
-                                      struct stele_buf request_message, bool stays_open,
-                                      struct stele_error *err)
+struct far_call *stele_remote_call_start(struct far *far, const char *path,
+                                         struct stele_buf request_message, bool stays_open,
+                                         struct stele_error *err)
 {
     struct far_call *call = stele_allocate_zeroed(far->alloc, sizeof *call);
     if (call == NULL) {
@@ -203,8 +205,8 @@ static void deadline_after(struct timespec *at, int64_t ms)
     at->tv_nsec %= 1000000000;
 }
 
-int stele_far_call_next(struct far_call *call, int64_t timeout_ms, struct far_message **out_message,
-                        struct stele_error *err)
+int stele_remote_call_next(struct far_call *call, int64_t timeout_ms,
+                           struct far_message **out_message, struct stele_error *err)
 {
     struct far *far = call->far;
     struct timespec until;
@@ -244,14 +246,14 @@ int stele_far_call_next(struct far_call *call, int64_t timeout_ms, struct far_me
     return outcome;
 }
 
-void stele_far_message_release(struct far *far, struct far_message *message)
+void stele_remote_message_release(struct far *far, struct far_message *message)
 {
     if (message != NULL) {
         stele_release(far->alloc, message, sizeof *message + message->size);
     }
 }
 
-void stele_far_call_destroy(struct far_call *call)
+void stele_remote_call_destroy(struct far_call *call)
 {
     if (call == NULL) {
         return;
@@ -273,7 +275,7 @@ void stele_far_call_destroy(struct far_call *call)
     while (call->first != NULL) {
         struct far_message *message = call->first;
         call->first = message->next;
-        stele_far_message_release(far, message);
+        stele_remote_message_release(far, message);
     }
     stele_buf_deinit(&call->request_message, far->alloc);
     (void)pthread_cond_destroy(&call->changed);
@@ -287,8 +289,8 @@ static int64_t clock_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-int stele_far_ask(struct far *far, const char *path, const struct stele_buf *request, bool harmless,
-                  struct far_message **out_message, struct stele_error *err)
+int stele_remote_ask(struct far *far, const char *path, const struct stele_buf *request,
+                     bool harmless, struct far_message **out_message, struct stele_error *err)
 {
     const int64_t until_ms = clock_ms() + far->address.timeout_ms;
     for (;;) {
@@ -299,16 +301,16 @@ int stele_far_ask(struct far *far, const char *path, const struct stele_buf *req
                 STELE_OK) {
             return stele_fail(err, STELE_E_NO_MEMORY, 0, "no memory for a request");
         }
-        struct far_call *call = stele_far_call_start(far, path, copy, false, err);
+        struct far_call *call = stele_remote_call_start(far, path, copy, false, err);
         if (call == NULL) {
             return STELE_E_NO_MEMORY;
         }
         const int64_t left_ms = until_ms - clock_ms();
-        int outcome = stele_far_call_next(call, left_ms > 0 ? left_ms : 0, out_message, err);
+        int outcome = stele_remote_call_next(call, left_ms > 0 ? left_ms : 0, out_message, err);
         (void)pthread_mutex_lock(&far->lock);
         const bool began = call->began;
         (void)pthread_mutex_unlock(&far->lock);
-        stele_far_call_destroy(call);
+        stele_remote_call_destroy(call);
         if (outcome == STELE_E_IO && (harmless || !began) && clock_ms() < until_ms) {
             const struct timespec moment = {.tv_nsec = 20000000};
             (void)nanosleep(&moment, NULL);

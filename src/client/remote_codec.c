@@ -16,7 +16,7 @@ static void wrote(struct far_writer *writer, const uint8_t *end)
     writer->buf.size = (size_t)(end - writer->buf.data);
 }
 
-void stele_far_put_number(struct far_writer *writer, uint32_t number, uint64_t value)
+void stele_remote_put_number(struct far_writer *writer, uint32_t number, uint64_t value)
 {
     uint8_t *to = value == 0 ? NULL : room_for(writer, stele_pb_size_varint(number, value));
     if (to != NULL) {
@@ -24,7 +24,8 @@ void stele_far_put_number(struct far_writer *writer, uint32_t number, uint64_t v
     }
 }
 
-void stele_far_put_bytes(struct far_writer *writer, uint32_t number, const void *data, size_t size)
+void stele_remote_put_bytes(struct far_writer *writer, uint32_t number, const void *data,
+                            size_t size)
 {
     uint8_t *to = room_for(writer, stele_pb_size_bytes(number, size));
     if (to != NULL) {
@@ -32,10 +33,10 @@ void stele_far_put_bytes(struct far_writer *writer, uint32_t number, const void 
     }
 }
 
-void stele_far_put_text(struct far_writer *writer, uint32_t number, const char *text)
+void stele_remote_put_text(struct far_writer *writer, uint32_t number, const char *text)
 {
     if (text != NULL && text[0] != '\0') {
-        stele_far_put_bytes(writer, number, text, strlen(text));
+        stele_remote_put_bytes(writer, number, text, strlen(text));
     }
 }
 
@@ -43,7 +44,7 @@ static void put_texts(struct far_writer *writer, uint32_t number, const char *co
                       size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        stele_far_put_bytes(writer, number, texts[i], strlen(texts[i]));
+        stele_remote_put_bytes(writer, number, texts[i], strlen(texts[i]));
     }
 }
 
@@ -72,8 +73,8 @@ static void end_message(struct far_writer *writer, size_t begin)
     writer->buf.size = (size_t)(behind - writer->buf.data) + size;
 }
 
-void stele_far_put_filter(struct far_writer *writer, uint32_t number,
-                          const struct stele_filter *filter)
+void stele_remote_put_filter(struct far_writer *writer, uint32_t number,
+                             const struct stele_filter *filter)
 {
     if (filter == NULL) {
         return;
@@ -81,29 +82,29 @@ void stele_far_put_filter(struct far_writer *writer, uint32_t number,
     const size_t begin = begin_message(writer, number);
     put_texts(writer, 1, filter->types, filter->types_count);
     put_texts(writer, 2, filter->type_prefixes, filter->type_prefixes_count);
-    stele_far_put_text(writer, 3, filter->type_regex);
+    stele_remote_put_text(writer, 3, filter->type_regex);
     put_texts(writer, 4, filter->streams, filter->streams_count);
     put_texts(writer, 5, filter->stream_prefixes, filter->stream_prefixes_count);
-    stele_far_put_text(writer, 6, filter->stream_regex);
+    stele_remote_put_text(writer, 6, filter->stream_regex);
     put_texts(writer, 7, filter->categories, filter->categories_count);
     put_texts(writer, 8, filter->tags, filter->tags_count);
-    stele_far_put_number(writer, 9, filter->exclude_system == 0);
+    stele_remote_put_number(writer, 9, filter->exclude_system == 0);
     end_message(writer, begin);
 }
 
-void stele_far_put_expected(struct far_writer *writer, uint32_t number_expectation,
-                            uint32_t number_revision, uint64_t expected)
+void stele_remote_put_expected(struct far_writer *writer, uint32_t number_expectation,
+                               uint32_t number_revision, uint64_t expected)
 {
     if (expected == STELE_EXPECT_ANY) {
         return;
     }
     if (expected == STELE_EXPECT_NO_STREAM || expected == STELE_EXPECT_EXISTS) {
-        stele_far_put_number(writer, number_expectation,
-                             expected == STELE_EXPECT_NO_STREAM ? 1 : 2);
+        stele_remote_put_number(writer, number_expectation,
+                                expected == STELE_EXPECT_NO_STREAM ? 1 : 2);
         return;
     }
-    stele_far_put_number(writer, number_expectation, 3);
-    stele_far_put_number(writer, number_revision, expected);
+    stele_remote_put_number(writer, number_expectation, 3);
+    stele_remote_put_number(writer, number_revision, expected);
 }
 
 static void put_draft(struct far_writer *writer, const struct stele_event_draft *draft)
@@ -115,17 +116,17 @@ static void put_draft(struct far_writer *writer, const struct stele_event_draft 
         stele_new_id(id); /* So that the library may repeat it. */
     }
     const size_t begin = begin_message(writer, 4);
-    stele_far_put_bytes(writer, 1, id, sizeof id);
-    stele_far_put_text(writer, 2, draft->type);
+    stele_remote_put_bytes(writer, 1, id, sizeof id);
+    stele_remote_put_text(writer, 2, draft->type);
     if (draft->data_size > 0) {
-        stele_far_put_bytes(writer, 3, draft->data, draft->data_size);
+        stele_remote_put_bytes(writer, 3, draft->data, draft->data_size);
     }
     if (draft->metadata_size > 0) {
-        stele_far_put_bytes(writer, 4, draft->metadata, draft->metadata_size);
+        stele_remote_put_bytes(writer, 4, draft->metadata, draft->metadata_size);
     }
-    stele_far_put_text(writer, 5, draft->content_type);
+    stele_remote_put_text(writer, 5, draft->content_type);
     put_texts(writer, 6, draft->tags, draft->tags_count);
-    stele_far_put_number(writer, 7, (uint64_t)draft->created_us);
+    stele_remote_put_number(writer, 7, (uint64_t)draft->created_us);
     end_message(writer, begin);
 }
 
@@ -168,21 +169,21 @@ static int check_append(const struct stele_append *streams, size_t streams_count
     return STELE_OK;
 }
 
-int stele_far_encode_append(struct far *far, uint64_t correlation,
-                            const struct stele_append *streams, size_t streams_count,
-                            const struct stele_condition *conditions, size_t conditions_count,
-                            struct stele_buf *out, struct stele_error *err)
+int stele_remote_encode_append(struct far *far, uint64_t correlation,
+                               const struct stele_append *streams, size_t streams_count,
+                               const struct stele_condition *conditions, size_t conditions_count,
+                               struct stele_buf *out, struct stele_error *err)
 {
     const int outcome = check_append(streams, streams_count, conditions, conditions_count, err);
     if (outcome != STELE_OK) {
         return outcome;
     }
     struct far_writer writer = {.alloc = far->alloc};
-    stele_far_put_number(&writer, 1, correlation);
+    stele_remote_put_number(&writer, 1, correlation);
     for (size_t i = 0; i < streams_count && !writer.failed; i++) {
         const size_t begin = begin_message(&writer, 2);
-        stele_far_put_text(&writer, 1, streams[i].stream);
-        stele_far_put_expected(&writer, 2, 3, streams[i].expected);
+        stele_remote_put_text(&writer, 1, streams[i].stream);
+        stele_remote_put_expected(&writer, 2, 3, streams[i].expected);
         for (size_t e = 0; e < streams[i].count && !writer.failed; e++) {
             put_draft(&writer, &streams[i].events[e]);
             if (writer.buf.size > STELE_APPEND_SIZE_MAX) {
@@ -203,7 +204,7 @@ int stele_far_encode_append(struct far *far, uint64_t correlation,
             put_texts(&writer, 2, item->tags, item->tags_count);
             end_message(&writer, item_begin);
         }
-        stele_far_put_number(&writer, 2, conditions[i].after);
+        stele_remote_put_number(&writer, 2, conditions[i].after);
         end_message(&writer, begin);
     }
     if (writer.failed) {
@@ -216,7 +217,7 @@ int stele_far_encode_append(struct far *far, uint64_t correlation,
 
 /* ---- Reading ---- */
 
-int stele_far_outcome_of(uint64_t told)
+int stele_remote_outcome_of(uint64_t told)
 {
     static const int outcomes[] = {
         STELE_OK,
@@ -244,7 +245,7 @@ static void copy_text(char *to, size_t room, struct stele_bytes from)
     to[size] = '\0';
 }
 
-bool stele_far_decode_answer(struct stele_bytes message, struct far_answer *answer)
+bool stele_remote_decode_answer(struct stele_bytes message, struct far_answer *answer)
 {
     struct stele_pb_reader reader = stele_pb_reader(message);
     struct stele_pb_field field;
@@ -256,7 +257,7 @@ bool stele_far_decode_answer(struct stele_bytes message, struct far_answer *answ
             answer->correlation = field.value;
             break;
         case 2:
-            answer->outcome = stele_far_outcome_of(field.value);
+            answer->outcome = stele_remote_outcome_of(field.value);
             break;
         case 3:
             result->position_first = field.value;
@@ -296,14 +297,14 @@ bool stele_far_decode_answer(struct stele_bytes message, struct far_answer *answ
     return !reader.bad;
 }
 
-void stele_far_events_clear(struct far *far, struct far_events *events)
+void stele_remote_events_clear(struct far *far, struct far_events *events)
 {
     events->count = 0;
     stele_arena_deinit(&events->arena, far->alloc);
     events->arena = (struct stele_arena){.block_size = 4096};
 }
 
-void stele_far_events_deinit(struct far *far, struct far_events *events)
+void stele_remote_events_deinit(struct far *far, struct far_events *events)
 {
     stele_arena_deinit(&events->arena, far->alloc);
     stele_release(far->alloc, events->events, events->capacity * sizeof *events->events);
@@ -365,7 +366,8 @@ static struct stele_text text_of(struct stele_bytes bytes)
     return (struct stele_text){.data = (const char *)bytes.data, .size = bytes.size};
 }
 
-bool stele_far_decode_event(struct far *far, struct stele_bytes message, struct far_events *events)
+bool stele_remote_decode_event(struct far *far, struct stele_bytes message,
+                               struct far_events *events)
 {
     if (!grow(far, events)) {
         return false;

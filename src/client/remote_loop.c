@@ -2,7 +2,6 @@
 #include "client/remote.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -11,6 +10,7 @@
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
@@ -147,7 +147,7 @@ static const struct stele_loop_ops loop_ops = {
 
 /* ---- The socket ---- */
 
-void stele_far_loop_disconnect(struct far_loop *loop)
+void stele_remote_loop_disconnect(struct far_loop *loop)
 {
     if (loop->ssl != NULL) {
         SSL_free(loop->ssl);
@@ -176,7 +176,7 @@ static void lose(struct far_loop *loop, int os_errno, const char *why)
         why = text;
     }
     ERR_clear_error();
-    stele_far_loop_disconnect(loop);
+    stele_remote_loop_disconnect(loop);
     loop->events->on_closed(loop->context, os_errno, why);
 }
 
@@ -260,7 +260,7 @@ static int try_connect(const struct addrinfo *candidates, int *out_errno)
     return -1;
 }
 
-void stele_far_loop_connect(struct far_loop *loop, uint32_t index)
+void stele_remote_loop_connect(struct far_loop *loop, uint32_t index)
 {
     const struct far_text *host = &loop->address->hosts[index];
     char port[8];
@@ -287,7 +287,7 @@ void stele_far_loop_connect(struct far_loop *loop, uint32_t index)
     loop->connect_due_us = loop->now_us + (int64_t)CONNECT_MS * 1000;
 }
 
-void stele_far_loop_output(struct far_loop *loop)
+void stele_remote_loop_output(struct far_loop *loop)
 {
     loop->output = true;
 }
@@ -524,11 +524,11 @@ static void *run(void *context)
             write_on(loop);
         }
     }
-    stele_far_loop_disconnect(loop);
+    stele_remote_loop_disconnect(loop);
     return NULL;
 }
 
-struct stele_loop *stele_far_loop_base(struct far_loop *loop)
+struct stele_loop *stele_remote_loop_base(struct far_loop *loop)
 {
     return &loop->base;
 }
@@ -546,9 +546,9 @@ static void release_loop(struct far_loop *loop)
     stele_release(alloc, loop, sizeof *loop);
 }
 
-int stele_far_loop_create(struct stele_alloc *alloc, const struct far_address *address,
-                          const struct far_wire_events *events, void *context,
-                          struct far_loop **out_loop, struct stele_error *err)
+int stele_remote_loop_create(struct stele_alloc *alloc, const struct far_address *address,
+                             const struct far_wire_events *events, void *context,
+                             struct far_loop **out_loop, struct stele_error *err)
 {
     struct far_loop *loop = stele_allocate_zeroed(alloc, sizeof *loop);
     if (loop == NULL) {
@@ -585,7 +585,7 @@ int stele_far_loop_create(struct stele_alloc *alloc, const struct far_address *a
     return STELE_OK;
 }
 
-void stele_far_loop_destroy(struct far_loop *loop)
+void stele_remote_loop_destroy(struct far_loop *loop)
 {
     (void)pthread_mutex_lock(&loop->lock);
     loop->stopping = true;

@@ -56,10 +56,10 @@ static struct stele_buf make_request(const struct far_iterator *iterator, bool *
         stele_buf_append(&writer.buf, writer.alloc,
                          (struct stele_bytes){.data = iterator->fixed.data,
                                               .size = iterator->fixed.size}) != STELE_OK;
-    stele_far_put_number(&writer, 2, iterator->from_end ? 0 : iterator->from);
-    stele_far_put_number(&writer, 3, iterator->from_end);
+    stele_remote_put_number(&writer, 2, iterator->from_end ? 0 : iterator->from);
+    stele_remote_put_number(&writer, 3, iterator->from_end);
     if (iterator->left != UINT64_MAX) {
-        stele_far_put_number(&writer, 4, iterator->left);
+        stele_remote_put_number(&writer, 4, iterator->left);
     }
     *failed = writer.failed;
     return writer.buf;
@@ -74,20 +74,20 @@ static int begin_call(struct far_iterator *iterator, struct stele_error *err)
         return stele_fail(err, STELE_E_NO_MEMORY, 0, "read: no memory");
     }
     iterator->call =
-        stele_far_call_start(iterator->far, "/stele.v1.EventStore/Read", request, false, err);
+        stele_remote_call_start(iterator->far, "/stele.v1.EventStore/Read", request, false, err);
     return iterator->call == NULL ? STELE_E_NO_MEMORY : STELE_OK;
 }
 
 static void end_call(struct far_iterator *iterator)
 {
-    stele_far_call_destroy(iterator->call);
+    stele_remote_call_destroy(iterator->call);
     iterator->call = NULL;
 }
 
 static void forget_message(struct far_iterator *iterator)
 {
-    stele_far_events_clear(iterator->far, &iterator->events);
-    stele_far_message_release(iterator->far, iterator->message);
+    stele_remote_events_clear(iterator->far, &iterator->events);
+    stele_remote_message_release(iterator->far, iterator->message);
     iterator->message = NULL;
 }
 
@@ -119,7 +119,7 @@ static int take_end(struct far_iterator *iterator, struct stele_bytes message,
         if (field.number == 1 && !iterator->backwards && field.value > iterator->position) {
             iterator->position = field.value;
         } else if (field.number == 2 && field.value != 0) {
-            outcome = stele_far_outcome_of(field.value);
+            outcome = stele_remote_outcome_of(field.value);
         } else if (field.number == 3 && field.value != 0) {
             outcome = STELE_NO_STREAM;
         } else if (field.number == 4) {
@@ -152,7 +152,7 @@ static int take_message(struct far_iterator *iterator, struct stele_error *err)
     int outcome = STELE_OK;
     while (stele_pb_next(&reader, &field)) {
         if (field.number == 2 && field.wire == STELE_PB_BYTES) {
-            if (!stele_far_decode_event(iterator->far, field.bytes, &iterator->events)) {
+            if (!stele_remote_decode_event(iterator->far, field.bytes, &iterator->events)) {
                 return stele_fail(err, STELE_E_IO, 0, "read: an answer is malformed, or no memory");
             }
         } else if (field.number == 3 && field.wire == STELE_PB_BYTES) {
@@ -171,8 +171,8 @@ static int step(struct far_iterator *iterator, struct stele_error *err)
         int outcome = iterator->call == NULL ? begin_call(iterator, err) : STELE_OK;
         if (outcome == STELE_OK) {
             const int64_t left_ms = until_ms - clock_ms();
-            outcome = stele_far_call_next(iterator->call, left_ms > 0 ? left_ms : 0,
-                                          &iterator->message, err);
+            outcome = stele_remote_call_next(iterator->call, left_ms > 0 ? left_ms : 0,
+                                             &iterator->message, err);
         }
         if (outcome == STELE_OK) {
             outcome = take_message(iterator, err);
@@ -202,19 +202,20 @@ static int make_fixed(struct far_iterator *iterator, const char *stream,
                       const struct stele_read_options *options, struct stele_error *err)
 {
     struct far_writer writer = {.alloc = iterator->far->alloc};
-    stele_far_put_text(&writer, 1, stream == NULL || strcmp(stream, "$all") == 0 ? NULL : stream);
-    stele_far_put_number(&writer, 5, options->backwards != 0);
-    stele_far_put_number(&writer, 6, options->as_of);
-    stele_far_put_filter(&writer, 8, options->filter);
-    stele_far_put_text(&writer, 9, options->token);
-    stele_far_put_number(&writer, 10, options->ignore_limits != 0);
-    stele_far_put_number(&writer, 11, options->by_ordinal != 0);
+    stele_remote_put_text(&writer, 1,
+                          stream == NULL || strcmp(stream, "$all") == 0 ? NULL : stream);
+    stele_remote_put_number(&writer, 5, options->backwards != 0);
+    stele_remote_put_number(&writer, 6, options->as_of);
+    stele_remote_put_filter(&writer, 8, options->filter);
+    stele_remote_put_text(&writer, 9, options->token);
+    stele_remote_put_number(&writer, 10, options->ignore_limits != 0);
+    stele_remote_put_number(&writer, 11, options->by_ordinal != 0);
     iterator->fixed = writer.buf;
     return writer.failed ? stele_fail(err, STELE_E_NO_MEMORY, 0, "read: no memory") : STELE_OK;
 }
 
-int stele_far_read(struct far *far, const char *stream, const struct stele_read_options *options,
-                   struct far_iterator **out_iterator, struct stele_error *err)
+int stele_remote_read(struct far *far, const char *stream, const struct stele_read_options *options,
+                      struct far_iterator **out_iterator, struct stele_error *err)
 {
     if (stream != NULL && (stream[0] == '\0' || strlen(stream) > STELE_STREAM_NAME_SIZE_MAX + 2)) {
         return stele_fail(err, stream[0] == '\0' ? STELE_E_INVALID : STELE_E_LIMIT, 0,
@@ -239,15 +240,15 @@ int stele_far_read(struct far *far, const char *stream, const struct stele_read_
     }
     iterator->at_end = outcome == STELE_END;
     if (outcome != STELE_OK && outcome != STELE_END) {
-        stele_far_iterator_destroy(iterator);
+        stele_remote_iterator_destroy(iterator);
         return outcome;
     }
     *out_iterator = iterator;
     return STELE_OK;
 }
 
-int stele_far_next(struct far_iterator *iterator, const struct stele_event **out_events,
-                   size_t *out_count, struct stele_error *err)
+int stele_remote_next(struct far_iterator *iterator, const struct stele_event **out_events,
+                      size_t *out_count, struct stele_error *err)
 {
     if (iterator->over || iterator->left == 0) {
         return STELE_END;
@@ -280,24 +281,24 @@ int stele_far_next(struct far_iterator *iterator, const struct stele_event **out
     return STELE_OK;
 }
 
-uint64_t stele_far_position(const struct far_iterator *iterator)
+uint64_t stele_remote_position(const struct far_iterator *iterator)
 {
     return iterator->position;
 }
 
-uint64_t stele_far_scanned(const struct far_iterator *iterator)
+uint64_t stele_remote_scanned(const struct far_iterator *iterator)
 {
     return iterator->scanned;
 }
 
-uint64_t stele_far_ordinal(const struct far_iterator *iterator, size_t index)
+uint64_t stele_remote_ordinal(const struct far_iterator *iterator, size_t index)
 {
     STELE_ASSERT(index < iterator->events.count);
     return iterator->by_ordinal ? iterator->events.ordinals[index]
                                 : iterator->events.events[index].revision;
 }
 
-void stele_far_iterator_destroy(struct far_iterator *iterator)
+void stele_remote_iterator_destroy(struct far_iterator *iterator)
 {
     if (iterator == NULL) {
         return;
@@ -305,12 +306,12 @@ void stele_far_iterator_destroy(struct far_iterator *iterator)
     struct far *far = iterator->far;
     end_call(iterator);
     forget_message(iterator);
-    stele_far_events_deinit(far, &iterator->events);
+    stele_remote_events_deinit(far, &iterator->events);
     stele_buf_deinit(&iterator->fixed, far->alloc);
     stele_release(far->alloc, iterator, sizeof *iterator);
 }
 
-uint64_t stele_far_last_position(struct far *far)
+uint64_t stele_remote_last_position(struct far *far)
 {
     struct stele_read_options options = STELE_READ_OPTIONS_INIT;
     options.backwards = 1;
@@ -319,16 +320,16 @@ uint64_t stele_far_last_position(struct far *far)
     struct far_iterator *iterator = NULL;
     const struct stele_event *events = NULL;
     size_t count = 0;
-    if (stele_far_read(far, NULL, &options, &iterator, NULL) != STELE_OK) {
+    if (stele_remote_read(far, NULL, &options, &iterator, NULL) != STELE_OK) {
         return 0;
     }
-    const int outcome = stele_far_next(iterator, &events, &count, NULL);
+    const int outcome = stele_remote_next(iterator, &events, &count, NULL);
     const uint64_t position = outcome == STELE_OK && count > 0 ? events[0].position : 0;
-    stele_far_iterator_destroy(iterator);
+    stele_remote_iterator_destroy(iterator);
     return position;
 }
 
-int stele_far_wait(struct far *far, uint64_t after, int timeout_ms, struct stele_error *err)
+int stele_remote_wait(struct far *far, uint64_t after, int timeout_ms, struct stele_error *err)
 {
     const int64_t until_ms = clock_ms() + timeout_ms;
     for (;;) {
@@ -336,9 +337,9 @@ int stele_far_wait(struct far *far, uint64_t after, int timeout_ms, struct stele
         options.from = after + 1;
         options.limit = 1;
         struct far_iterator *iterator = NULL;
-        const int outcome = stele_far_read(far, NULL, &options, &iterator, err);
+        const int outcome = stele_remote_read(far, NULL, &options, &iterator, err);
         const bool found = outcome == STELE_OK && !iterator->at_end;
-        stele_far_iterator_destroy(iterator);
+        stele_remote_iterator_destroy(iterator);
         if (outcome != STELE_OK || found) {
             return outcome;
         }
@@ -375,9 +376,9 @@ static struct stele_buf make_start(const struct far_subscription *subscription, 
         stele_buf_append(&start.buf, alloc,
                          (struct stele_bytes){.data = subscription->fixed.data,
                                               .size = subscription->fixed.size}) != STELE_OK;
-    stele_far_put_number(&start, 2, subscription->from);
+    stele_remote_put_number(&start, 2, subscription->from);
     struct far_writer request = {.alloc = alloc, .failed = start.failed};
-    stele_far_put_bytes(&request, 1, start.buf.data, start.buf.size);
+    stele_remote_put_bytes(&request, 1, start.buf.data, start.buf.size);
     *failed = start.failed || request.failed;
     stele_buf_deinit(&start.buf, alloc);
     return request.buf;
@@ -415,10 +416,10 @@ static int take_response(struct far_subscription *subscription, const struct far
         stele_pb_reader((struct stele_bytes){.data = message->data, .size = message->size});
     struct stele_pb_field field;
     bool tell = false;
-    stele_far_events_clear(far, &subscription->events);
+    stele_remote_events_clear(far, &subscription->events);
     while (stele_pb_next(&reader, &field)) {
         const bool fine = field.number == 1 && field.wire == STELE_PB_BYTES
-                              ? stele_far_decode_event(far, field.bytes, &subscription->events)
+                              ? stele_remote_decode_event(far, field.bytes, &subscription->events)
                               : field.number != 2 || field.wire != STELE_PB_BYTES ||
                                     take_heartbeat(subscription, field.bytes, &tell);
         if (!fine) {
@@ -452,23 +453,23 @@ static int run_call(struct far_subscription *subscription, bool *out_moved, stru
         return stele_fail(err, STELE_E_NO_MEMORY, 0, "subscribe: no memory");
     }
     struct far_call *call =
-        stele_far_call_start(far,
-                             subscription->all ? "/stele.v1.EventStore/SubscribeToAll"
-                                               : "/stele.v1.EventStore/SubscribeToStream",
-                             request, true, err);
+        stele_remote_call_start(far,
+                                subscription->all ? "/stele.v1.EventStore/SubscribeToAll"
+                                                  : "/stele.v1.EventStore/SubscribeToStream",
+                                request, true, err);
     int outcome = call == NULL ? STELE_E_NO_MEMORY : STELE_OK;
     while (outcome == STELE_OK && !atomic_load(&subscription->stopping)) {
         struct far_message *message = NULL;
-        outcome = stele_far_call_next(call, 100, &message, err);
+        outcome = stele_remote_call_next(call, 100, &message, err);
         if (outcome == STELE_OK) {
             *out_moved = true;
             outcome = take_response(subscription, message, err);
-            stele_far_message_release(far, message);
+            stele_remote_message_release(far, message);
         } else if (outcome == STELE_TIMED_OUT) {
             outcome = STELE_OK;
         }
     }
-    stele_far_call_destroy(call);
+    stele_remote_call_destroy(call);
     return outcome;
 }
 
@@ -501,19 +502,19 @@ static int find_end(struct far_subscription *subscription, const char *stream,
 {
     if (subscription->is_stream) {
         struct stele_stream_info info;
-        const int outcome = stele_far_stream_info(subscription->far, stream, &info, err);
+        const int outcome = stele_remote_stream_info(subscription->far, stream, &info, err);
         subscription->from = outcome == STELE_OK ? info.revision_last + 1 : 0;
         return outcome == STELE_NO_STREAM ? STELE_OK : outcome;
     }
-    subscription->from = stele_far_last_position(subscription->far) + 1;
+    subscription->from = stele_remote_last_position(subscription->far) + 1;
     subscription->checkpoint = subscription->from - 1;
     return STELE_OK;
 }
 
-int stele_far_subscribe(struct far *far, const char *stream,
-                        const struct stele_read_options *options, stele_event_callback on_events,
-                        stele_end_callback on_end, void *context,
-                        struct far_subscription **out_subscription, struct stele_error *err)
+int stele_remote_subscribe(struct far *far, const char *stream,
+                           const struct stele_read_options *options, stele_event_callback on_events,
+                           stele_end_callback on_end, void *context,
+                           struct far_subscription **out_subscription, struct stele_error *err)
 {
     struct far_subscription *subscription = stele_allocate_zeroed(far->alloc, sizeof *subscription);
     if (subscription == NULL) {
@@ -527,10 +528,10 @@ int stele_far_subscribe(struct far *far, const char *stream,
     subscription->on_end = on_end;
     subscription->context = context;
     struct far_writer writer = {.alloc = far->alloc};
-    stele_far_put_text(&writer, 1, subscription->all ? NULL : stream);
-    stele_far_put_filter(&writer, 4, options->filter);
-    stele_far_put_text(&writer, 5, options->token);
-    stele_far_put_number(&writer, 6, WINDOW_CREDITS);
+    stele_remote_put_text(&writer, 1, subscription->all ? NULL : stream);
+    stele_remote_put_filter(&writer, 4, options->filter);
+    stele_remote_put_text(&writer, 5, options->token);
+    stele_remote_put_number(&writer, 6, WINDOW_CREDITS);
     subscription->fixed = writer.buf;
     int outcome =
         writer.failed ? stele_fail(err, STELE_E_NO_MEMORY, 0, "subscribe: no memory") : STELE_OK;
@@ -552,12 +553,12 @@ int stele_far_subscribe(struct far *far, const char *stream,
     return STELE_OK;
 }
 
-void stele_far_unsubscribe(struct far_subscription *subscription)
+void stele_remote_unsubscribe(struct far_subscription *subscription)
 {
     struct far *far = subscription->far;
     atomic_store(&subscription->stopping, true);
     (void)pthread_join(subscription->thread, NULL);
-    stele_far_events_deinit(far, &subscription->events);
+    stele_remote_events_deinit(far, &subscription->events);
     stele_buf_deinit(&subscription->fixed, far->alloc);
     stele_release(far->alloc, subscription, sizeof *subscription);
 }
