@@ -66,7 +66,9 @@ static void finish_first(struct far *far, int outcome, const struct stele_append
     if (append->callback == NULL) {
         append->outcome = outcome;
         append->result = *result;
-        (void)stele_fail(&append->err, outcome, os_errno, "%s", words);
+        if (outcome != STELE_OK) {
+            (void)stele_fail(&append->err, outcome, os_errno, "%s", words);
+        }
         append->done = true;
         (void)pthread_cond_signal(&append->changed);
         (void)pthread_mutex_unlock(&far->lock);

@@ -1,5 +1,6 @@
 #include "server/server.h"
 
+#include "api/http/web.h"
 #include "client/client.h"
 #include "io/linux.h"
 #include "net/tls.h"
@@ -145,10 +146,12 @@ static int open_services(struct stele_server__process *process, struct stele_err
     if (outcome != STELE_OK) {
         return outcome;
     }
+    process->server.started_wall_us = process->server.home->ops->wall_us(process->server.home);
     struct stele_grpc_table table = {.methods = {NULL}};
     stele_server__register(&table);
     if (stele_grpc_create(&process->server, process->server.auth, &table, process->server.alloc,
-                          &process->grpc) != STELE_OK) {
+                          &process->grpc) != STELE_OK ||
+        stele_web_create(&process->server, &process->web) != STELE_OK) {
         return stele_fail(err, STELE_E_NO_MEMORY, 0, "server: no memory");
     }
     return STELE_OK;
@@ -270,6 +273,7 @@ static int stop(struct stele_server__process *process, struct stele_error *err)
     const int outcome = stele_close(process->store);
     stele_server__workers_destroy(process);
     stele_grpc_destroy(process->grpc);
+    stele_web_destroy(process->web);
     stele_tls_context_destroy(process->gate.tls);
     if (process->signal_fd >= 0) {
         (void)close(process->signal_fd);

@@ -47,6 +47,7 @@ struct stele_server__process {
     struct stele *store;
     struct stele_gate gate;
     struct stele_grpc *grpc;
+    struct stele_web *web;
     struct stele_hubs hubs;
     struct stele_server__worker workers[STELE_LOOPS_MAX];
     uint32_t workers_count;

@@ -1,4 +1,5 @@
 /* The switch from connections to services: which exchange goes where. */
+#include "api/http/web.h"
 #include "api/kurrent/kurrent.h"
 #include "api/native/native.h"
 #include "server/server_internal.h"
@@ -11,31 +12,20 @@ void stele_server__register(struct stele_grpc_table *table)
     stele_kurrent_v2_register(table);
     stele_kurrent_features_register(table);
     stele_kurrent_gossip_register(table);
+    stele_kurrent_users_register(table);
     stele_native_register(table);
-}
-
-static void answer(struct stele_exchange *exchange)
-{
-    const struct stele_text path = stele_exchange_path(exchange);
-    const bool ping = path.size == 5 && memcmp(path.data, "/ping", 5) == 0;
-    const struct stele_http_header headers[] = {
-        {.name = {.data = "content-type", .size = 12}, .value = {.data = "text/plain", .size = 10}},
-        {.name = {.data = "content-length", .size = 14}, .value = {.data = "4", .size = 1}}};
-    if (!ping) {
-        stele_exchange_respond(exchange, 404, NULL, 0, true);
-        return;
-    }
-    static const struct stele_bytes pong = {.data = (const uint8_t *)"pong", .size = 4};
-    stele_exchange_respond(exchange, 200, headers, 2, false);
-    (void)!stele_buf_append(stele_exchange_output(exchange), stele_exchange_loop(exchange)->alloc,
-                            pong);
-    stele_exchange_finish(exchange, NULL, 0);
 }
 
 static struct stele_grpc *grpc_of(void *context)
 {
     const struct stele_server__worker *const worker = context;
     return worker->process->grpc;
+}
+
+static struct stele_web *web_of(void *context)
+{
+    const struct stele_server__worker *const worker = context;
+    return worker->process->web;
 }
 
 static void on_request(void *context, struct stele_exchange *exchange)
@@ -45,7 +35,7 @@ static void on_request(void *context, struct stele_exchange *exchange)
         stele_grpc_on_request(grpc_of(context), exchange);
     } else {
         stele_exchange_set_kind(exchange, KIND_HTTP);
-        answer(exchange);
+        stele_web_on_request(web_of(context), exchange);
     }
 }
 
@@ -54,7 +44,7 @@ static void on_body(void *context, struct stele_exchange *exchange, struct stele
     if (stele_exchange_kind(exchange) == KIND_GRPC) {
         stele_grpc_on_body(grpc_of(context), exchange, bytes);
     } else {
-        stele_exchange_consume(exchange, bytes.size);
+        stele_web_on_body(web_of(context), exchange, bytes);
     }
 }
 
@@ -62,6 +52,8 @@ static void on_end(void *context, struct stele_exchange *exchange)
 {
     if (stele_exchange_kind(exchange) == KIND_GRPC) {
         stele_grpc_on_end(grpc_of(context), exchange);
+    } else {
+        stele_web_on_end(web_of(context), exchange);
     }
 }
 
@@ -69,6 +61,8 @@ static void on_writable(void *context, struct stele_exchange *exchange)
 {
     if (stele_exchange_kind(exchange) == KIND_GRPC) {
         stele_grpc_on_writable(grpc_of(context), exchange);
+    } else {
+        stele_web_on_writable(web_of(context), exchange);
     }
 }
 
@@ -76,6 +70,8 @@ static void on_close(void *context, struct stele_exchange *exchange, bool finish
 {
     if (stele_exchange_kind(exchange) == KIND_GRPC) {
         stele_grpc_on_close(grpc_of(context), exchange, finished);
+    } else {
+        stele_web_on_close(web_of(context), exchange, finished);
     }
 }
 
