@@ -578,7 +578,7 @@ void stele_grpc_on_request(struct stele_grpc *grpc, struct stele_exchange *excha
     const struct stele_text path = stele_exchange_path(exchange);
     const struct stele_method *method = stele_grpc__find(grpc, path);
     if (method == NULL || !text_is(stele_exchange_method(exchange), "POST")) {
-        refuse(exchange, STELE_GRPC_UNIMPLEMENTED, "Method is unimplemented.");
+        refuse(exchange, STELE_GRPC_UNIMPLEMENTED, "this server has no such method");
         return;
     }
     struct stele_loop *loop = stele_exchange_loop(exchange);

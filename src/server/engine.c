@@ -14,6 +14,7 @@
 #include "client/client.h"
 
 #include <pthread.h>
+#include <time.h>
 
 struct embedded;
 
@@ -389,8 +390,9 @@ static void run_chore_done(struct stele_task *task)
 static int on_chore_progress(void *context, uint64_t done, uint64_t total)
 {
     struct stele_chore *chore = context;
-    const struct embedded *engine = chore->engine;
-    const int64_t now_us = stele_client__now_us(engine->store);
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    const int64_t now_us = (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
     atomic_store(&chore->done, done);
     atomic_store(&chore->total, total);
     if (chore->on_progress != NULL && now_us - chore->told_us >= PROGRESS_US &&
