@@ -480,14 +480,14 @@ bool stele_auth_may(struct stele_auth *auth, const struct stele_principal *princ
                     struct stele_text stream, enum stele_right right)
 {
     (void)right;
-    if (principal->is_admin) {
+    if (principal->is_admin || principal->all_rights) {
         return true;
     }
     if (auth->closed != NULL && stream.size == strlen(auth->closed) &&
         memcmp(stream.data, auth->closed, stream.size) == 0) {
         return false;
     }
-    return principal->all_rights || stream.size < 6 || memcmp(stream.data, "secret", 6) != 0;
+    return stream.size < 6 || memcmp(stream.data, "secret", 6) != 0;
 }
 
 uint64_t stele_auth_generation(const struct stele_auth *auth)
