@@ -13,5 +13,7 @@ void stele_kurrent_v2_register(struct stele_grpc_table *table);
 void stele_kurrent_features_register(struct stele_grpc_table *table);
 void stele_kurrent_gossip_register(struct stele_grpc_table *table);
 void stele_kurrent_users_register(struct stele_grpc_table *table);
+/* PersistentSubscriptions. */
+void stele_kurrent_persistent_register(struct stele_grpc_table *table);
 
 #endif
