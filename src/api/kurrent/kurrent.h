@@ -15,5 +15,9 @@ void stele_kurrent_gossip_register(struct stele_grpc_table *table);
 void stele_kurrent_users_register(struct stele_grpc_table *table);
 /* PersistentSubscriptions. */
 void stele_kurrent_persistent_register(struct stele_grpc_table *table);
+/* System projections only; others are refused. */
+void stele_kurrent_projections_register(struct stele_grpc_table *table);
+void stele_kurrent_operations_register(struct stele_grpc_table *table);
+void stele_kurrent_monitoring_register(struct stele_grpc_table *table);
 
 #endif
