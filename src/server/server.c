@@ -7,6 +7,7 @@
 #include "server/engine.h"
 #include "server/server_internal.h"
 #include "subs/follow.h"
+#include "subs/groups.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -132,6 +133,21 @@ static void on_auth_log(void *context, enum stele_auth_log level, const char *me
     stele_server__log(context, levels[level], "%s", message);
 }
 
+/* A configuration that cannot be read makes the groups unavailable, not the server. */
+static int open_groups(struct stele_server__process *process, struct stele_error *err)
+{
+    struct stele_server *const server = &process->server;
+    const int outcome =
+        stele_groups_create(server->engine, stele_hub_of(server->hubs, server->home), server->home,
+                            server->alloc, &server->groups, err);
+    if (outcome != STELE_E_CORRUPT) {
+        return outcome;
+    }
+    stele_server__log(process, STELE_SERVER_ERROR, "there are no persistent subscriptions: %s",
+                      err == NULL ? "damage" : err->message);
+    return STELE_OK;
+}
+
 static int open_services(struct stele_server__process *process, struct stele_error *err)
 {
     const struct stele_server_config *const config = process->config;
@@ -141,8 +157,9 @@ static int open_services(struct stele_server__process *process, struct stele_err
                                                .on_first_password = on_first_password,
                                                .on_log = on_auth_log,
                                                .context = process};
-    const int outcome = stele_auth_create(process->server.engine, process->server.home, &options,
-                                          &process->server.auth, err);
+    int outcome = stele_auth_create(process->server.engine, process->server.home, &options,
+                                    &process->server.auth, err);
+    outcome = outcome == STELE_OK ? open_groups(process, err) : outcome;
     if (outcome != STELE_OK) {
         return outcome;
     }
@@ -245,8 +262,58 @@ static void close_worker(struct stele_server__worker *worker)
     worker->net = NULL;
 }
 
+/* What the groups still write down is waited for. */
+struct groups_stop {
+    struct stele_task task;
+    struct stele_groups *groups;
+    pthread_mutex_t mutex;
+    pthread_cond_t done;
+    bool is_done;
+};
+
+static void on_groups_stopped(struct stele_task *task)
+{
+    struct groups_stop *const stop =
+        (struct groups_stop *)(void *)((uint8_t *)task - offsetof(struct groups_stop, task));
+    (void)pthread_mutex_lock(&stop->mutex);
+    stop->is_done = true;
+    (void)pthread_cond_signal(&stop->done);
+    (void)pthread_mutex_unlock(&stop->mutex);
+}
+
+static void run_groups_stop(struct stele_task *task)
+{
+    struct groups_stop *const stop =
+        (struct groups_stop *)(void *)((uint8_t *)task - offsetof(struct groups_stop, task));
+    stop->task.run = on_groups_stopped;
+    stele_groups_stop(stop->groups, &stop->task);
+}
+
+static void stop_groups(struct stele_server__process *process)
+{
+    struct groups_stop stop = {.task = {.run = run_groups_stop},
+                               .groups = process->server.groups,
+                               .mutex = PTHREAD_MUTEX_INITIALIZER,
+                               .done = PTHREAD_COND_INITIALIZER};
+    if (stop.groups == NULL || !process->workers[0].has_thread) {
+        return; /* Nothing ran, so nothing is under way. */
+    }
+    stele_loop_post(process->server.home, &stop.task);
+    (void)pthread_mutex_lock(&stop.mutex);
+    while (!stop.is_done) {
+        (void)pthread_cond_wait(&stop.done, &stop.mutex);
+    }
+    (void)pthread_mutex_unlock(&stop.mutex);
+    (void)pthread_mutex_destroy(&stop.mutex);
+    (void)pthread_cond_destroy(&stop.done);
+}
+
 static void close_services(struct stele_server__worker *worker)
 {
+    if (worker == &worker->process->workers[0]) {
+        stele_groups_destroy(worker->process->server.groups);
+        worker->process->server.groups = NULL;
+    }
     stele_hub_destroy(worker->hub);
     worker->hub = NULL;
     if (worker == &worker->process->workers[0]) {
@@ -265,6 +332,7 @@ static int stop(struct stele_server__process *process, struct stele_error *err)
 {
     stele_server__workers_do(process, close_worker);
     stele_server__workers_do(process, no_work); /* What they posted about their end. */
+    stop_groups(process);
     stele_server__scavenge_deinit(process);
     stele_server__workers_do(process, close_services);
     stele_server__workers_do(process, no_work);

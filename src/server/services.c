@@ -13,6 +13,10 @@ void stele_server__register(struct stele_grpc_table *table)
     stele_kurrent_features_register(table);
     stele_kurrent_gossip_register(table);
     stele_kurrent_users_register(table);
+    stele_kurrent_persistent_register(table);
+    stele_kurrent_projections_register(table);
+    stele_kurrent_operations_register(table);
+    stele_kurrent_monitoring_register(table);
     stele_native_register(table);
 }
 
