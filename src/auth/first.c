@@ -99,10 +99,11 @@ static void append(struct stele_auth__first_start *first)
     const struct stele_event_draft audit = {
         .type = "$metadata", .data = AUDIT_METADATA, .data_size = sizeof AUDIT_METADATA - 1};
     size_t count = first->count;
-    streams[count++] = (struct stele_append){.stream = STELE_USERS_STREAM,
-                                             .expected = STELE_EXPECT_ANY,
-                                             .events = listed,
-                                             .count = first->count};
+    streams[count] = (struct stele_append){.stream = STELE_USERS_STREAM,
+                                           .expected = STELE_EXPECT_ANY,
+                                           .events = listed,
+                                           .count = first->count};
+    count++;
     streams[count++] = (struct stele_append){.stream = "$$" STELE_AUDIT_STREAM,
                                              .expected = STELE_EXPECT_ANY,
                                              .events = &audit,

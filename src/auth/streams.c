@@ -47,6 +47,7 @@ static struct stele_auth__acl_entry **place_of(struct stele_auth *auth, struct s
 static void remove_at(struct stele_auth *auth, struct stele_auth__acl_entry **place)
 {
     struct stele_auth__acl_entry *const entry = *place;
+    STELE_ASSERT(entry != NULL);
     *place = entry->next;
     unlink_entry(auth, entry);
     auth->acl_count--;

@@ -4,8 +4,8 @@
 #include <errno.h>
 #include <stdio.h>
 
-#define RETRY_MS_MIN 20
-#define RETRY_MS_MAX 2000
+#define RETRY_MS_MIN 20u
+#define RETRY_MS_MAX 2000u
 
 int stele_remote_outcome(const struct stele_channel_request_end *end, struct stele_error *err)
 {

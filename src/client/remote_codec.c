@@ -8,7 +8,11 @@ static uint8_t *room_for(struct far_writer *writer, size_t size)
 {
     writer->failed =
         writer->failed || stele_buf_reserve(&writer->buf, writer->alloc, size) != STELE_OK;
-    return writer->failed ? NULL : writer->buf.data + writer->buf.size;
+    if (writer->failed) {
+        return NULL;
+    }
+    STELE_ASSERT(writer->buf.data != NULL);
+    return writer->buf.data + writer->buf.size;
 }
 
 static void wrote(struct far_writer *writer, const uint8_t *end)

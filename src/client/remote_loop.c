@@ -227,7 +227,9 @@ static bool begin_tls(struct far_loop *loop, const char *host)
     if (X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(loop->ssl), host) == 1) {
         return true; /* An address has no SNI (RFC 6066 section 3). */
     }
-    return SSL_set_tlsext_host_name(loop->ssl, host) == 1 && SSL_set1_host(loop->ssl, host) == 1;
+    char name[TLSEXT_MAXLEN_host_name + 1]; /* OpenSSL's macro takes no constant. */
+    (void)snprintf(name, sizeof name, "%s", host);
+    return SSL_set_tlsext_host_name(loop->ssl, name) == 1 && SSL_set1_host(loop->ssl, host) == 1;
 }
 
 static int try_connect(const struct addrinfo *candidates, int *out_errno)

@@ -492,13 +492,14 @@ static int copy_proof(struct stele_call *call, const struct stele_http_peer *pee
         return STELE_E_NO_MEMORY;
     }
     char *at = (char *)call->proof.data;
+    STELE_ASSERT(at != NULL);
     memcpy(at, name, name_size);
     call->question.client_cn = peer->client_cn != NULL ? at : NULL;
     at += name_size;
     memcpy(at, peer->address, address_size);
     call->question.peer = at;
     at += address_size;
-    if (authorization.size > 0) {
+    if (authorization.data != NULL && authorization.size > 0) {
         memcpy(at, authorization.data, authorization.size);
     }
     call->question.authorization = (struct stele_text){

@@ -304,8 +304,12 @@ static bool attach(struct stele_tls *tls, struct stele_tls_context *context, con
         return true;
     }
     SSL_set_connect_state(tls->ssl);
-    return host == NULL ||
-           (SSL_set_tlsext_host_name(tls->ssl, host) == 1 && SSL_set1_host(tls->ssl, host) == 1);
+    if (host == NULL) {
+        return true;
+    }
+    char name[TLSEXT_MAXLEN_host_name + 1]; /* OpenSSL's macro takes no constant. */
+    (void)snprintf(name, sizeof name, "%s", host);
+    return SSL_set_tlsext_host_name(tls->ssl, name) == 1 && SSL_set1_host(tls->ssl, host) == 1;
 }
 
 int stele_tls_create(struct stele_tls_context *context, const char *host, struct stele_alloc *alloc,

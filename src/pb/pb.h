@@ -58,7 +58,7 @@ static inline int64_t stele_pb_zigzag(uint64_t value) /* sint64 */
 
 static inline uint64_t stele_pb_zigzag_of(int64_t value)
 {
-    return ((uint64_t)value << 1) ^ (uint64_t)(value >> 63);
+    return ((uint64_t)value << 1) ^ (0 - (uint64_t)(value < 0));
 }
 
 static inline size_t stele_pb_varint_size(uint64_t value)

@@ -143,7 +143,8 @@ static bool filters_itself(const struct stele_follow *follow)
 
 static bool is_wanted(const struct stele_follow *follow, const struct stele_event *event)
 {
-    return !filters_itself(follow) || stele_filter_matches(follow->want->program, event);
+    return !filters_itself(follow) || follow->want == NULL ||
+           stele_filter_matches(follow->want->program, event);
 }
 
 static bool is_its_tombstone(const struct stele_follow *follow, const struct stele_event *event)

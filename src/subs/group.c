@@ -298,6 +298,7 @@ static void pin_to_least(struct stele_group *group, struct pin *pin)
     for (struct stele_group_member *member = least; member != NULL; member = member->next) {
         least = member->pins < least->pins ? member : least;
     }
+    STELE_ASSERT(least != NULL);
     pin->member = least;
     least->pins++;
 }
@@ -333,6 +334,7 @@ static struct stele_group_member *choose(struct stele_group *group,
         in_turn && group->turn != NULL ? group->turn : group->members;
     struct stele_group_member *member = first;
     do {
+        STELE_ASSERT(member != NULL); /* Only a group with members is asked to choose. */
         struct stele_group_member *next = member->next != NULL ? member->next : group->members;
         if (has_room(member)) {
             group->turn = in_turn ? next : NULL;

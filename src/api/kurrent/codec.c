@@ -262,6 +262,7 @@ int stele_kurrent__put_read_event(struct stele_buf *buf, struct stele_alloc *all
     STELE_UNINITIALIZED struct stele_kurrent__shape event_shape;
     STELE_UNINITIALIZED struct stele_kurrent__shape link_shape;
     const struct stele_event *original = link != NULL ? link : event;
+    STELE_ASSERT(original != NULL);
     size_t size = stele_pb_size_varint(3, original->position);
     if (event != NULL) {
         stele_kurrent__shape(&event_shape, event, form);
