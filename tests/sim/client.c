@@ -216,7 +216,11 @@ static void on_decision(struct sim *sim, struct sim_client *client, int outcome,
     const uint32_t may = may_of(outcome, outcome == STELE_OK ? op->result.idempotent : 0);
     if ((decision->may & may) == 0) {
         fail_decision(sim, op, outcome, decision,
-                      may == MODEL_MAY_REPEAT ? "taken for a repeated append" : "decision", err);
+                      may == MODEL_MAY_REPEAT ? "taken for a repeated append"
+                      : may == MODEL_MAY_APPEND && decision->outcome == STELE_OK
+                          ? "a repeated append is taken for a new one"
+                          : "decision",
+                      err);
     }
     if (may == MODEL_MAY_APPEND) {
         accept(sim, client, revisions_last, stamp_us, now_us);
