@@ -104,10 +104,11 @@ static void append(struct stele_auth__first_start *first)
                                            .events = listed,
                                            .count = first->count};
     count++;
-    streams[count++] = (struct stele_append){.stream = "$$" STELE_AUDIT_STREAM,
-                                             .expected = STELE_EXPECT_ANY,
-                                             .events = &audit,
-                                             .count = 1};
+    streams[count] = (struct stele_append){.stream = "$$" STELE_AUDIT_STREAM,
+                                           .expected = STELE_EXPECT_ANY,
+                                           .events = &audit,
+                                           .count = 1};
+    count++;
     struct stele_error err = {.outcome = STELE_OK};
     first->appending.loop = auth->loop;
     first->appending.on_done = on_done;

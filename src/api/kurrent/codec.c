@@ -255,15 +255,21 @@ uint8_t *stele_kurrent__put_event(uint8_t *to, const struct stele_kurrent__shape
     return to;
 }
 
+/* Of the event or, if it is reached through one, of the link: one of them is always there. */
+static uint64_t position_of(const struct stele_event *original)
+{
+    STELE_ASSERT(original != NULL);
+    return original->position;
+}
+
 int stele_kurrent__put_read_event(struct stele_buf *buf, struct stele_alloc *alloc,
                                   const struct stele_event *event, const struct stele_event *link,
                                   enum stele_kurrent__uuid form)
 {
     STELE_UNINITIALIZED struct stele_kurrent__shape event_shape;
     STELE_UNINITIALIZED struct stele_kurrent__shape link_shape;
-    const struct stele_event *original = link != NULL ? link : event;
-    STELE_ASSERT(original != NULL);
-    size_t size = stele_pb_size_varint(3, original->position);
+    const uint64_t position = position_of(link != NULL ? link : event);
+    size_t size = stele_pb_size_varint(3, position);
     if (event != NULL) {
         stele_kurrent__shape(&event_shape, event, form);
         size += stele_pb_size_bytes(1, event_shape.size);
@@ -285,7 +291,7 @@ int stele_kurrent__put_read_event(struct stele_buf *buf, struct stele_alloc *all
         to = stele_pb_put_message(to, 2, link_shape.size);
         to = stele_kurrent__put_event(to, &link_shape);
     }
-    to = stele_pb_put_u64(to, 3, original->position);
+    to = stele_pb_put_u64(to, 3, position);
     STELE_ASSERT(to == buf->data + buf->size + whole);
     buf->size += whole;
     return STELE_OK;
