@@ -56,7 +56,8 @@ typedef int (*stele_log_event_callback)(void *context, const struct stele_frame 
  *
  * Damage of acknowledged frames in the last segment at or above events_from: STELE_E_CORRUPT,
  * because the revisions that followed from them are unknown; with read_only it is passed over and
- * reported to readers. Below events_from it is left to readers in both cases.
+ * reported to readers. Below events_from it is left to readers in both cases, unless a frame's
+ * header is damaged: whoever writes on must know how many frames there were.
  *
  * live_end, read_only beside a living writer: nothing at or above this place is looked at, unless
  * the writer has sealed and packed that segment since, and then all of it; otherwise UINT64_MAX. */

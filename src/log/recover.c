@@ -410,20 +410,65 @@ static int was_durable(struct recovery *recovery, bool *out_was)
     return outcome;
 }
 
+/* A frame whose header verifies and whose payload does not. */
+static bool is_only_payload_damaged(const struct recovery *recovery, uint64_t place,
+                                    struct stele_frame *out_frame)
+{
+    const struct stele_log *const log = recovery->log;
+    if (place >= recovery->limit) {
+        return false;
+    }
+    const struct stele_bytes rest =
+        stele_log__plain_bytes(log->view, recovery->segment, place, recovery->limit);
+    return stele_log__frame_decode(rest, log->identity.seed, place, out_frame) == STELE_OK &&
+           stele_log__frame_end(out_frame) <= recovery->limit &&
+           out_frame->partition < log->identity.partitions &&
+           !stele_frame_payload_is_intact(
+               out_frame, stele_bytes_slice(rest, STELE_FRAME_HEADER_SIZE, out_frame->size));
+}
+
+/* Whoever goes on writing must know what the damaged frames were: how many, of which partitions.
+ * That is so as long as their headers verify, and as something behind them tells the position. */
+static int pass_damage_to_write(struct recovery *recovery, uint64_t bad)
+{
+    struct stele_log *const log = recovery->log;
+    struct stele_frame frame;
+    uint64_t next = UINT64_MAX;
+    int outcome = STELE_OK;
+    const bool known = is_only_payload_damaged(recovery, bad, &frame) &&
+                       stele_log__frame_end(&frame) <= recovery->events_from;
+    if (known) {
+        outcome = find_frame(recovery, stele_log__frame_end(&frame), 0, &next);
+    }
+    if (outcome == STELE_OK && next == UINT64_MAX) {
+        outcome = fail_damage(recovery, bad, "acknowledged events are damaged");
+    }
+    if (outcome != STELE_OK) {
+        return outcome;
+    }
+    log->events += frame.count;
+    log->partitions[frame.partition].term = frame.term;
+    log->partitions[frame.partition].index = frame.index;
+    log->checksum_last = frame.header_checksum;
+    recovery->place = stele_log__frame_end(&frame);
+    recovery->previous_is_known = false; /* The group may go on. */
+    return STELE_OK;
+}
+
 /* The group at recovery->place does not verify from bad on, and had been acknowledged. */
 static int pass_damage(struct recovery *recovery, uint64_t bad)
 {
     struct stele_log *const log = recovery->log;
     uint64_t next = UINT64_MAX;
     int outcome = take_frames(recovery, bad); /* Of the same group, and intact. */
+    if (outcome == STELE_OK && !log->options.read_only) {
+        return pass_damage_to_write(recovery, bad);
+    }
     if (outcome == STELE_OK) {
         outcome = find_frame(recovery, bad + STELE_RECORD_ALIGN, 0, &next);
     }
     if (outcome != STELE_OK) {
         return outcome;
-    }
-    if (!log->options.read_only && (next == UINT64_MAX || next > recovery->events_from)) {
-        return fail_damage(recovery, bad, "acknowledged events are damaged");
     }
     if (next == UINT64_MAX) {
         /* Nothing more that could be read; readers are told of the damage up to here. */

@@ -337,6 +337,54 @@ TEST(damage_below_what_the_index_covers_is_left_to_readers)
     world_destroy(world);
 }
 
+static void count_damage(void *context, const struct stele_log_damage *damage)
+{
+    (void)damage;
+    ++*(uint64_t *)context;
+}
+
+/* The damage is repaired later, as from a backup. What was appended meanwhile must fit behind what
+ * is there again: counts, indexes of frames, the chain. */
+TEST(what_is_appended_behind_damage_fits_when_it_is_repaired)
+{
+    int appended = 0;
+    for (uint64_t offset = 0; offset < 200; offset++) {
+        struct world *const world = world_create(16384, 16384);
+        world_open(world);
+        world_append(world, 1, 1, 50);
+        world_append(world, 3, 2, 30);
+        world_append(world, 1, 1, 50);
+        world_close(world);
+        const uint64_t at = file_offset(world->frames[1]) + offset;
+        memio_damage(&world->disk, SEGMENT, at, 4);
+        const int outcome = world_try_open(world, world->frames[4]);
+        if (outcome == STELE_OK) {
+            appended++;
+            CHECK_EQ(stele_log_events(world->log), world->count);
+            world_append(world, 3, 1, 10);
+            world_close(world);
+        } else {
+            CHECK_EQ(outcome, STELE_E_CORRUPT);
+        }
+        memio_damage(&world->disk, SEGMENT, at, 4);
+        CHECK_EQ(world_try_open(world, 0), STELE_OK);
+        CHECK_EQ(world->told, world->count);
+        CHECK_EQ(stele_log_events(world->log), world->count);
+        uint64_t damages = 0;
+        struct stele_log_reader reader;
+        world_reader(world, &reader);
+        struct stele_log_chain chain = {.place = stele_log_start(world->log)};
+        uint64_t indexes[4] = {0};
+        CHECK_EQ(stele_log_chain_extend(&reader, &chain, reader.end, UINT64_MAX, indexes, 4, NULL,
+                                        count_damage, &damages, &world->err),
+                 STELE_END);
+        CHECK_EQ(damages, 0);
+        world_reader_end(&reader);
+        world_destroy(world);
+    }
+    CHECK(appended > 50);
+}
+
 TEST(only_events_from_the_given_place_on_are_told)
 {
     struct world *const world = three_appends(false);
