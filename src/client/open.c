@@ -118,6 +118,10 @@ int stele_client__wait_index(struct stele *store, struct stele_error *err)
                           "the index is incomplete and the store was opened for reading only; open "
                           "it once for writing");
     }
+    const int outcome = stele_store_check_index(store->core, err);
+    if (outcome != STELE_OK) {
+        return outcome;
+    }
     (void)pthread_cond_signal(&store->work);
     pause_until(&store->filled, &store->lock, WORK_PAUSE_MS);
     return store->closing ? stele_fail(err, STELE_E_CLOSED, 0, "the store is being closed")

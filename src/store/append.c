@@ -531,10 +531,9 @@ int stele_store_append(struct stele_store *store, struct stele_prepared *prepare
         return stele_fail(err, STELE_E_FENCED, 0,
                           "an earlier write to the log failed; close and open the store again");
     }
-    if (store->index_unsure) {
-        return stele_fail(err, STELE_E_CORRUPT, 0,
-                          "the log is damaged where the index had to be rebuilt from it, so the "
-                          "revisions of some streams are unknown; run `stele verify`");
+    const int unsure = stele_store_check_index(store, err);
+    if (unsure != STELE_OK) {
+        return unsure;
     }
     *out_result = (struct stele_append_result){.failed = 0};
     const struct decision d = {

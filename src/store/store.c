@@ -340,6 +340,64 @@ uint64_t stele_store_position(const struct stele_store *store)
 
 /* ---- Facts ---- */
 
+int stele_store_check_index(const struct stele_store *store, struct stele_error *err)
+{
+    return store->index_unsure
+               ? stele_fail(err, STELE_E_CORRUPT, 0,
+                            "the log is damaged where the index has to be rebuilt from it, so the "
+                            "revisions of some streams are unknown; run `stele verify`")
+               : STELE_OK;
+}
+
+/* The newest durable event of a stream, through a read: so a hole in the index is worked around.
+ * It is borrowed until the read ends, which *out_read is for also after a failure (or NULL). */
+static int newest_by_read(struct stele_store *store, const char *stream, int64_t now_us,
+                          struct stele_read **out_read, const struct stele_event **out_event,
+                          struct stele_error *err)
+{
+    struct stele_read_options options = STELE_READ_OPTIONS_INIT;
+    options.from = STELE_FROM_END;
+    options.backwards = 1;
+    options.limit = 1;
+    options.ignore_limits = 1;
+    int outcome = stele_read_begin(store, stream, &options, false, now_us, out_read, err);
+    size_t count = 0;
+    while (outcome == STELE_OK && count == 0) {
+        outcome = stele_read_next(*out_read, out_event, &count, err);
+        if (outcome == STELE_INCOMPLETE) {
+            outcome = stele_read_refill(store, *out_read, err);
+            count = 0;
+        }
+    }
+    return outcome == STELE_END
+               ? stele_fail(err, STELE_NO_STREAM, 0, "stream %s does not exist", stream)
+               : outcome;
+}
+
+/* As stele_store__limits(), of what is durable, and without the index. */
+static int limits_by_read(struct stele_store *store, struct stele_bytes stream, int64_t now_us,
+                          struct stele_stream_limits *out, struct stele_error *err)
+{
+    uint8_t buffer[STELE_STREAM_NAME_SIZE_MAX + 2];
+    char name[STELE_STREAM_NAME_SIZE_MAX + 3];
+    const struct stele_bytes meta = stele_store__metastream(stream, buffer);
+    *out = (struct stele_stream_limits){.found = false};
+    if (meta.size == 0) {
+        return STELE_OK;
+    }
+    memcpy(name, meta.data, meta.size);
+    name[meta.size] = '\0';
+    struct stele_read *read = NULL;
+    const struct stele_event *event = NULL;
+    int outcome = newest_by_read(store, name, now_us, &read, &event, err);
+    if (outcome == STELE_OK) {
+        outcome = stele_store__limits_parse(
+            (struct stele_bytes){.data = event->data, .size = event->data_size}, out, err);
+    }
+    stele_read_end(store, read);
+    return outcome == STELE_NO_STREAM ? STELE_OK : outcome;
+}
+
 int stele_store_stream_info(struct stele_store *store, const char *stream, int64_t now_us,
                             struct stele_stream_info *out_info, struct stele_error *err)
 {
@@ -353,45 +411,33 @@ int stele_store_stream_info(struct stele_store *store, const char *stream, int64
         return stele_fail(err, STELE_E_INVALID, 0,
                           "%s is a view of other streams: it has no revisions of its own", stream);
     }
-    /* The newest durable event, through a read: so a hole in the index is worked around here too. */
-    struct stele_read_options options = STELE_READ_OPTIONS_INIT;
-    options.from = STELE_FROM_END;
-    options.backwards = 1;
-    options.limit = 1;
-    options.ignore_limits = 1;
     struct stele_read *read = NULL;
-    int outcome = stele_read_begin(store, stream, &options, false, now_us, &read, err);
+    const struct stele_event *event = NULL;
+    struct stele_stream_info info;
+    int outcome = newest_by_read(store, stream, now_us, &read, &event, err);
+    if (outcome == STELE_OK) {
+        info = (struct stele_stream_info){
+            .revision_last = event->revision,
+            .position_last = event->position,
+            .partition = stele_store__partition(store, name),
+            .tombstoned = (event->flags & STELE_EVENT_TOMBSTONE) != 0,
+        };
+    }
+    stele_read_end(store, read);
     if (outcome != STELE_OK) {
         return outcome;
     }
-    const struct stele_event *events = NULL;
-    size_t count = 0;
-    do {
-        outcome = stele_read_next(read, &events, &count, err);
-        if (outcome == STELE_INCOMPLETE) {
-            outcome = stele_read_refill(store, read, err);
-            count = 0;
-        }
-    } while (outcome == STELE_OK && count == 0);
     struct stele_stream_limits limits = {.found = false};
-    if (outcome == STELE_OK) {
-        *out_info = (struct stele_stream_info){
-            .revision_last = events[0].revision,
-            .position_last = events[0].position,
-            .partition = stele_store__partition(store, name),
-            .tombstoned = (events[0].flags & STELE_EVENT_TOMBSTONE) != 0,
-        };
-        outcome = stele_store__limits(store, name, false, &limits, err);
-        outcome = outcome == STELE_INCOMPLETE ? STELE_OK : outcome;
-    } else if (outcome == STELE_END) {
-        outcome = stele_fail(err, STELE_NO_STREAM, 0, "stream %s does not exist", stream);
+    outcome = stele_store__limits(store, name, false, &limits, err);
+    if (outcome == STELE_INCOMPLETE) {
+        outcome = limits_by_read(store, name, now_us, &limits, err);
     }
     if (outcome == STELE_OK) {
-        const uint64_t next = out_info->revision_last + 1;
-        out_info->deleted = limits.truncate_before >= next;
-        out_info->revision_first = stele_store__first_revision(&limits, next);
+        const uint64_t next = info.revision_last + 1;
+        info.deleted = limits.truncate_before >= next;
+        info.revision_first = stele_store__first_revision(&limits, next);
+        *out_info = info;
     }
-    stele_read_end(store, read);
     return outcome;
 }
 

@@ -72,6 +72,11 @@ int stele_prepare_tombstone(struct stele_prepared *prepared, const char *stream,
 #define STELE_STORE_ROLL 64  /* Let all groups finish, stele_store_roll(size), try again. */
 #define STELE_STORE_INDEX 65 /* The index has a hole: let it be filled (background), try again. */
 
+/* Before waiting for a hole to be filled: STELE_E_CORRUPT if damage of the log prevents it for as
+ * long as the store is open. */
+STELE_MUST_USE
+int stele_store_check_index(const struct stele_store *store, struct stele_error *err);
+
 /* What the caller must wait for: the append is acknowledged once stele_store_durable() >= place.
  * A refusal (STELE_WRONG_REVISION, STELE_CONDITION_FAILED, …) has a place too: it may rest on
  * events that are staged, and is told only when they are durable. If the log is fenced before, a

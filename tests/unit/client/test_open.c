@@ -1,6 +1,7 @@
 /* Opening either works or says what is wrong, and changes nothing then. */
 #include "fixture.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 
 TEST(a_store_is_made_once_and_opened_again)
@@ -139,4 +140,68 @@ TEST(a_store_of_a_newer_format_is_refused_as_such)
     CHECK_OUTCOME(stele_open(fixture_path, NULL, &store, &err), STELE_E_FORMAT, err);
     CHECK_TEXT_HAS(err.message, "newer");
     (void)nftw(fixture_path, fixture_remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+/* ---- Damage ---- */
+
+static unsigned count_runs(char first[64])
+{
+    unsigned count = 0;
+    DIR *dir = opendir(fixture_path);
+    CHECK(dir != NULL);
+    for (const struct dirent *entry = readdir(dir); entry != NULL; entry = readdir(dir)) {
+        if (strstr(entry->d_name, ".run") != NULL) {
+            count++;
+            if (first[0] == '\0' || strcmp(entry->d_name, first) < 0) {
+                (void)snprintf(first, 64, "%.60s", entry->d_name);
+            }
+        }
+    }
+    CHECK_EQ(closedir(dir), 0);
+    return count;
+}
+
+static int on_name(void *context, struct stele_text name, uint64_t count)
+{
+    (void)context;
+    (void)name;
+    (void)count;
+    return 0;
+}
+
+/* A part of the index is lost, and the log from which it would be built again is damaged. */
+TEST(what_the_index_cannot_know_is_refused_and_not_waited_for)
+{
+    fixture_begin();
+    struct stele_append_result result;
+    char first[64] = "";
+    uint64_t events = 0;
+    while (count_runs(first) < 2 && events < 200000) {
+        for (int i = 0; i < 500; i++) {
+            CHECK_OK(fixture_append("account-1", STELE_EXPECT_ANY, ++events, "some data", &result),
+                     err);
+        }
+        first[0] = '\0';
+    }
+    CHECK_EQ(stele_close(store), STELE_OK);
+    first[0] = '\0';
+    CHECK(count_runs(first) >= 2);
+    char path[160];
+    (void)snprintf(path, sizeof path, "%s/%s", fixture_path, first);
+    CHECK_EQ(unlink(path), 0);
+    (void)snprintf(path, sizeof path, "%s/0000000000000000.seg", fixture_path);
+    const int fd = open(path, O_RDWR | O_CLOEXEC);
+    CHECK(fd >= 0);
+    uint8_t byte = 0;
+    CHECK_EQ(pread(fd, &byte, 1, 20000), 1);
+    byte ^= 1;
+    CHECK_EQ(pwrite(fd, &byte, 1, 20000), 1);
+    CHECK_EQ(close(fd), 0);
+
+    fixture_open_with(fixture_options());
+    CHECK_EQ(fixture_append("account-1", STELE_EXPECT_ANY, ++events, "x", &result),
+             STELE_E_CORRUPT);
+    CHECK_EQ(stele_list(store, STELE_LIST_STREAMS, "", NULL, 0, on_name, NULL, &err),
+             STELE_E_CORRUPT);
+    fixture_end();
 }

@@ -166,3 +166,31 @@ TEST(a_run_found_damaged_while_reading_costs_no_event_and_gives_none_twice)
     }
     world_destroy(world);
 }
+
+/* The newest metadata lies in the run that is lost, the newest events do not. */
+TEST(facts_of_a_stream_do_not_depend_on_the_index)
+{
+    struct world *world = world_create();
+    world_open(world);
+    static const char json[] = "{\"$tb\":5}";
+    struct stele_event_draft draft = {
+        .type = "$metadata", .data = json, .data_size = sizeof json - 1};
+    draft.id[0] = 0xee;
+    const struct stele_append metadata = {
+        .stream = "$$account-1", .expected = STELE_EXPECT_NO_STREAM, .events = &draft, .count = 1};
+    CHECK_OK(world_append_these(world, &metadata, NULL), world->err);
+    append_many(world, 0, 700);
+    (void)world_work(world, false);
+    append_many(world, 700, 1400);
+    (void)world_work(world, false);
+    world_close(world);
+    CHECK(lose_first_run(world));
+    world_open(world);
+    struct stele_stream_info info;
+    CHECK_OK(stele_store_stream_info(world->store, "account-1", 0, &info, &world->err), world->err);
+    CHECK_EQ(info.revision_last, 199);
+    CHECK_EQ(info.revision_first, 5);
+    CHECK_OK(stele_store_stream_info(world->store, "account-2", 0, &info, &world->err), world->err);
+    CHECK_EQ(info.revision_first, 0);
+    world_destroy(world);
+}
