@@ -26,6 +26,7 @@ struct stele_filter_program {
     pcre2_code *stream_regex;
     pcre2_match_data *match_data;
     bool exclude_system;
+    bool no_memory; /* A match could not be made. */
 };
 
 /* PCRE2 frees without saying how much: the size stands in front. */
@@ -107,6 +108,19 @@ static int compile(struct stele_filter_program *program, const char *pattern, pc
                       (size_t)at + 1, (const char *)words);
 }
 
+/* A match that runs into a limit counts as none: such a pattern is the caller's to mend. */
+static bool matches(struct stele_filter_program *program, const pcre2_code *code,
+                    struct stele_bytes name)
+{
+    if (code == NULL) {
+        return true;
+    }
+    const int found =
+        pcre2_match(code, name.data, name.size, 0, 0, program->match_data, program->match_context);
+    program->no_memory = program->no_memory || found == PCRE2_ERROR_NOMEMORY;
+    return found >= 0;
+}
+
 static int make_regexes(struct stele_filter_program *program, const struct stele_filter *filter,
                         struct stele_error *err)
 {
@@ -124,8 +138,18 @@ static int make_regexes(struct stele_filter_program *program, const struct stele
     (void)pcre2_set_match_limit(program->match_context, MATCH_LIMIT);
     (void)pcre2_set_heap_limit(program->match_context, HEAP_LIMIT_KIB);
     const int outcome = compile(program, filter->type_regex, &program->type_regex, err);
-    return outcome == STELE_OK ? compile(program, filter->stream_regex, &program->stream_regex, err)
-                               : outcome;
+    const int next = outcome == STELE_OK
+                         ? compile(program, filter->stream_regex, &program->stream_regex, err)
+                         : outcome;
+    if (next != STELE_OK) {
+        return next;
+    }
+    /* Makes the room that nearly all matches get along with. */
+    const struct stele_bytes nothing = stele_bytes_of_text("");
+    (void)matches(program, program->type_regex, nothing);
+    (void)matches(program, program->stream_regex, nothing);
+    return program->no_memory ? stele_fail(err, STELE_E_NO_MEMORY, 0, "filter: no memory")
+                              : STELE_OK;
 }
 
 int stele_store__filter_create(struct stele_alloc *alloc, const struct stele_filter *filter,
@@ -203,14 +227,6 @@ static bool has_one_prefix(const struct names *prefixes, struct stele_bytes name
     return prefixes->count == 0;
 }
 
-/* A match that runs into a limit counts as none: such a pattern is the caller's to mend. */
-static bool matches(const struct stele_filter_program *program, const pcre2_code *code,
-                    struct stele_bytes name)
-{
-    return code == NULL || pcre2_match(code, name.data, name.size, 0, 0, program->match_data,
-                                       program->match_context) >= 0;
-}
-
 bool stele_store__event_has_tag(const struct stele_event *event, struct stele_bytes tag)
 {
     const uint8_t *at = event->tags;
@@ -224,7 +240,7 @@ bool stele_store__event_has_tag(const struct stele_event *event, struct stele_by
     return false;
 }
 
-bool stele_store__filter_matches(const struct stele_filter_program *program,
+bool stele_store__filter_matches(struct stele_filter_program *program,
                                  const struct stele_event *event)
 {
     const struct stele_bytes type = stele_store__bytes(event->type);
@@ -248,6 +264,13 @@ bool stele_store__filter_matches(const struct stele_filter_program *program,
            matches(program, program->stream_regex, stream);
 }
 
+bool stele_store__filter_had_no_memory(struct stele_filter_program *program)
+{
+    const bool had = program->no_memory;
+    program->no_memory = false;
+    return had;
+}
+
 /* ---- For others ---- */
 
 int stele_filter_compile(struct stele_alloc *alloc, const struct stele_filter *filter,
@@ -261,8 +284,7 @@ void stele_filter_release(struct stele_alloc *alloc, struct stele_filter_program
     stele_store__filter_destroy(alloc, program);
 }
 
-bool stele_filter_matches(const struct stele_filter_program *program,
-                          const struct stele_event *event)
+bool stele_filter_matches(struct stele_filter_program *program, const struct stele_event *event)
 {
     return stele_store__filter_matches(program, event);
 }

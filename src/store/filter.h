@@ -15,8 +15,8 @@ STELE_MUST_USE
 int stele_filter_compile(struct stele_alloc *alloc, const struct stele_filter *filter,
                          struct stele_filter_program **out_program, struct stele_error *err);
 void stele_filter_release(struct stele_alloc *alloc, struct stele_filter_program *program);
-bool stele_filter_matches(const struct stele_filter_program *program,
-                          const struct stele_event *event);
+/* Without memory for a large regular expression nothing matches. */
+bool stele_filter_matches(struct stele_filter_program *program, const struct stele_event *event);
 
 /* The category that the index lists an event of this stream under. */
 struct stele_bytes stele_filter_category(struct stele_bytes stream);

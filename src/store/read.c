@@ -583,15 +583,21 @@ static int answer_end(struct stele_read *read)
     return STELE_END;
 }
 
-/* Appends to events until the batch is full. out_stop: the bound was passed. */
-static void take(struct stele_read *read, const struct stele_event *event, uint64_t ordinal,
-                 size_t *count)
+/* Appends to events until the batch is full. STELE_OK, or STELE_E_NO_MEMORY: the event was not
+ * looked at. */
+static int take(struct stele_read *read, const struct stele_event *event, uint64_t ordinal,
+                size_t *count, struct stele_error *err)
 {
+    const uint64_t counted = read->ordinal;
     const enum verdict verdict = judge(read, event, &ordinal);
+    if (read->filter != NULL && stele_store__filter_had_no_memory(read->filter)) {
+        read->ordinal = counted;
+        return stele_fail(err, STELE_E_NO_MEMORY, 0, "filter: no memory");
+    }
     read->scanned++;
     if (verdict == STOP) {
         read->over = true;
-        return;
+        return STELE_OK;
     }
     pass(read, event);
     if (verdict == TAKE) {
@@ -601,6 +607,7 @@ static void take(struct stele_read *read, const struct stele_event *event, uint6
             read->over = true;
         }
     }
+    return STELE_OK;
 }
 
 static int next_of_list(struct stele_read *read, size_t *count, struct stele_error *err)
@@ -615,6 +622,10 @@ static int next_of_list(struct stele_read *read, size_t *count, struct stele_err
         if (outcome == STELE_OK) {
             outcome = adopt(read, &event);
         }
+        if (outcome == STELE_OK) {
+            outcome =
+                take(read, &event, read->backwards ? read->ordinal : read->ordinal - 1, count, err);
+        }
         if (outcome == STELE_NOT_FOUND || outcome == STELE_INCOMPLETE) {
             return outcome;
         }
@@ -626,7 +637,6 @@ static int next_of_list(struct stele_read *read, size_t *count, struct stele_err
         if (outcome != STELE_OK) {
             return outcome;
         }
-        take(read, &event, read->backwards ? read->ordinal : read->ordinal - 1, count);
     }
     return STELE_OK;
 }
@@ -636,8 +646,9 @@ static int next_of_scan(struct stele_read *read, size_t *count, struct stele_err
     uint64_t left = read->scan_max;
     while (left > 0 && *count == 0 && !read->over) {
         size_t scanned = 0;
-        const int outcome = stele_log_scan(&read->reader, &read->cursor, read->events, NULL,
-                                           left < BATCH ? (size_t)left : BATCH, &scanned);
+        const struct stele_log_cursor begin = read->cursor;
+        int outcome = stele_log_scan(&read->reader, &read->cursor, read->events, NULL,
+                                     left < BATCH ? (size_t)left : BATCH, &scanned);
         if (outcome == STELE_E_CORRUPT) {
             return fail_damage(read, err);
         }
@@ -645,8 +656,13 @@ static int next_of_scan(struct stele_read *read, size_t *count, struct stele_err
             return outcome == STELE_END ? STELE_NOT_FOUND : outcome;
         }
         left -= scanned;
-        for (size_t i = 0; i < scanned && !read->over; i++) {
-            take(read, &read->events[i], 0, count);
+        for (size_t i = 0; i < scanned && !read->over && outcome == STELE_OK; i++) {
+            outcome = take(read, &read->events[i], 0, count, err);
+        }
+        if (outcome != STELE_OK) {
+            read->cursor = begin; /* From the event on that could not be looked at. */
+            read->after = read->position > read->after ? read->position : read->after;
+            return outcome;
         }
     }
     return STELE_OK;
@@ -671,7 +687,11 @@ static int next_of_scan_backward(struct stele_read *read, size_t *count, struct 
         }
         while (read->stack_count > 0 && *count < BATCH && !read->over &&
                read->scanned - scanned < read->scan_max) {
-            take(read, &read->stack[--read->stack_count], 0, count);
+            const int outcome = take(read, &read->stack[read->stack_count - 1], 0, count, err);
+            if (outcome != STELE_OK) {
+                return outcome;
+            }
+            read->stack_count--;
         }
     }
     return STELE_OK;

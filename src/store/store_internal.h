@@ -282,8 +282,10 @@ STELE_MUST_USE
 int stele_store__filter_create(struct stele_alloc *alloc, const struct stele_filter *filter,
                                struct stele_filter_program **out_program, struct stele_error *err);
 void stele_store__filter_destroy(struct stele_alloc *alloc, struct stele_filter_program *program);
-bool stele_store__filter_matches(const struct stele_filter_program *program,
+bool stele_store__filter_matches(struct stele_filter_program *program,
                                  const struct stele_event *event);
+/* Did the last answers come from a lack of memory? Forgets it. */
+bool stele_store__filter_had_no_memory(struct stele_filter_program *program);
 bool stele_store__event_has_tag(const struct stele_event *event, struct stele_bytes tag);
 
 /* Grows an array of items of item_size to hold at least count. */
