@@ -199,9 +199,14 @@ static void check_info(struct sim *sim, uint32_t stream)
         info.position_last != model->events[s->events[next - 1]].position ||
         info.partition != s->partition || (info.deleted != 0) != deleted ||
         (info.tombstoned != 0) != model_is_tombstoned(model, stream, false)) {
-        sim_fail(sim, "stream info of %s: last %llu at %llu, deleted %d, tombstoned %d", name,
-                 (unsigned long long)info.revision_last, (unsigned long long)info.position_last,
-                 info.deleted, info.tombstoned);
+        sim_fail(sim,
+                 "stream info of %s: last %llu at %llu, deleted %d, tombstoned %d, instead of last "
+                 "%llu at %llu, deleted %d, tombstoned %d",
+                 name, (unsigned long long)info.revision_last,
+                 (unsigned long long)info.position_last, info.deleted, info.tombstoned,
+                 (unsigned long long)next - 1,
+                 (unsigned long long)model->events[s->events[next - 1]].position, deleted,
+                 model_is_tombstoned(model, stream, false));
     }
 }
 

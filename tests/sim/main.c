@@ -8,6 +8,7 @@
  *         [--quick]      short runs of one to three minutes
  *         [--twice]      each seed twice, and compare the trace hashes
  *         [--hashes]     print each seed's trace hash
+ *         [--golden F]   run the seeds of a file of such hashes, and compare
  *         [--tap]        say the result in TAP
  *         [--limit S]    begin no new seed after S seconds of CPU time */
 #include "sim.h"
@@ -20,18 +21,21 @@ struct arguments {
     uint64_t seed, seeds, until;
     double hours, limit_s;
     bool trace, quick, twice, hashes, tap;
+    const char *golden;
 };
 
 static void usage(void)
 {
     (void)fprintf(stderr, "usage: sim [--seed N] [--seeds N] [--hours H] [--until N] [--trace] "
-                          "[--quick] [--twice] [--hashes] [--tap] [--limit SECONDS]\n");
+                          "[--quick] [--twice] [--hashes] [--golden FILE] [--tap] "
+                          "[--limit SECONDS]\n");
     exit(2);
 }
 
 static bool takes_value(const char *word)
 {
-    static const char *const words[] = {"--seed", "--seeds", "--hours", "--until", "--limit"};
+    static const char *const words[] = {"--seed",  "--seeds", "--hours",
+                                        "--until", "--limit", "--golden"};
     for (size_t i = 0; i < STELE_COUNT_OF(words); i++) {
         if (strcmp(word, words[i]) == 0) {
             return true;
@@ -42,6 +46,10 @@ static bool takes_value(const char *word)
 
 static void set_value(struct arguments *arguments, const char *word, const char *value)
 {
+    if (strcmp(word, "--golden") == 0) {
+        arguments->golden = value;
+        return;
+    }
     char *end = NULL;
     const double number = strtod(value, &end);
     if (end == value || *end != '\0' || number < 0) {
@@ -132,10 +140,50 @@ static void print_totals(const struct sim_stats *s, uint64_t seeds, const char *
 #undef N
 }
 
+/* Every build, by whatever compiler with whatever checks, has to go through the same events. */
+static int compare_golden(const char *path)
+{
+    FILE *file = fopen(path, "r");
+    if (file == NULL) {
+        perror(path);
+        return EXIT_FAILURE;
+    }
+    struct sim_stats totals = {.events = 0};
+    uint64_t done = 0;
+    char line[128];
+    while (fgets(line, sizeof line, file) != NULL) {
+        const bool quick = strncmp(line, "quick ", 6) == 0;
+        char *end = NULL;
+        if (!quick && strncmp(line, "long ", 5) != 0) {
+            continue;
+        }
+        const uint64_t seed = strtoull(line + (quick ? 6 : 5), &end, 10);
+        const uint64_t want = strtoull(end, NULL, 16);
+        const uint64_t got = sim_run(seed, false, quick, 0, &totals);
+        if (got != want) {
+            printf("FAILED: the trace of seed %llu%s has the hash %016llx instead of %016llx. If "
+                   "what happens was changed on purpose, renew %s: its first lines say how\n",
+                   (unsigned long long)seed, quick ? " --quick" : "", (unsigned long long)got,
+                   (unsigned long long)want, path);
+            (void)fclose(file);
+            return EXIT_FAILURE;
+        }
+        done++;
+    }
+    (void)fclose(file);
+    printf("1..1\n");
+    print_totals(&totals, done, "# ");
+    printf("ok 1 - every build goes through the same events\n");
+    return done > 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
 int main(int argc, char **argv)
 {
     struct arguments arguments;
     parse(argc, argv, &arguments);
+    if (arguments.golden != NULL) {
+        return compare_golden(arguments.golden);
+    }
     struct sim_stats totals = {.events = 0};
     uint64_t done = 0;
     bool more = true;
@@ -149,7 +197,8 @@ int main(int argc, char **argv)
             return EXIT_FAILURE;
         }
         if (arguments.hashes) {
-            printf("%llu %016llx\n", (unsigned long long)seed, (unsigned long long)hash);
+            printf("%s %llu %016llx\n", arguments.quick ? "quick" : "long",
+                   (unsigned long long)seed, (unsigned long long)hash);
             (void)fflush(stdout);
         }
         done++;
