@@ -97,6 +97,7 @@ own_disk() {
     done
     losetup --find >/dev/null 2>&1 || skip_all "needs loop devices"
     if [ -z "${STELE_OWN_MOUNTS:-}" ]; then
+        unshare -m true 2>/dev/null || skip_all "needs a mount namespace of its own"
         rm -rf "$work"
         STELE_OWN_MOUNTS=1 STELE_SEED=$STELE_SEED exec unshare -m "$0" "$@"
     fi
