@@ -487,7 +487,13 @@ bool stele_auth_may(struct stele_auth *auth, const struct stele_principal *princ
         memcmp(stream.data, auth->closed, stream.size) == 0) {
         return false;
     }
-    return stream.size < 6 || memcmp(stream.data, "secret", 6) != 0;
+    return (stream.size < 6 || memcmp(stream.data, "secret", 6) != 0) &&
+           !stele_auth_is_secret(stream);
+}
+
+bool stele_auth_is_secret(struct stele_text stream)
+{
+    return stream.size > 6 && memcmp(stream.data, "$user-", 6) == 0;
 }
 
 uint64_t stele_auth_generation(const struct stele_auth *auth)

@@ -250,8 +250,11 @@ static void on_half_closed(struct stele_call *call)
         answer(append, ending, current, false);
         return;
     }
+    struct stele_alloc *alloc = stele_call_loop(call)->alloc;
     const struct stele_event_draft *drafts =
-        stele_kurrent__batch_drafts(&append->batch, stele_call_loop(call)->alloc);
+        stele_kurrent__batch_keep_deleted(&append->batch, alloc, engine, append->name) == STELE_OK
+            ? stele_kurrent__batch_drafts(&append->batch, alloc)
+            : NULL;
     if (drafts == NULL) {
         stele_kurrent__fail_outcome(call, STELE_E_NO_MEMORY, "");
         return;

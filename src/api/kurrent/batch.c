@@ -612,8 +612,11 @@ static bool store(struct batch *batch, struct stele_kurrent__batch *events)
         answer_ending(batch, ending, current);
         return false;
     }
+    struct stele_alloc *alloc = stele_call_loop(call)->alloc;
     const struct stele_event_draft *drafts =
-        stele_kurrent__batch_drafts(events, stele_call_loop(call)->alloc);
+        stele_kurrent__batch_keep_deleted(events, alloc, engine, batch->name) == STELE_OK
+            ? stele_kurrent__batch_drafts(events, alloc)
+            : NULL;
     if (drafts == NULL) {
         answer_outcome(batch, STELE_E_NO_MEMORY, "");
         return false;

@@ -28,6 +28,14 @@ static void answer_position(struct stele_call *call, uint64_t position)
     stele_call_finish(call, STELE_GRPC_OK, "");
 }
 
+/* SPEC(kurrent/delete/metadata-only): a stream that has only metadata has nothing to hide. */
+static void answer_nothing_to_delete(struct stele_call *call)
+{
+    static const uint8_t no_position[] = {0x12, 0};
+    stele_call_send(call, (struct stele_bytes){.data = no_position, .size = sizeof no_position});
+    stele_call_finish(call, STELE_GRPC_OK, "");
+}
+
 /* The engine knows no such stream, or it is soft-deleted already. */
 static void answer_no_stream(struct delete *delete)
 {
@@ -35,6 +43,13 @@ static void answer_no_stream(struct delete *delete)
     struct stele_stream_info info;
     const struct stele_text name = stele_kurrent__text_of(delete->name);
     if (engine->ops->stream_info(engine, delete->name, &info, NULL) != STELE_OK) {
+        if (!is_tombstone(delete) && delete->expected != STELE_EXPECT_EXISTS &&
+            stele_kurrent__expectation(engine, delete->name, STELE_EXPECT_EXISTS) ==
+                STELE_EXPECT_NO_STREAM &&
+            (delete->expected == STELE_EXPECT_ANY || delete->expected == STELE_EXPECT_NO_STREAM)) {
+            answer_nothing_to_delete(delete->call);
+            return;
+        }
         stele_kurrent__fail_expected(delete->call, name, delete->expected, STELE_EXPECT_NO_STREAM);
     } else if (delete->expected == STELE_EXPECT_EXISTS) {
         stele_kurrent__fail_deleted(delete->call, name);

@@ -150,6 +150,11 @@ size_t stele_kurrent__batch_count(const struct stele_kurrent__batch *batch);
 /* NULL: no memory. Valid until the batch changes. count has to be > 0. */
 const struct stele_event_draft *stele_kurrent__batch_drafts(struct stele_kurrent__batch *batch,
                                                             struct stele_alloc *alloc);
+/* Appending to "$$x" replaces the metadata of x. If x is soft-deleted, that must not bring its events
+ * back: the new metadata, too, says that they are gone. */
+STELE_MUST_USE
+int stele_kurrent__batch_keep_deleted(struct stele_kurrent__batch *batch, struct stele_alloc *alloc,
+                                      struct stele_engine *engine, const char *stream);
 void stele_kurrent__batch_clear(struct stele_kurrent__batch *batch);
 void stele_kurrent__batch_deinit(struct stele_kurrent__batch *batch, struct stele_alloc *alloc);
 
@@ -260,6 +265,7 @@ struct stele_kurrent__read {
     bool started;
     bool backwards;
     bool resolve_links;
+    bool sees_secrets; /* An administrator, or nobody asks who is calling. */
     bool filtered;
     uint32_t compatibility;
     struct stele_filter filter;
@@ -287,6 +293,8 @@ struct stele_kurrent__read {
     bool only_new;
     bool full;
 };
+/* Is the event not for this caller, or for nobody? Only where many streams are read at once. */
+bool stele_kurrent__hides(const struct stele_kurrent__read *read, const struct stele_event *event);
 /* One event, as itself or as a link of the view. false: no memory, the call was failed. */
 bool stele_kurrent__send_event(struct stele_kurrent__read *read, const struct stele_event *event,
                                uint64_t ordinal);

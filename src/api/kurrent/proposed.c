@@ -1,5 +1,8 @@
 #include "api/kurrent/kurrent_internal.h"
 
+#include <jansson.h>
+#include <stdlib.h>
+
 /* One event of a batch. Texts lie in batch->bytes, which may move: places, not pointers. */
 struct stele_kurrent__item {
     uint8_t id[16];
@@ -216,6 +219,51 @@ const struct stele_event_draft *stele_kurrent__batch_drafts(struct stele_kurrent
     }
     batch->drafts.size = count * sizeof *drafts;
     return drafts;
+}
+
+/* The object with "$tb" at or above next, unless it has that already. */
+static int add_truncation(struct stele_kurrent__batch *batch, struct stele_alloc *alloc,
+                          struct stele_kurrent__item *item, uint64_t next)
+{
+    const void *data = item->data != NULL ? item->data : batch->bytes.data + item->data_at;
+    json_t *object = json_loadb(data, item->data_size, 0, NULL);
+    const json_t *before = json_object_get(object, "$tb");
+    int outcome = STELE_OK;
+    if (!json_is_object(object) ||
+        (json_is_integer(before) && (uint64_t)json_integer_value(before) >= next)) {
+        json_decref(object);
+        return STELE_OK;
+    }
+    char *text = json_object_set_new(object, "$tb", json_integer((json_int_t)next)) == 0
+                     ? json_dumps(object, JSON_COMPACT)
+                     : NULL;
+    if (text == NULL) {
+        outcome = STELE_E_NO_MEMORY;
+    } else {
+        const size_t size = strlen(text);
+        outcome =
+            add_text(batch, alloc, (struct stele_text){.data = text, .size = size}, &item->data_at);
+        item->data = NULL;
+        item->data_size = size;
+        free(text);
+    }
+    json_decref(object);
+    return outcome;
+}
+
+/* SPEC(kurrent/delete/metadata-afterwards) */
+int stele_kurrent__batch_keep_deleted(struct stele_kurrent__batch *batch, struct stele_alloc *alloc,
+                                      struct stele_engine *engine, const char *stream)
+{
+    struct stele_stream_info info;
+    if (strncmp(stream, "$$", 2) != 0 || stele_kurrent__batch_count(batch) == 0 ||
+        engine->ops->stream_info(engine, stream + 2, &info, NULL) != STELE_OK || !info.deleted ||
+        info.tombstoned) {
+        return STELE_OK;
+    }
+    struct stele_kurrent__item *items = (struct stele_kurrent__item *)(void *)batch->items.data;
+    struct stele_kurrent__item *last = &items[stele_kurrent__batch_count(batch) - 1];
+    return add_truncation(batch, alloc, last, info.revision_last + 1);
 }
 
 void stele_kurrent__batch_clear(struct stele_kurrent__batch *batch)

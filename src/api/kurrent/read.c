@@ -170,13 +170,28 @@ static void close_reading(struct stele_kurrent__read *read)
     read->events_at = 0;
 }
 
+bool stele_kurrent__hides(const struct stele_kurrent__read *read, const struct stele_event *event)
+{
+    if (event->stream.size == 0 || event->stream.data[0] != '$' ||
+        (read->name != NULL && read->view == VIEW_NONE)) {
+        return false;
+    }
+    if (read->view == VIEW_NONE && stele_kurrent__is_hidden(event)) {
+        return true;
+    }
+    /* Users' passwords: the right to read all events is not the right to read these. */
+    return !read->sees_secrets && stele_auth_is_secret(event->stream) &&
+           !stele_auth_may(read->server->auth, stele_call_principal(read->call), event->stream,
+                           STELE_RIGHT_READ);
+}
+
 /* false: the call is over. */
 static bool offer(struct stele_kurrent__read *read, const struct stele_event *event)
 {
     uint64_t ordinal = 0;
     read->last_position = event->position;
-    if (read->name == NULL && read->view == VIEW_NONE && stele_kurrent__is_hidden(event)) {
-        read->hidden++;
+    if (stele_kurrent__hides(read, event)) {
+        read->hidden += read->view == VIEW_NONE ? 1 : 0;
         return true;
     }
     if (stele_kurrent__view_is_scanned(read->view)) {
@@ -315,6 +330,7 @@ static bool count_scanned(struct stele_kurrent__read *read, uint64_t *out_count,
 
 static bool offer_backwards(struct stele_kurrent__read *read, const struct stele_event *event)
 {
+    /* Views that are scanned leave out system streams, so that there is nothing to hide. */
     if (!stele_kurrent__view_has(read->view, read->view_name, event)) {
         return true;
     }
@@ -619,6 +635,8 @@ static void begin(struct stele_kurrent__read *read,
         stele_kurrent__fail_access(call);
         return;
     }
+    const struct stele_principal *principal = stele_call_principal(call);
+    read->sees_secrets = principal->is_admin || principal->all_rights;
     read->uuid = options->uuid;
     read->backwards = options->backwards;
     read->resolve_links = options->resolve_links;

@@ -122,7 +122,7 @@ static bool is_plain(const struct stele_kurrent__read *read, const struct stele_
 static bool offer(struct stele_kurrent__read *read, const struct stele_event *event,
                   uint64_t ordinal, struct stele_live *live)
 {
-    if (read->name == NULL && read->view == VIEW_NONE && stele_kurrent__is_hidden(event)) {
+    if (stele_kurrent__hides(read, event)) {
         return true;
     }
     if (stele_kurrent__view_is_scanned(read->view)) {

@@ -119,3 +119,29 @@ TEST(metadata_and_all_events_cannot_be_deleted)
     done();
     bench_close(&bench);
 }
+
+TEST(metadata_that_is_written_afterwards_does_not_bring_events_back)
+{
+    struct bench_read read;
+    bench_open(&bench);
+    (void)bench_append(&bench, "a", STELE_EXPECT_ANY, 0, 3);
+    CHECK_EQ(try_delete("Delete", "a", 2), 0);
+    done();
+    (void)bench_append_one(&bench, "$$a", 50, "$metadata", "{\"x\":1}", "", true);
+    bench_read(&read, "a");
+    CHECK_TEXT_EQ(bench_said(&bench, &read, ""), "not-found(a) end(0)");
+    (void)bench_append(&bench, "a", 2, 10, 1);
+    CHECK_TEXT_EQ(bench_said(&bench, &read, ""), "3@a end(0)");
+    bench_close(&bench);
+}
+
+TEST(a_stream_that_has_only_metadata_can_be_deleted)
+{
+    bench_open(&bench);
+    (void)bench_append_one(&bench, "$$a", 50, "$metadata", "{\"x\":1}", "", true);
+    CHECK_EQ(try_delete("Delete", "a", STELE_EXPECT_NO_STREAM), 0);
+    done();
+    CHECK_EQ(try_delete("Delete", "a", STELE_EXPECT_ANY), 0);
+    done();
+    bench_close(&bench);
+}

@@ -319,3 +319,19 @@ TEST(a_client_that_goes_away_in_the_middle_leaves_nothing)
     fake_close(bench.grpc, &exchange);
     bench_close(&bench);
 }
+
+TEST(who_may_read_all_events_does_not_see_those_of_users)
+{
+    bench_open(&bench);
+    (void)bench_append(&bench, "a", STELE_EXPECT_ANY, 0, 1);
+    (void)bench_append(&bench, "$user-anna", STELE_EXPECT_ANY, 10, 2);
+    (void)bench_append(&bench, "a", STELE_EXPECT_ANY, 1, 1);
+    struct bench_read read;
+    bench_read(&read, NULL);
+    read.options.count = 2;
+    CHECK_TEXT_EQ(bench_said(&bench, &read, "somebody"), "0@a 1@a end(0)");
+    CHECK_TEXT_EQ(bench_said(&bench, &read, "admin"), "0@a 0@$user-anna end(0)");
+    bench_read(&read, "$et-type-10");
+    CHECK_TEXT_EQ(bench_said(&bench, &read, "somebody"), "end(0)");
+    bench_close(&bench);
+}
