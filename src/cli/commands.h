@@ -18,6 +18,7 @@ extern const struct stele_cli_command stele_cli_scavenge_command;
 extern const struct stele_cli_command stele_cli_serve_command;
 extern const struct stele_cli_command stele_cli_streams_command;
 extern const struct stele_cli_command stele_cli_tail_command;
+extern const struct stele_cli_command stele_cli_user_command;
 extern const struct stele_cli_command stele_cli_verify_command;
 extern const struct stele_cli_command stele_cli_version_command;
 

@@ -148,17 +148,60 @@ static int open_groups(struct stele_server__process *process, struct stele_error
     return STELE_OK;
 }
 
-static int open_services(struct stele_server__process *process, struct stele_error *err)
+/* Whole, into a buffer that the caller wipes and releases. */
+static int read_jwt_keys(const struct stele_server__process *process, struct stele_buf *buf,
+                         struct stele_error *err)
+{
+    enum { SIZE_MAX_KEYS = 1 << 20 };
+    const char *const path = process->config->jwt_keys;
+    FILE *const file = fopen(path, "rbe");
+    if (file == NULL) {
+        return stele_fail(err, STELE_E_IO, errno, "jwt-keys: %.300s cannot be opened", path);
+    }
+    int outcome = stele_buf_reserve(buf, process->server.alloc, SIZE_MAX_KEYS);
+    if (outcome == STELE_OK) {
+        buf->size = fread(buf->data, 1, SIZE_MAX_KEYS, file);
+        if (ferror(file) != 0 || buf->size == 0) {
+            outcome = stele_fail(err, STELE_E_IO, errno,
+                                 "jwt-keys: %.300s cannot be read, or is "
+                                 "empty",
+                                 path);
+        }
+    }
+    (void)fclose(file);
+    return outcome;
+}
+
+static void release_keys(const struct stele_server__process *process, struct stele_buf *buf)
+{
+    if (buf->size > 0) {
+        explicit_bzero(buf->data, buf->size);
+    }
+    stele_buf_deinit(buf, process->server.alloc);
+}
+
+static int open_auth(struct stele_server__process *process, struct stele_error *err)
 {
     const struct stele_server_config *const config = process->config;
-    const struct stele_auth_options options = {.insecure = config->insecure,
-                                               .admin_password = config->admin_password,
-                                               .ops_password = config->ops_password,
-                                               .on_first_password = on_first_password,
-                                               .on_log = on_auth_log,
-                                               .context = process};
-    int outcome = stele_auth_create(process->server.engine, process->server.home, &options,
+    struct stele_auth_options options = config->auth;
+    struct stele_buf keys = {.data = NULL};
+    int outcome = config->jwt_keys == NULL ? STELE_OK : read_jwt_keys(process, &keys, err);
+    options.insecure = config->insecure;
+    options.jwt_keys = (struct stele_bytes){.data = keys.data, .size = keys.size};
+    options.on_first_password = on_first_password;
+    options.on_log = on_auth_log;
+    options.context = process;
+    if (outcome == STELE_OK) {
+        outcome = stele_auth_create(process->server.engine, process->server.home, &options,
                                     &process->server.auth, err);
+    }
+    release_keys(process, &keys);
+    return outcome;
+}
+
+static int open_services(struct stele_server__process *process, struct stele_error *err)
+{
+    int outcome = open_auth(process, err);
     outcome = outcome == STELE_OK ? open_groups(process, err) : outcome;
     if (outcome != STELE_OK) {
         return outcome;
@@ -214,9 +257,31 @@ static int start(struct stele_server__process *process, struct stele_error *err)
 
 /* ---- Running ------------------------------------------------------------------------------------ */
 
+static void reload_keys(struct stele_server__process *process)
+{
+    struct stele_error err = {.outcome = STELE_OK};
+    struct stele_buf keys = {.data = NULL};
+    int outcome = read_jwt_keys(process, &keys, &err);
+    if (outcome == STELE_OK) {
+        const struct stele_bytes text = {.data = keys.data, .size = keys.size};
+        outcome = stele_auth_set_jwt_keys(process->server.auth, text, &err);
+    }
+    release_keys(process, &keys);
+    if (outcome == STELE_OK) {
+        stele_server__log(process, STELE_SERVER_INFO, "the keys of bearer tokens were read again");
+    } else {
+        stele_server__log(process, STELE_SERVER_ERROR,
+                          "the keys of bearer tokens were not read again, the old ones stay: %s",
+                          err.message);
+    }
+}
+
 static void reload(struct stele_server__process *process)
 {
     struct stele_error err = {.outcome = STELE_OK};
+    if (process->config->jwt_keys != NULL) {
+        reload_keys(process);
+    }
     if (process->gate.tls == NULL) {
         return;
     }

@@ -11,6 +11,7 @@
 #ifndef STELE_SERVER_SERVER_H
 #define STELE_SERVER_SERVER_H
 
+#include "auth/auth.h"
 #include "base/status.h"
 #include "http/http.h"
 
@@ -54,8 +55,10 @@ struct stele_server_config {
     uint32_t append_size_max;
     uint32_t event_size_max;
 
-    const char *admin_password; /* Of the first start. NULL: one is made and told. */
-    const char *ops_password;
+    /* insecure, keys and callbacks are set by the server. */
+    struct stele_auth_options auth;
+    const char *jwt_keys; /* A file; NULL: no bearer tokens. SIGHUP reads it again. */
+    bool sandbox;         /* From the start on, only what a server needs: system calls, files. */
 
     const char *notify_socket; /* Where systemd waits to hear; NULL: nobody does. */
 
