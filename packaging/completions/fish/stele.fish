@@ -1,7 +1,7 @@
 # Completion of stele(1) for fish. Names of streams, types, categories and tags come from the store that
 # the command line names.
 
-set -g __stele_commands append read tail streams info meta delete import export verify digest scavenge bench version help
+set -g __stele_commands append read tail streams info meta delete import export verify digest scavenge serve user bench version help
 
 # The command of the command line that is being written; nothing if there is none yet.
 function __stele_command
@@ -58,6 +58,8 @@ complete -c stele -n __stele_none -a export -d 'Write events as JSON lines'
 complete -c stele -n __stele_none -a verify -d 'Read everything and check that it is what was written'
 complete -c stele -n __stele_none -a digest -d 'Print a digest of all history'
 complete -c stele -n __stele_none -a scavenge -d 'Reclaim the space of events that were deleted or are beyond their limits'
+complete -c stele -n __stele_none -a serve -d 'Serve the store to clients over the network'
+complete -c stele -n __stele_none -a user -d 'Look after the users of a store'
 complete -c stele -n __stele_none -a bench -d 'Measures how fast a store is on this machine and this disk'
 complete -c stele -n __stele_none -a version -d 'Show the version'
 complete -c stele -n __stele_none -a help -d 'Explain a command or a topic'
@@ -140,6 +142,12 @@ complete -c stele -n '__stele_is export' -l skip-damage -d 'tell damage and go o
 complete -c stele -n '__stele_is export' -l cloudevents -d 'CloudEvents 1.0 instead of Stele’s JSON lines'
 complete -c stele -n '__stele_is verify' -l against -x -d 'a digest that `stele digest` or `stele verify` gave earlier'
 complete -c stele -n '__stele_is scavenge' -l rate -x -d 'read and write at most so many megabytes a second'
+# settings: made by tools/settings
+# end of settings
+complete -c stele -n '__stele_is user' -l group -x -d 'add: a group of the user'
+complete -c stele -n '__stele_is user' -l full-name -x -d 'add: what people call the user'
+complete -c stele -n '__stele_is user' -l random -d 'add, passwd: make the password and print it'
+complete -c stele -n '__stele_is user' -a 'list add passwd delete enable disable'
 complete -c stele -n '__stele_is bench' -l seconds -x -d 'how long each workload is measured (3)'
 complete -c stele -n '__stele_is bench' -l warmup -x -d 'how long it runs before that (0.5)'
 complete -c stele -n '__stele_is bench' -l events -x -d 'events of the filled store (1000000)'
