@@ -256,6 +256,7 @@ bool stele_http_conn_take(struct stele_http_conn *conn, struct stele_buf *out, s
         again = again || (out->size > size && conn->version == STELE_HTTP__H1);
     }
     if (conn->version == STELE_HTTP__H2 && out->size < end && stele_http__h2_is_over(conn)) {
+        stele_http__conn_abandon(conn); /* nghttp2 gave up a peer that broke the rules. */
         conn->over = true;
     }
     conn->depth--;

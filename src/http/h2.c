@@ -9,6 +9,7 @@
  * own limit of resets is turned off, because it looks at the clock by itself. */
 #include "http/http_internal.h"
 
+#define FRAME_HEAD STELE_HTTP__FRAME_HEAD
 #define DATA_FRAME_MAX 16384
 #define SETTINGS_ENTRIES_MAX 32
 #define ACKS_WAITING_MAX 256
@@ -82,26 +83,46 @@ static int too_much(struct stele_http_conn *conn)
     return NGHTTP2_ERR_CALLBACK_FAILURE;
 }
 
-static bool is_free(const nghttp2_frame_hd *hd)
+/* Frames that cost the peer something, or are bounded by themselves. */
+static bool is_free(const uint8_t head[FRAME_HEAD])
 {
-    switch (hd->type) {
+    const size_t length = (size_t)head[0] << 16 | (size_t)head[1] << 8 | head[2];
+    switch (head[3]) {
     case NGHTTP2_HEADERS:
-        return true; /* Bounded by exchanges_max and by the resets. */
+        return true; /* By exchanges_max and the resets. */
     case NGHTTP2_DATA:
-        return hd->length > 0 && (hd->flags & NGHTTP2_FLAG_PADDED) == 0;
+        return length > 0 && (head[4] & NGHTTP2_FLAG_PADDED) == 0;
     default:
         return false;
     }
 }
 
-static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *user)
+/* Counts the frames in bytes that nghttp2 is about to get, because it does not tell of those that it
+ * does not know. false: they are too many. */
+static bool scan(struct stele_http_conn *conn, struct stele_bytes bytes)
 {
-    (void)session;
-    struct stele_http_conn *const conn = user;
-    if (is_free(hd) || stele_http__bucket_take(&conn->frames, 1, stele_loop_now_us(conn->loop))) {
-        return 0;
+    size_t at = 0;
+    while (at < bytes.size) {
+        const size_t left = bytes.size - at;
+        if (conn->frame_left > 0) {
+            const size_t skipped = conn->frame_left < left ? conn->frame_left : left;
+            conn->frame_left -= skipped;
+            at += skipped;
+            continue;
+        }
+        conn->frame_head[conn->frame_head_size++] = bytes.data[at++];
+        if (conn->frame_head_size < FRAME_HEAD) {
+            continue;
+        }
+        const uint8_t *const head = conn->frame_head;
+        conn->frame_head_size = 0;
+        conn->frame_left = (size_t)head[0] << 16 | (size_t)head[1] << 8 | head[2];
+        if (!is_free(head) &&
+            !stele_http__bucket_take(&conn->frames, 1, stele_loop_now_us(conn->loop))) {
+            return false;
+        }
     }
-    return too_much(conn);
+    return true;
 }
 
 static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user)
@@ -324,14 +345,15 @@ static int send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8
     STELE_ASSERT(exchange != NULL);
     STELE_ASSERT(frame->data.padlen == 0);
     struct stele_buf *const sink = conn->sink;
-    if (stele_buf_reserve(sink, conn->alloc, 9 + size) != STELE_OK) {
+    if (stele_buf_reserve(sink, conn->alloc, FRAME_HEAD + size) != STELE_OK) {
         return NGHTTP2_ERR_CALLBACK_FAILURE;
     }
-    memcpy(sink->data + sink->size, header, 9);
+    memcpy(sink->data + sink->size, header, FRAME_HEAD);
     if (size > 0) {
-        memcpy(sink->data + sink->size + 9, exchange->output.data + exchange->output_at, size);
+        memcpy(sink->data + sink->size + FRAME_HEAD, exchange->output.data + exchange->output_at,
+               size);
     }
-    sink->size += 9 + size;
+    sink->size += FRAME_HEAD + size;
     stele_http__exchange_took(exchange, size);
     conn->credit += size;
     if (conn->credit >= CREDIT_SIZE) {
@@ -448,7 +470,6 @@ static nghttp2_session_callbacks *make_callbacks(void)
     if (nghttp2_session_callbacks_new(&callbacks) != 0) {
         return NULL;
     }
-    nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, on_begin_frame);
     nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers);
     nghttp2_session_callbacks_set_on_header_callback2(callbacks, on_header);
     nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame_recv);
@@ -517,6 +538,7 @@ int stele_http__h2_start(struct stele_http_conn *conn)
     }
     conn->version = STELE_HTTP__H2;
     conn->headers_us = 0;
+    conn->frame_left = STELE_HTTP__PREFACE_SIZE;
     const int64_t now_us = stele_loop_now_us(conn->loop);
     const struct stele_http_limits *const limits = &conn->limits;
     stele_http__bucket_init(&conn->frames, limits->frames_per_s, limits->frames_per_s, now_us);
@@ -543,6 +565,10 @@ int stele_http__h2_upgrade(struct stele_http_conn *conn, struct stele_exchange *
 
 void stele_http__h2_feed(struct stele_http_conn *conn, struct stele_bytes bytes)
 {
+    if (!scan(conn, bytes)) {
+        conn->calm = true;
+        return;
+    }
     const ssize_t result = nghttp2_session_mem_recv(conn->session, bytes.data, bytes.size);
     if (result >= 0) {
         if (conn->headers_us != 0) {

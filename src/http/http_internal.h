@@ -18,6 +18,7 @@
 
 #define STELE_HTTP__PREFACE "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 #define STELE_HTTP__PREFACE_SIZE 24
+#define STELE_HTTP__FRAME_HEAD 9 /* RFC 9113 section 4.1. */
 #define STELE_HTTP__ADDRESS_SIZE 64
 /* Exchanges that are kept for the next requests, with their memory. */
 #define STELE_HTTP__SPARE_MAX 128
@@ -183,7 +184,10 @@ struct stele_http_conn {
 
     nghttp2_session *session;
     nghttp2_mem mem;
-    struct stele_buf *sink; /* Where take() collects. */
+    struct stele_buf *sink;                     /* Where take() collects. */
+    uint8_t frame_head[STELE_HTTP__FRAME_HEAD]; /* Of the frame that comes next. */
+    size_t frame_head_size;
+    size_t frame_left; /* Bytes to the end of this one. */
     struct stele_http__bucket frames;
     struct stele_http__bucket resets;
     uint64_t credit; /* Bytes sent that have not been turned into tokens yet. */
