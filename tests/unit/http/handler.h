@@ -19,7 +19,8 @@ struct handler {
     uint32_t open;
     size_t body; /* Bytes of all bodies. */
     size_t unconsumed_max;
-    bool echo_all; /* Every path is /echo. */
+    bool echo_all;  /* Every path is /echo. */
+    size_t big_max; /* Of /big; 0: as much as is asked for. */
 };
 
 struct handled {
@@ -92,7 +93,13 @@ static inline void handler_on_request(void *context, struct stele_exchange *exch
     } else if (handler_is(exchange, "/echo")) {
         handler_respond(exchange, 200, false);
     } else if (handler_is(exchange, "/big")) {
-        handled->left = strtoul(stele_exchange_header(exchange, "size").data, NULL, 10);
+        const struct stele_text wanted = stele_exchange_header(exchange, "size");
+        for (size_t i = 0; i < wanted.size && handled->left < 100000000; i++) {
+            handled->left = handled->left * 10 + ((unsigned char)wanted.data[i] - '0') % 10u;
+        }
+        if (handler->big_max > 0 && handled->left > handler->big_max) {
+            handled->left = handler->big_max;
+        }
         handler_respond(exchange, 200, false);
         handler_fill(exchange);
     } else if (handler_is(exchange, "/reset")) {
