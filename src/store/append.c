@@ -376,6 +376,18 @@ static bool is_first_of_partition(const struct stele_prepared *prepared, size_t 
     return prepared->streams[stream].records_count > 0;
 }
 
+static int take_ticks(struct stele_store *store, int64_t now_us, uint64_t count, uint64_t *out_tick)
+{
+#if defined(STELE_WITHOUT_ORDER)
+    (void)now_us;
+    *out_tick = store->clock.tick + 1;
+    store->clock.tick += count;
+    return STELE_OK;
+#else
+    return stele_hlc_take(&store->clock, now_us / 1000, count, out_tick);
+#endif
+}
+
 static int stage(const struct decision *d, int64_t now_us, struct stele_ticket *out_ticket)
 {
     struct stele_store *store = d->store;
@@ -390,7 +402,7 @@ static int stage(const struct decision *d, int64_t now_us, struct stele_ticket *
     const uint64_t size = prepared->bytes.size + frames * STELE_FRAME_HEADER_SIZE;
     /* The clock goes first: ticks that are not used are no loss, reserved room would be. */
     struct staging at = {.tick = 0};
-    outcome = stele_hlc_take(&store->clock, now_us / 1000, prepared->records_count, &at.tick);
+    outcome = take_ticks(store, now_us, prepared->records_count, &at.tick);
     if (outcome == STELE_OK) {
         outcome = stele_log_reserve(store->log, size, &at.bytes, &at.place);
     }

@@ -50,6 +50,11 @@ struct stele_bytes stele_store__category(struct stele_bytes stream)
 
 uint32_t stele_store__partition(const struct stele_store *store, struct stele_bytes stream)
 {
+#if defined(STELE_WITHOUT_ORDER)
+    (void)store;
+    (void)stream;
+    return 0;
+#else
     struct stele_bytes key = stream;
     if (store->superblock.partition_key == STELE_KEY_CATEGORY) {
         key = stele_store__category(stream);
@@ -65,6 +70,7 @@ uint32_t stele_store__partition(const struct stele_store *store, struct stele_by
         }
     }
     return stele_murmur3(key) % store->superblock.partitions;
+#endif
 }
 
 struct stele_bytes stele_store__metastream(struct stele_bytes stream,
