@@ -259,6 +259,7 @@ uint8_t *stele_kurrent__put_event(uint8_t *to, const struct stele_kurrent__shape
 static uint64_t position_of(const struct stele_event *original)
 {
     STELE_ASSERT(original != NULL);
+    /* cppcheck-suppress nullPointerRedundantCheck ; asserted above, which it does not see */
     return original->position;
 }
 
