@@ -278,7 +278,7 @@ struct stele_read_options {
                         * positions; see stele_iterator_ordinal(). */
     uint64_t scan_max; /* Most events that one stele_iterator_next() looks at: when so many did not
                         * match the filter it answers STELE_OK with no events. 0: goes on until
-                        * there is one, or the end. */
+                        * there is one, or the end. A remote store does not bound it. */
 };
 #define STELE_READ_OPTIONS_INIT                                                                    \
     {                                                                                              \

@@ -465,6 +465,9 @@ int stele_remote_verify(struct far *far, const struct stele_verify_options *opti
 {
     const struct stele_verify_options defaults = STELE_VERIFY_OPTIONS_INIT;
     options = options == NULL ? &defaults : options;
+    if (options->against != NULL && options->against[0] == '\0') {
+        return stele_fail(err, STELE_E_INVALID, 0, "verify: the digest is empty");
+    }
     struct far_writer writer = {.alloc = far->alloc};
     struct far_writer inner = {.alloc = far->alloc};
     struct chore chore = {.on_progress = options->on_progress,

@@ -236,6 +236,15 @@ int stele_remote_outcome_of(uint64_t told)
         STELE_E_OVERLOADED,
         STELE_E_PERMISSION,
         STELE_E_UNKNOWN,
+        STELE_E_IO,
+        STELE_NO_STREAM,
+        STELE_NOT_FOUND,
+        STELE_E_CORRUPT,
+        STELE_E_NO_MEMORY,
+        STELE_E_IO,
+        STELE_E_READ_ONLY,
+        STELE_E_UNSUPPORTED,
+        STELE_E_CLOSED,
     };
     return told < STELE_COUNT_OF(outcomes) ? outcomes[told] : STELE_E_IO;
 }

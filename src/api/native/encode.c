@@ -28,6 +28,22 @@ uint32_t stele_native__outcome(int outcome)
         return 10;
     case STELE_E_UNKNOWN:
         return 11;
+    case STELE_NO_STREAM:
+        return 13;
+    case STELE_NOT_FOUND:
+        return 14;
+    case STELE_E_CORRUPT:
+        return 15;
+    case STELE_E_NO_MEMORY:
+        return 16;
+    case STELE_E_IO:
+        return 17;
+    case STELE_E_READ_ONLY:
+        return 18;
+    case STELE_E_UNSUPPORTED:
+        return 19;
+    case STELE_E_CLOSED:
+        return 20;
     default:
         return 12;
     }

@@ -1,13 +1,23 @@
 /* A store in a directory of its own for each test, with small segments and a small index so that
- * every test crosses their bounds. */
+ * every test crosses their bounds.
+ *
+ * With STELE_SERVE=<path of the command stele> in the environment the same tests run against a
+ * server on that directory: libstele's remote stores have to behave as embedded ones do. Tests about
+ * files and handles of this process say FIXTURE_EMBEDDED_ONLY(). */
 #ifndef STELE_TESTS_UNIT_CLIENT_FIXTURE_H
 #define STELE_TESTS_UNIT_CLIENT_FIXTURE_H
 
 #include "lib/check.h"
 
 #include <ftw.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <stele.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static char fixture_path[64];
@@ -23,8 +33,74 @@ static inline int fixture_remove_one(const char *path, const struct stat *status
     return remove(path);
 }
 
+static pid_t fixture_server;
+
+static inline bool fixture_is_remote(void)
+{
+    return getenv("STELE_SERVE") != NULL;
+}
+
+#define FIXTURE_EMBEDDED_ONLY()                                                                    \
+    do {                                                                                           \
+        if (fixture_is_remote()) {                                                                 \
+            return;                                                                                \
+        }                                                                                          \
+    } while (0)
+
+static inline void fixture_stop_server(void)
+{
+    int status = 0;
+    if (fixture_server == 0) {
+        return;
+    }
+    CHECK_EQ(kill(fixture_server, SIGTERM), 0);
+    CHECK_EQ(waitpid(fixture_server, &status, 0), fixture_server);
+    CHECK(WIFEXITED(status));
+    CHECK_EQ(WEXITSTATUS(status), 0);
+    fixture_server = 0;
+}
+
+static int fixture_port; /* 0: the system chooses. */
+
+/* Starts a server on the directory; its port is in what it says when it is ready. */
+static inline int fixture_start_server(void)
+{
+    int fds[2];
+    char wanted[16];
+    (void)snprintf(wanted, sizeof wanted, "%d", fixture_port);
+    fixture_stop_server();
+    CHECK_EQ(pipe(fds), 0);
+    fixture_server = fork();
+    if (fixture_server == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        (void)dup2(fds[1], STDOUT_FILENO);
+        (void)close(fds[0]);
+        (void)close(fds[1]);
+        execl(getenv("STELE_SERVE"), "stele", "serve", "--insecure", "--port", wanted, "--store",
+              fixture_path, (char *)NULL);
+        _exit(127);
+    }
+    (void)close(fds[1]);
+    FILE *said = fdopen(fds[0], "r");
+    char line[1024];
+    int port = 0;
+    while (port == 0 && fgets(line, sizeof line, said) != NULL) {
+        const char *at = strstr(line, "127.0.0.1:");
+        port = at == NULL ? 0 : (int)strtol(at + 10, NULL, 10);
+    }
+    (void)fclose(said);
+    CHECK(port != 0);
+    return port;
+}
+
 static inline void fixture_open_with(struct stele_options options)
 {
+    if (fixture_is_remote()) {
+        char address[64];
+        (void)snprintf(address, sizeof address, "stele://127.0.0.1:%d", fixture_start_server());
+        CHECK_OK(stele_open(address, &options, &store, &err), err);
+        return;
+    }
     CHECK_OK(stele_open(fixture_path, &options, &store, &err), err);
 }
 
@@ -52,6 +128,7 @@ static inline void fixture_reopen(void)
 static inline void fixture_end(void)
 {
     CHECK_EQ(stele_close(store), STELE_OK);
+    fixture_stop_server();
     (void)nftw(fixture_path, fixture_remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 

@@ -427,6 +427,7 @@ TEST(types_can_be_read_by_ordinal_also_while_the_index_is_missing)
 
 TEST(a_read_that_finds_nothing_comes_back_after_scan_max_events)
 {
+    FIXTURE_EMBEDDED_ONLY();
     fixture_begin();
     fill();
     const char *const prefixes[] = {"nobody"};
@@ -467,6 +468,7 @@ static void count_up(void *context)
 
 TEST(whoever_asked_is_told_of_what_has_become_visible)
 {
+    FIXTURE_EMBEDDED_ONLY();
     static _Atomic int told;
     fixture_begin();
     stele_on_visible(store, count_up, &told);

@@ -192,6 +192,7 @@ TEST(listings_are_sorted_and_bounded)
 
 TEST(scavenging_removes_what_is_hidden_and_nothing_else)
 {
+    FIXTURE_EMBEDDED_ONLY();
     fixture_begin();
     append_many("kept", 1, 2000);
     append_many("short", 10000, 2000);
@@ -293,6 +294,7 @@ static void damage_file(const char *suffix, off_t offset, bool in_data)
 
 TEST(damage_is_reported_and_the_rest_is_served)
 {
+    FIXTURE_EMBEDDED_ONLY();
     fixture_begin();
     append_many("s", 1, 4000);
     char digest[STELE_DIGEST_SIZE];
@@ -337,6 +339,7 @@ TEST(damage_is_reported_and_the_rest_is_served)
 
 TEST(an_index_that_is_lost_is_rebuilt)
 {
+    FIXTURE_EMBEDDED_ONLY();
     fixture_begin();
     append_many("s", 1, 3000);
     append_many("t", 10000, 10);
