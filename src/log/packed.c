@@ -463,8 +463,10 @@ int stele_log__packed_find(struct stele_log_reader *reader, struct stele_log_seg
     }
     int outcome = open_block(reader, segment, &footer, index, &block);
     if (outcome == STELE_OK) {
-        out_piece->offset = block.offset;
         outcome = find_entry(reader, place, out_piece);
+        if (outcome == STELE_OK) {
+            out_piece->offset = block.offset;
+        }
     }
     if (outcome == STELE_E_CORRUPT) {
         if (out_resume != NULL) {

@@ -507,7 +507,10 @@ static int append(const struct decision *d, int64_t now_us, struct stele_ticket 
             fill_earlier(d, &earlier, out_ticket, revisions_last);
             return STELE_OK;
         }
-        if (found == STELE_INCOMPLETE || (found < 0 && outcome == STELE_OK)) {
+        /* Whether it was stored before cannot be told: then neither can a refusal. Ids that were
+         * used for something else leave the refusal as it is. */
+        if (found == STELE_INCOMPLETE ||
+            (found < 0 && (outcome == STELE_OK || found != STELE_E_ID_CONFLICT))) {
             return found;
         }
     }
