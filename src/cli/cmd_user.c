@@ -27,8 +27,8 @@ const struct stele_cli_command stele_cli_user_command = {
         "for the access lists of streams.",
     .examples = "stele user add ada --group readers --random\n"
                 "stele user list\n"
-                "printf 'a new password' | stele user passwd ada\n"
-                "stele user disable ada",
+                "stele user add eve --random && printf 'a new password' | stele user passwd eve\n"
+                "stele user add eve --random && stele user disable eve",
     .run = stele_cli_user,
 };
 

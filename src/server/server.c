@@ -243,6 +243,9 @@ static int start(struct stele_server__process *process, struct stele_error *err)
     int outcome = open_signals(process, err);
     outcome = outcome == STELE_OK ? stele_server__resolve(process, err) : outcome;
     outcome = outcome == STELE_OK ? open_tls(process, err) : outcome;
+    if (outcome == STELE_OK) {
+        stele_server__confine_files(process);
+    }
     outcome = outcome == STELE_OK ? open_store(process, err) : outcome;
     outcome = outcome == STELE_OK ? stele_server__workers_create(process, err) : outcome;
     outcome = outcome == STELE_OK ? open_services(process, err) : outcome;
@@ -251,6 +254,9 @@ static int start(struct stele_server__process *process, struct stele_error *err)
     if (outcome == STELE_OK) {
         set_advertised(process);
         outcome = stele_server__workers_start(process, err);
+    }
+    if (outcome == STELE_OK) {
+        stele_server__confine_calls(process);
     }
     return outcome;
 }

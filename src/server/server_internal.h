@@ -72,6 +72,13 @@ int stele_server__resolve(struct stele_server__process *process, struct stele_er
 STELE_MUST_USE
 int stele_server__listen(struct stele_server__process *process, struct stele_error *err);
 
+/* ---- confine.c ---- */
+
+/* Gives up what the server will not need, if it is configured to; says so if it cannot. Files:
+ * before the first thread. Calls: after the last one. */
+void stele_server__confine_files(struct stele_server__process *process);
+void stele_server__confine_calls(struct stele_server__process *process);
+
 /* ---- worker.c ---- */
 
 STELE_MUST_USE
