@@ -96,6 +96,10 @@ static void finish_roll(struct sim *sim)
         if (outcome != STELE_OK) {
             sim_excuse(sim, mark, outcome, "roll", &err);
         }
+        if (stele_store_is_fenced(sim->store)) {
+            sim->stats.fenced++; /* A name that may or may not be there. */
+            sim_schedule_restart(sim, rng_exponential(&sim->rng_crash, SIM_SECOND));
+        }
     }
     sim_client_rolled(sim, outcome);
     sim_writer_kick(sim);
