@@ -1,0 +1,317 @@
+"""The server as a process: it comes up, answers on one port whatever the client speaks, goes down
+gracefully, and is not impressed by floods."""
+
+import http.client
+import os
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
+from harness import Stele, has, main, same  # noqa: E402
+
+import rawhttp as raw  # noqa: E402
+
+
+class Server:
+    def __init__(self, stele, *args, env=None):
+        self.stele = stele
+        self.process = stele.start("serve", "--port", "0", *args, env=env,
+                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.output = ""
+        while not (found := re.search(r"127\.0\.0\.1:(\d+)", self.output)):
+            line = self.process.stdout.readline().decode()
+            assert line, f"the server ended: {self.output}"
+            self.output += line
+        self.port = int(found[1])
+        self.reader = threading.Thread(target=self.read_on, daemon=True)
+        self.reader.start()
+
+    def read_on(self):
+        for line in self.process.stdout:
+            self.output += line.decode()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self.reader.join()
+        self.process.stdout.close()
+
+    def stop(self, how=signal.SIGTERM):
+        self.process.send_signal(how)
+        same(self.process.wait(60), 0)
+
+    def wait_for(self, words, seconds=30):
+        deadline = time.monotonic() + seconds
+        while words not in self.output:
+            assert time.monotonic() < deadline, f"no {words!r} in {self.output!r}"
+            time.sleep(0.01)
+
+    def get(self, path="/health/live", context=None):
+        if context is None:
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        else:
+            connection = http.client.HTTPSConnection("localhost", self.port, timeout=60,
+                                                     context=context)
+        connection.request("GET", path)
+        response = connection.getresponse()
+        response.read()
+        connection.close()
+        return response.status
+
+    def status(self, name):
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as file:
+            return int(re.search(rf"{name}:\s+(\d+)", file.read())[1])
+
+
+def certificate(s, name, cn):
+    s.write("openssl.cnf", "[req]\ndistinguished_name=dn\n[dn]\n")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+         "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.pem", "-days", "2",
+         "-subj", f"/CN={cn}", "-addext", "subjectAltName=DNS:localhost",
+         "-config", "openssl.cnf"], cwd=s.dir, check=True, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL)
+
+
+def test_one_port_speaks_everything(s: Stele):
+    """HTTP/1.1 and HTTP/2 with prior knowledge are answered on one port"""
+    with Server(s, "--insecure") as server:
+        same(server.get(), 204)
+        same(server.get("/no/such/place"), 404)
+        peer = raw.Peer(server.port)
+        stream = peer.open(b"/health/live")
+        same(peer.until(raw.HEADERS, stream)[2], stream)
+        peer.close()
+        server.stop()
+
+
+def test_tls(s: Stele):
+    """TLS 1.2 and 1.3 with ALPN; SIGHUP serves the new certificate; plain text is refused"""
+    certificate(s, "server", "first")
+    with Server(s, "--insecure", "--tls-certificate", "server.pem", "--tls-key",
+                "server.key") as server:
+        def connect(version, protocols):
+            context = ssl.create_default_context(cafile=s.path("server.pem"))
+            context.minimum_version = context.maximum_version = version
+            context.set_alpn_protocols(protocols)
+            with socket.create_connection(("127.0.0.1", server.port), timeout=60) as plain:
+                with context.wrap_socket(plain, server_hostname="localhost") as tls:
+                    subject = dict(pair[0] for pair in tls.getpeercert()["subject"])
+                    return tls.version(), tls.selected_alpn_protocol(), subject["commonName"]
+
+        v12, v13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
+        same(connect(v13, ["h2", "http/1.1"]), ("TLSv1.3", "h2", "first"))
+        same(connect(v12, ["http/1.1"]), ("TLSv1.2", "http/1.1", "first"))
+        same(server.get(context=ssl.create_default_context(cafile=s.path("server.pem"))), 204)
+        context = ssl.create_default_context(cafile=s.path("server.pem"))
+        context.set_alpn_protocols(["h2"])
+        peer = raw.Peer(server.port, context=context)
+        stream = peer.open(b"/health/live")
+        same(peer.until(raw.HEADERS, stream)[2], stream)
+        try:
+            server.get()
+            raise AssertionError("plain text was answered")
+        except (http.client.HTTPException, OSError):
+            pass
+        certificate(s, "server", "second")
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for("read again")
+        same(connect(v13, ["h2"]), ("TLSv1.3", "h2", "second"))
+        stream = peer.open(b"/health/live")  # The old connection lives on.
+        same(peer.until(raw.HEADERS, stream)[2], stream)
+        s.write("server.key", "nothing")
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for("the old one stays")
+        same(connect(v13, ["h2"]), ("TLSv1.3", "h2", "second"))
+        peer.close()
+        server.stop()
+
+
+def test_it_ends_gracefully(s: Stele):
+    """SIGTERM and SIGINT say GOAWAY, end with code 0 and leave a store that opens again"""
+    for how in (signal.SIGTERM, signal.SIGINT):
+        with Server(s, "--insecure") as server:
+            peer = raw.Peer(server.port)
+            stream = peer.open(b"/health/live")
+            same(peer.until(raw.HEADERS, stream)[2], stream)
+            live = peer.open(b"/api/tail")  # Would never end.
+            same(peer.until(raw.HEADERS, live)[2], live)
+            before = time.monotonic()
+            server.process.send_signal(how)
+            goaway = peer.until(raw.GOAWAY)
+            same(int.from_bytes(goaway[3][4:8], "big"), 0)
+            while peer.read() is not None:
+                pass
+            same(server.process.wait(60), 0)
+            assert time.monotonic() - before < 9, "it waited to the last"
+    s.run("verify")
+
+
+def test_nobody_is_shown_plain_text(s: Stele):
+    """without --insecure plain text is refused on every address but loopback"""
+    ended = s.run("serve", "--listen", "0.0.0.0", "--port", "0", code=None)
+    assert ended.code != 0
+    has(ended.err, "insecure")
+
+
+def test_a_port_in_use_is_refused(s: Stele):
+    """a second server on the same port does not start, and says what to do"""
+    with Server(s, "--insecure") as server:
+        ended = s.run("serve", "--insecure", "--port", str(server.port), "--store", "other",
+                      code=None)
+        assert ended.code != 0
+        has(ended.err, "another program listens there")
+        same(server.get(), 204)
+        server.stop()
+
+
+def test_systemd_is_told(s: Stele):
+    """READY=1 and STOPPING=1 go to NOTIFY_SOCKET"""
+    path = s.path("notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(path)
+        listener.settimeout(60)
+        with Server(s, "--insecure", env={"NOTIFY_SOCKET": path}) as server:
+            same(listener.recv(100), b"READY=1")
+            server.stop()
+            same(listener.recv(100), b"STOPPING=1")
+
+
+def neighbour(port, stop, times):
+    """Asks for something small again and again, and notes how long that takes."""
+    peer = raw.Peer(port)
+    peer.send(raw.frame(raw.WINDOW_UPDATE, 0, 0, raw.u32(1 << 30)))
+    while not stop.is_set():
+        before = time.monotonic()
+        stream = peer.open(b"/ping")
+        peer.until(raw.HEADERS, stream)
+        times.append(time.monotonic() - before)
+        time.sleep(0.001)
+    peer.close()
+
+
+def test_floods(s: Stele):
+    """floods end with ENHANCE_YOUR_CALM, cost little memory, and the neighbour is served"""
+    bomb = b"\x40\x01a\x7f" + bytes([0x80 | (3900 - 127) & 0x7f, (3900 - 127) >> 7]) + b"x" * 3900
+    with Server(s, "--insecure") as server:
+        for _ in range(3):
+            server.get()
+        memory = server.status("VmRSS")
+        stop, times = threading.Event(), []
+        thread = threading.Thread(target=neighbour, args=(server.port, stop, times))
+        thread.start()
+
+        def rapid_reset(peer):
+            def pair():
+                stream = peer.next
+                peer.next += 2
+                return raw.frame(raw.HEADERS, raw.END_HEADERS | raw.END_STREAM, stream,
+                                 raw.request(b"/ping")) + raw.frame(
+                                     raw.RST_STREAM, 0, stream, raw.u32(8))
+            return pair
+
+        def made_you_reset(peer):
+            def pair():
+                stream = peer.next
+                peer.next += 2
+                return raw.frame(raw.HEADERS, raw.END_HEADERS, stream, raw.request(
+                    b"/api/streams/x", method=b"POST")) + raw.frame(
+                        raw.WINDOW_UPDATE, 0, stream, raw.u32(0x7fffffff))
+            return pair
+
+        cases = {
+            "rapid reset": rapid_reset,
+            "made you reset": made_you_reset,
+            "settings": lambda peer: raw.frame(raw.SETTINGS, 0, 0),
+            "ping": lambda peer: raw.frame(raw.PING, 0, 0, b"12345678"),
+            "priority": lambda peer: raw.frame(raw.PRIORITY, 0, 1001, b"\0\0\0\0\1"),
+            "window update": lambda peer: raw.frame(raw.WINDOW_UPDATE, 0, 0, raw.u32(1)),
+            "unknown": lambda peer: raw.frame(99, 0, 0, b"?"),
+            "empty data": lambda peer: raw.frame(raw.DATA, 0, peer.open(
+                b"/api/streams/x", end=False, method=b"POST")),
+            "bomb": lambda peer: raw.frame(raw.HEADERS, raw.END_HEADERS, 1,
+                                           raw.request(b"/ping") + bomb + b"\xbe" * 4000),
+        }
+        for name, make in cases.items():
+            for _ in range(3):
+                peer = raw.Peer(server.port)
+                error = peer.flood(make(peer))
+                # A reset may overtake the last words on their way; a wrong word may not come.
+                assert error in (None, raw.CALM), f"{name}: GOAWAY({error})"
+                peer.close()
+        # Many requests, and not one byte of window for the answers.
+        peers = [raw.Peer(server.port, settings=b"\0\4" + raw.u32(0)) for _ in range(4)]
+        for peer in peers:
+            for _ in range(500):
+                peer.open(b"/metrics")
+        time.sleep(0.5)
+        grown = server.status("VmRSS") - memory
+        stop.set()
+        thread.join()
+        for peer in peers:
+            peer.close()
+        same(server.get(), 204)
+        server.stop()
+        times.sort()
+        print(f"# grown by {grown} KiB; neighbour: {len(times)} answers, p50 "
+              f"{times[len(times) // 2] * 1e6:.0f} us, p99 {times[len(times) * 99 // 100] * 1e6:.0f} "
+              "us")
+        if "ASAN_OPTIONS" not in os.environ:
+            assert grown < 16 * 1024, f"grown by {grown} KiB"
+        assert len(times) > 20
+        assert times[len(times) * 99 // 100] < 1.0
+
+
+def test_half_open_connections_are_closed(s: Stele):
+    """who connects and says nothing, or never ends its headers, is closed after a while"""
+    with Server(s, "--insecure") as server:
+        silent = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(50)]
+        slow = socket.create_connection(("127.0.0.1", server.port))
+        slow.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n")
+        deadline = time.monotonic() + 40
+        for connection in silent:
+            connection.settimeout(max(1, deadline - time.monotonic()))
+            same(connection.recv(1), b"")
+            connection.close()
+        slow.settimeout(60)
+        has(slow.recv(1000).decode(), "408")
+        slow.close()
+        server.stop()
+
+
+def test_it_is_small(s: Stele):
+    """idle it takes at most 25 MiB and next to no time; it is up quickly"""
+    before = time.monotonic()
+    with Server(s, "--insecure") as server:
+        started = time.monotonic() - before
+        server.get()
+        memory = server.status("VmRSS")
+
+        def used():
+            with open(f"/proc/{server.process.pid}/stat", encoding="ascii") as file:
+                fields = file.read().rsplit(")", 1)[1].split()
+                return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+        first = used()
+        time.sleep(5)
+        busy = (used() - first) / 5
+        server.stop()
+        print(f"# up in {started * 1000:.0f} ms, {memory / 1024:.1f} MiB, {busy * 100:.2f} % CPU")
+        if "ASAN_OPTIONS" not in os.environ:
+            assert memory <= 25 * 1024, f"{memory} KiB"
+            assert busy <= 0.01, f"{busy * 100} % of a processor"
+            assert started < 5
+
+
+if __name__ == "__main__":
+    main(sys.modules[__name__])
