@@ -265,6 +265,7 @@ struct consumer_call {
     const char *stream; /* NULL: $all. */
     const char *group;
     enum stele_kurrent__uuid uuid;
+    uint64_t generation; /* Of the rights that were looked at. */
 };
 
 static struct consumer_call *consumer_of(struct stele_call *call)
@@ -285,9 +286,26 @@ static void on_confirmed(void *context)
     stele_kurrent__out_deinit(&out);
 }
 
+/* false: the rights were taken away meanwhile. */
+static bool may_still_read(struct consumer_call *state)
+{
+    const struct stele_server *server = stele_call_server(state->call);
+    const uint64_t generation = stele_auth_generation(server->auth);
+    if (generation == state->generation) {
+        return true;
+    }
+    state->generation = generation;
+    return stele_auth_may(server->auth, stele_call_principal(state->call),
+                          stele_kurrent__text_of(shown(state->stream)), STELE_RIGHT_READ);
+}
+
 static void on_event(void *context, struct stele_group_event *event, uint32_t retries)
 {
     struct consumer_call *state = context;
+    if (!may_still_read(state)) {
+        stele_kurrent__fail_access(state->call); /* It goes back to the group. */
+        return;
+    }
     struct stele_buf *buf = stele_call_message_begin(state->call);
     if (stele_kurrent__put_group_event(buf, stele_call_loop(state->call)->alloc, event, retries,
                                        state->uuid) != STELE_OK) {
@@ -337,6 +355,7 @@ static void start_consumer(struct stele_call *call,
         stele_kurrent__fail_access(call);
         return;
     }
+    state->generation = stele_auth_generation(server->auth);
     state->arena.block_size = 1024;
     state->stream = is_all ? NULL : stele_kurrent__copy_text(&state->arena, alloc, options->stream);
     state->group = stele_kurrent__copy_text(&state->arena, alloc, options->group);

@@ -440,6 +440,26 @@ TEST(a_message_that_times_out_comes_again_and_a_dropped_consumer_is_told)
     close_all(&bench);
 }
 
+TEST(a_consumer_whose_rights_are_taken_away_is_told)
+{
+    struct bench bench;
+    struct stele_exchange exchange;
+    char id[37];
+    open_all(&bench);
+    (void)bench_append(&bench, "s", STELE_EXPECT_ANY, 1, 1);
+    CHECK_EQ(create(&bench, "s", "g"), STELE_GRPC_OK);
+    consume(&bench, &exchange, "s", "g", "ops", 10);
+    expect_confirmation(&bench, &exchange, "s::g");
+    CHECK_TEXT_EQ(expect_event(&bench, &exchange, id), "0/0");
+    bench.auth.closed = "s";
+    bench.auth.generation++;
+    fake_loop_advance(&bench.loop, 2100000); /* The event times out and comes again. */
+    CHECK_EQ(bench_status(&bench, &exchange), STELE_GRPC_PERMISSION_DENIED);
+    CHECK_TEXT_EQ(fake_answer(&exchange, "exception"), "access-denied");
+    fake_close(bench.grpc, &exchange);
+    close_all(&bench);
+}
+
 TEST(one_consumer_too_many_is_refused)
 {
     struct bench bench;
