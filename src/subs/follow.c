@@ -611,6 +611,11 @@ int stele_follow_start(struct stele_hub *hub, const struct stele_follow_options 
         release(follow);
         return outcome;
     }
+    if (is_positional(follow) && follow->from > 0) {
+        /* What lies before is not wanted; a place that is not reached yet was not seen. */
+        const uint64_t last = hub->engine->ops->last_position(hub->engine);
+        follow->seen = follow->from - 1 < last ? follow->from - 1 : last;
+    }
     stele_subs__queue(follow);
     *out_follow = follow;
     return STELE_OK;

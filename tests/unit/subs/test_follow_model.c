@@ -1,10 +1,11 @@
 /* Whatever happens around it, a follow's sequence is that of the naive list: nothing is skipped,
- * nothing comes twice, nothing out of order.
+ * nothing comes twice, nothing out of order. The same holds for somebody who reconnects behind the
+ * last event or checkpoint.
  *
  * Method: a random schedule of appends (of one event or several, to a few streams), of loop steps,
- * of starting, stopping, filling up and resuming follows of every kind. Beside it a plain array of
- * all events. Every follow keeps a hash of what it was handed; at the end it must be caught up, and
- * the hash is that of the array's matching part. `test_subs_follow_model` runs many seeds; SEED=n
+ * of starting, stopping, filling up and resuming follows of every kind, of reconnects, and of reads
+ * that fail. Beside it a plain array of all events. Every follower keeps a hash of what it was
+ * handed; at the end it must be caught up, and the hash is that of the array's matching part. `test_subs_follow_model` runs many seeds; SEED=n
  * runs one. */
 #include "owner.h"
 
@@ -27,12 +28,13 @@ struct one {
     bool by_ordinal;
     uint32_t filter; /* 0: none; else a type number + 1. */
     uint64_t from;
+    uint64_t next; /* Where it goes on when it reconnects. */
     uint64_t hash, count;
     uint64_t last;
     size_t room;
     bool full;
+    bool lost;      /* Its follow has ended with an error: it reconnects. */
     bool caught_up; /* The last progress said so, or it was live since. */
-    uint32_t *full_count;
 };
 
 struct model {
@@ -44,6 +46,7 @@ struct model {
     uint64_t categories[STREAMS], types[TYPES];
     struct one ones[FOLLOWS];
     uint64_t handed;
+    uint64_t reconnects;
     uint64_t seed;
 };
 
@@ -95,6 +98,11 @@ static bool wants(const struct one *one, const struct known *known, uint64_t *ou
     return place >= one->from;
 }
 
+static bool is_positional(const struct one *one)
+{
+    return one->kind != 1 && !one->by_ordinal;
+}
+
 static size_t on_events(void *context, const struct stele_event *events, size_t count,
                         uint64_t ordinal, struct stele_live *live)
 {
@@ -108,6 +116,7 @@ static size_t on_events(void *context, const struct stele_event *events, size_t 
                                 : one->by_ordinal ? ordinal + i
                                                   : 0;
         one->hash = mix(one->hash, events[i].position, number);
+        one->next = (is_positional(one) ? events[i].position : number) + 1;
         one->count++;
     }
     one->room -= taken;
@@ -120,14 +129,22 @@ static void on_progress(void *context, uint64_t position, uint64_t scanned, bool
 {
     struct one *one = context;
     (void)scanned;
-    CHECK(position >= one->last);
+    CHECK(!is_positional(one) || position >= one->last);
     one->caught_up = one->caught_up || caught_up;
+    if (is_positional(one) && position >= one->next) {
+        one->next = position + 1; /* A checkpoint. */
+    }
 }
 
 static void on_end(void *context, int outcome, const struct stele_error *err)
 {
-    (void)context;
-    check_failed(__FILE__, __LINE__, "a follow ended with %d: %s", outcome, err->message);
+    struct one *one = context;
+    if (outcome != STELE_E_NO_MEMORY) {
+        check_failed(__FILE__, __LINE__, "a follow ended with %d: %s", outcome, err->message);
+    }
+    stele_follow_stop(one->follow);
+    one->follow = NULL;
+    one->lost = true;
 }
 
 static const struct stele_follow_callbacks callbacks = {
@@ -167,6 +184,8 @@ static void append_some(struct model *model)
     CHECK_EQ(result.revision_last + 1, model->revisions[stream]);
 }
 
+static void connect(struct model *model, struct one *one, uint64_t from);
+
 static void start(struct model *model, struct one *one)
 {
     struct rng *rng = &model->rng;
@@ -192,6 +211,14 @@ static void start(struct model *model, struct one *one)
                    : model->events[rng_below(rng, model->count)].position + rng_below(rng, 2);
         one->from = from;
     }
+    one->next = one->from;
+    connect(model, one, from);
+}
+
+/* Begins to follow at a place. */
+static void connect(struct model *model, struct one *one, uint64_t from)
+{
+    struct rng *rng = &model->rng;
     const char *name = one->kind == 0   ? NULL
                        : one->kind == 1 ? streams[one->which]
                        : one->kind == 2 ? categories[one->which]
@@ -204,8 +231,30 @@ static void start(struct model *model, struct one *one)
                                                  .scan_max = (uint32_t)rng_log(rng, 1, 2000),
                                                  .by_ordinal = one->by_ordinal};
     struct stele_error err;
+    /* The end of ordinals is read, which fails here when the test wants reads to fail. */
+    const uint32_t fail_reads = model->world.mem->fail_reads;
+    model->world.mem->fail_reads = 0;
     CHECK_OK(stele_follow_start(model->world.hub, &options, &callbacks, one, &one->follow, &err),
              err);
+    model->world.mem->fail_reads = fail_reads;
+    one->lost = false;
+    one->full = false;
+    one->caught_up = false;
+}
+
+static void reconnect(struct model *model, struct one *one)
+{
+    if (one->follow != NULL && is_positional(one) && rng_one_in(&model->rng, 2)) {
+        const uint64_t position = stele_follow_position(one->follow);
+        /* What a full owner has not taken lies before it. */
+        one->next = !one->full && stele_follow_is_live(one->follow) && position >= one->next
+                        ? position + 1
+                        : one->next;
+    }
+    stele_follow_stop(one->follow);
+    one->follow = NULL;
+    connect(model, one, one->next);
+    model->reconnects++;
 }
 
 /* What it has is a beginning of what it should have; `whole`: all of it. */
@@ -236,13 +285,16 @@ static void stop(struct model *model, struct one *one)
     model->handed += one->count;
     stele_follow_stop(one->follow);
     one->follow = NULL;
+    one->lost = false;
 }
 
 static void disturb(struct model *model)
 {
     struct rng *rng = &model->rng;
     struct one *one = &model->ones[rng_below(rng, FOLLOWS)];
-    if (one->follow == NULL) {
+    if (one->lost || (one->follow != NULL && rng_one_in(rng, 10))) {
+        reconnect(model, one);
+    } else if (one->follow == NULL) {
         start(model, one);
     } else if (rng_one_in(rng, 12)) {
         stop(model, one);
@@ -257,11 +309,14 @@ static void disturb(struct model *model)
 
 static void settle(struct model *model)
 {
+    model->world.mem->fail_reads = 0;
     for (int round = 0; round < 3; round++) {
         for (size_t i = 0; i < FOLLOWS; i++) {
             struct one *one = &model->ones[i];
             one->room = SIZE_MAX;
-            if (one->follow != NULL && one->full) {
+            if (one->lost) {
+                reconnect(model, one);
+            } else if (one->follow != NULL && one->full) {
                 one->full = false;
                 stele_follow_resume(one->follow);
             }
@@ -295,12 +350,15 @@ static uint64_t run(uint64_t seed, uint64_t steps)
             miniloop_advance(&model->world.loop, (int64_t)rng_below(&model->rng, 2000000));
         } else if (rng_one_in(&model->rng, 60)) {
             memengine_work(model->world.mem);
+        } else if (rng_one_in(&model->rng, 100)) {
+            model->world.mem->fail_reads = (uint32_t)rng_between(&model->rng, 1, 3);
         } else {
             (void)miniloop_step(&model->world.loop);
         }
     }
     settle(model);
     const uint64_t handed = model->handed;
+    CHECK(model->reconnects > 0);
     world_deinit(&model->world);
     free(model);
     return handed;
