@@ -125,6 +125,41 @@ def test_rights(s: Stele):
         server.end()
 
 
+def test_users(s: Stele):
+    """users are made, changed and deleted over HTTP, by administrators"""
+    env = {"STELE_ADMIN_PASSWORD": "admin-password", "STELE_OPS_PASSWORD": "ops-password"}
+    with Server(s, env=env) as server:
+        def post(path, body, who="admin:admin-password"):
+            return server.ask("POST", path, who, body)[0]
+
+        ada = {"login": "ada", "password": "ada-password", "groups": ["readers"]}
+        same(post("/api/users", ada, "ops:ops-password"), 403)
+        same(post("/api/users", ada, None), 401)
+        same(post("/api/users", ada), 201)
+        same(post("/api/users", ada), 409)
+        same(server.ask("GET", "/api/me", "ada:ada-password")[0], 200)
+        for bad in ([], {}, {"login": "x"}, {"login": 1, "password": "long-enough"},
+                    {"login": "x", "password": "short"}, {"login": "$x", "password": "long-enough"},
+                    {"login": "x", "password": "long-enough", "groups": "x"},
+                    {"login": "x", "password": "long-enough", "grops": []}):
+            same((bad, post("/api/users", bad)), (bad, 400))
+        same(post("/api/users/ada", {"password": "other-password"}), 200)
+        same(server.ask("GET", "/api/me", "ada:ada-password")[0], 401)
+        same(server.ask("GET", "/api/me", "ada:other-password")[0], 200)
+        same(post("/api/users/ada", {"full_name": "Ada", "groups": ["$admins"]}), 200)
+        same(server.ask("GET", "/api/users", "ada:other-password")[0], 200)
+        same(post("/api/users/ada", {"disabled": True}), 200)
+        same(server.ask("GET", "/api/me", "ada:other-password")[0], 401)
+        same(post("/api/users/ada", {"disabled": False}), 200)
+        same(post("/api/users/ada", {"disabled": False, "password": "long-enough"}), 400)
+        same(post("/api/users/bob", {"disabled": True}), 404)
+        same(server.ask("DELETE", "/api/users/ada", "admin:admin-password")[0], 200)
+        same(server.ask("DELETE", "/api/users/ada", "admin:admin-password")[0], 404)
+        users = json.loads(server.ask("GET", "/api/users", "admin:admin-password")[1])
+        same([user["login"] for user in users], ["admin", "ops"])
+        server.end()
+
+
 def test_wrong_passwords(s: Stele):
     """wrong passwords are slowed down, and whoever is known already is not"""
     env = {"STELE_ADMIN_PASSWORD": "admin-password"}
