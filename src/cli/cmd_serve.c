@@ -75,7 +75,7 @@ static void add_setting(struct serve *serve, enum stele_setting setting)
     if (row->kind == STELE_SETTING_KIND_SECRET || setting == STELE_SETTING_STORE) {
         return; /* --store is an option of every command. */
     }
-    stele_setting_variable(setting, variable);
+    stele_config_variable(setting, variable);
     (void)snprintf(serve->help[setting], sizeof serve->help[setting], "%s%s%s [%s]", row->help,
                    row->otherwise[0] != '\0' ? "; default: " : "", row->otherwise, variable);
     wrap(serve->help[setting]);
@@ -109,7 +109,7 @@ static void on_unknown(void *context, const char *variable, const char *nearest)
     char name[64] = "";
     for (int i = 0; nearest != NULL && i < STELE_SETTING_COUNT; i++) {
         if (strcmp(stele_setting_row((enum stele_setting)i)->name, nearest) == 0) {
-            stele_setting_variable((enum stele_setting)i, name);
+            stele_config_variable((enum stele_setting)i, name);
         }
     }
     stele_cli_note("%s is set, but no setting%s%s%s", variable,

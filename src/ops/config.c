@@ -38,7 +38,7 @@ const struct stele_setting_row *stele_setting_row(enum stele_setting setting)
     return &rows[setting];
 }
 
-void stele_setting_variable(enum stele_setting setting, char variable[64])
+void stele_config_variable(enum stele_setting setting, char variable[64])
 {
     (void)snprintf(variable, 64, "STELE_%s", rows[setting].name);
     for (char *at = variable; *at != '\0'; at++) {
@@ -851,7 +851,7 @@ static void out_source(struct printer *printer, const struct stele_config *confi
     if (value->source == STELE_CONFIG_FILE) {
         (void)snprintf(text, sizeof text, "%s, line %u", config->path, value->line);
     } else if (value->source == STELE_CONFIG_ENVIRONMENT) {
-        stele_setting_variable(setting, variable);
+        stele_config_variable(setting, variable);
         (void)snprintf(text, sizeof text, "environment, %s", variable);
     } else if (value->source == STELE_CONFIG_FLAG) {
         (void)snprintf(text, sizeof text, "command line, --%s", rows[setting].name);

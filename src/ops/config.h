@@ -37,7 +37,7 @@ struct stele_setting_row {
 };
 const struct stele_setting_row *stele_setting_row(enum stele_setting setting);
 /* "STELE_TLS_KEY" for "tls-key"; variable has room for 64. */
-void stele_setting_variable(enum stele_setting setting, char variable[64]);
+void stele_config_variable(enum stele_setting setting, char variable[64]);
 
 enum stele_config_source {
     STELE_CONFIG_DEFAULT,

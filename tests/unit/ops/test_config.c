@@ -168,7 +168,7 @@ TEST(every_setting_has_a_variable_and_a_default_of_its_kind)
     char variable[64];
     for (int i = 0; i < STELE_SETTING_COUNT; i++) {
         const struct stele_setting_row *row = stele_setting_row((enum stele_setting)i);
-        stele_setting_variable((enum stele_setting)i, variable);
+        stele_config_variable((enum stele_setting)i, variable);
         CHECK(strncmp(variable, "STELE_", 6) == 0);
         CHECK_EQ(strlen(variable), strlen(row->name) + 6);
         CHECK_EQ(row->argument == NULL, row->kind == STELE_SETTING_KIND_FLAG);
@@ -177,7 +177,7 @@ TEST(every_setting_has_a_variable_and_a_default_of_its_kind)
             CHECK(strcmp(row->name, stele_setting_row((enum stele_setting)k)->name) != 0);
         }
     }
-    stele_setting_variable(STELE_SETTING_TLS_CLIENT_CA, variable);
+    stele_config_variable(STELE_SETTING_TLS_CLIENT_CA, variable);
     CHECK_TEXT_EQ(variable, "STELE_TLS_CLIENT_CA");
 }
 
