@@ -162,7 +162,7 @@ static int start(struct stele *store, struct stele_prepared *prepared, uint64_t 
         store->ring_reserved--;
         store->ring[(store->ring_first + store->ring_count) % store->ring_capacity] = completion;
         store->ring_count++;
-        if (!quiet && store->writers_idle > 0) {
+        if (!quiet && store->writers_idle > 0 && stele_client__writer_may_take(store)) {
             (void)pthread_cond_signal(&store->staged);
         }
     }
@@ -227,8 +227,10 @@ void stele_client_flush(struct stele *store, bool alone)
         (void)stele_client__commit(store);
         (void)stele_client__deliver(store);
     }
-    if (store->ring_count > 0 && store->writers_idle > 0) {
+    if (store->ring_count > 0 && store->writers_idle > 0 && stele_client__writer_may_take(store)) {
         (void)pthread_cond_signal(&store->staged);
     }
+    /* Others may have gone to sleep on what they staged meanwhile, trusting in this commit's end. */
+    stele_client__hand_over(store);
     (void)pthread_mutex_unlock(&store->lock);
 }

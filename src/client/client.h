@@ -19,7 +19,7 @@
 #include <stdatomic.h>
 
 #define SLOTS 16 /* Groups that may have sleepers at once; more than can be in flight. */
-#define WRITERS 3
+#define WRITERS 2
 #define WORKERS 2
 #define POOL_MAX 128
 
@@ -110,6 +110,9 @@ int stele_client__enter(const struct stele *store, struct stele_error *err);
  * false: nothing staged, too much in flight, or fenced. */
 bool stele_client__commit(struct stele *store);
 
+/* Under the lock. Sees to it that what is staged is committed by somebody. */
+void stele_client__hand_over(struct stele *store);
+
 /* Called under the lock, returns without it. Sleeps until the log is durable up to place, or helps
  * to make it so: STELE_OK; STELE_E_UNKNOWN if the log is fenced before; STELE_E_FENCED if it is and
  * nothing from this place on was given to the disk. */
@@ -121,6 +124,9 @@ int stele_client__wait_index(struct stele *store, struct stele_error *err);
 
 /* Under the lock. Calls what is due; the lock is released during the calls. false: nothing was. */
 bool stele_client__deliver(struct stele *store);
+/* Under the lock. Is it worth a writer's while to take what is staged now? If not, whoever ends the
+ * commit that is in flight does. */
+bool stele_client__writer_may_take(const struct stele *store);
 int stele_client__start_writers(struct stele *store, struct stele_error *err);
 void stele_client__stop_writers(struct stele *store);
 

@@ -10,6 +10,14 @@
  * own caller: handing over costs a wake-up, going on costs that caller some latency. */
 #define EXTRA_GROUPS 1
 
+/* A second group is written beside the first only when it is that large. Otherwise appends that
+ * come one by one would split into a small group and a large one, in turns, and each would wait for
+ * two syncs instead of one. */
+#define SECOND_GROUP_SIZE ((uint64_t)64 * 1024)
+
+/* Completions that are called under one hold of `delivering`, without taking the lock for each. */
+#define DELIVERED_AT_ONCE 64
+
 static void futex_wait(_Atomic uint32_t *word, uint32_t value)
 {
     (void)syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
@@ -59,8 +67,7 @@ static void wake_groups(struct stele *store)
     }
 }
 
-/* Under the lock. Sees to it that what is staged is committed by somebody. */
-static void hand_over(struct stele *store)
+void stele_client__hand_over(struct stele *store)
 {
     if (!stele_store_has_staged(store->core) || stele_store_in_flight(store->core) > 0) {
         return;
@@ -198,7 +205,7 @@ static void leave(struct stele *store)
             break;
         }
     }
-    hand_over(store);
+    stele_client__hand_over(store);
 }
 
 int stele_client__wait_durable(struct stele *store, uint64_t place, struct stele_error *err)
@@ -230,7 +237,7 @@ int stele_client__wait_durable(struct stele *store, uint64_t place, struct stele
     if (committed) {
         leave(store);
     } else {
-        hand_over(store);
+        stele_client__hand_over(store);
     }
     (void)pthread_mutex_unlock(&store->lock);
     return STELE_OK;
@@ -263,15 +270,21 @@ int stele_client__roll(struct stele *store, uint64_t size, struct stele_error *e
 
 /* ---- Writers: commit what was appended asynchronously ---- */
 
+bool stele_client__writer_may_take(const struct stele *store)
+{
+    const uint32_t in_flight = stele_store_in_flight(store->core);
+    return in_flight == 0 ||
+           (in_flight < WRITERS && stele_store_staged_size(store->core) >= SECOND_GROUP_SIZE);
+}
+
 static void *run_writer(void *context)
 {
     struct stele *store = context;
     (void)pthread_mutex_lock(&store->lock);
     for (;;) {
         /* Both let the lock go, and something may have been staged meanwhile. When there is
-         * nothing to take, or too much is in flight, whoever ends the next commit tells us. */
-        const bool committed =
-            stele_store_in_flight(store->core) < WRITERS && stele_client__commit(store);
+         * nothing to take, or enough is in flight, whoever ends the next commit goes on. */
+        const bool committed = stele_client__writer_may_take(store) && stele_client__commit(store);
         const bool delivered = stele_client__deliver(store);
         if (committed || delivered) {
             continue;
@@ -311,6 +324,28 @@ void stele_client__stop_writers(struct stele *store)
     }
 }
 
+/* Under the lock. Takes the oldest completion if it is due. */
+static bool take_due(struct stele *store, struct completion *out_due)
+{
+    if (store->ring_count == 0) {
+        return false;
+    }
+    const struct completion *first = &store->ring[store->ring_first];
+    const bool durable = stele_store_durable(store->core) >= first->place;
+    if (!durable && !stele_store_is_fenced(store->core)) {
+        return false;
+    }
+    *out_due = *first;
+    if (!durable) {
+        out_due->outcome = first->outcome == STELE_OK
+                               ? fail_fenced(store, first->place, first->words)
+                               : STELE_E_FENCED;
+    }
+    store->ring_first = (store->ring_first + 1) % store->ring_capacity;
+    store->ring_count--;
+    return true;
+}
+
 /* One thread at a time delivers, so that callbacks come in the order of completion. */
 bool stele_client__deliver(struct stele *store)
 {
@@ -319,21 +354,19 @@ bool stele_client__deliver(struct stele *store)
     }
     bool delivered = false;
     store->delivering = true;
-    while (store->ring_count > 0) {
-        struct completion *first = &store->ring[store->ring_first];
-        const bool durable = stele_store_durable(store->core) >= first->place;
-        if (!durable && !stele_store_is_fenced(store->core)) {
+    for (;;) {
+        STELE_UNINITIALIZED struct completion due[DELIVERED_AT_ONCE];
+        size_t count = 0;
+        while (count < DELIVERED_AT_ONCE && take_due(store, &due[count])) {
+            count++;
+        }
+        if (count == 0) {
             break;
         }
-        struct completion due = *first;
-        store->ring_first = (store->ring_first + 1) % store->ring_capacity;
-        store->ring_count--;
-        if (!durable) {
-            due.outcome =
-                due.outcome == STELE_OK ? fail_fenced(store, due.place, due.words) : STELE_E_FENCED;
-        }
         (void)pthread_mutex_unlock(&store->lock);
-        due.callback(due.context, due.outcome, &due.result);
+        for (size_t i = 0; i < count; i++) {
+            due[i].callback(due[i].context, due[i].outcome, &due[i].result);
+        }
         (void)pthread_mutex_lock(&store->lock);
         delivered = true;
     }
