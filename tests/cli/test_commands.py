@@ -460,7 +460,7 @@ def test_every_command_has_help(s: Stele):
     """every command of the overview explains itself: usage, options, examples"""
     overview = s.run("--help").out
     commands = re.findall(r"^  ([a-z]+) +[A-Z]", overview, re.M)
-    same(len(commands), 15)
+    assert len(commands) >= 17
     for command in commands:
         text = s.run(command, "--help").out
         assert text.startswith(f"Usage: stele {command}"), text
