@@ -2,7 +2,6 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <yaml.h>
@@ -489,17 +488,12 @@ struct reading {
     bool seen[STELE_SETTING_COUNT];
 };
 
-STELE_PRINTF(4, 5)
+/* "FILE, line N: " and the three parts. */
 static int fail_line(const struct reading *reading, size_t line, struct stele_error *err,
-                     const char *format, ...)
+                     const char *before, const char *name, const char *after)
 {
-    char what[320];
-    va_list args;
-    va_start(args, format);
-    (void)vsnprintf(what, sizeof what, format, args);
-    va_end(args);
-    return stele_fail(err, STELE_E_INVALID, 0, "%.120s, line %zu: %s", reading->path, line + 1,
-                      what);
+    return stele_fail(err, STELE_E_INVALID, 0, "%.120s, line %zu: %s%s%s", reading->path, line + 1,
+                      before, name, after);
 }
 
 /* Gets the next event; the caller deletes it. */
@@ -508,8 +502,8 @@ static int next(struct reading *reading, yaml_event_t *event, struct stele_error
     if (yaml_parser_parse(&reading->parser, event) == 1) {
         return STELE_OK;
     }
-    return fail_line(reading, reading->parser.problem_mark.line, err, "this is no YAML: %s",
-                     reading->parser.problem != NULL ? reading->parser.problem : "");
+    return fail_line(reading, reading->parser.problem_mark.line, err, "this is no YAML: ",
+                     reading->parser.problem != NULL ? reading->parser.problem : "", "");
 }
 
 static const char *text_of(const yaml_event_t *event)
@@ -548,8 +542,8 @@ static int read_items(struct reading *reading, enum stele_setting setting, const
             break;
         }
         if (!fits) {
-            return fail_line(reading, line, err, "%s lists something that is no text, or too much",
-                             rows[setting].name);
+            return fail_line(reading, line, err, "", rows[setting].name,
+                             " lists something that is no text, or too much");
         }
     }
     if (candidate.items == 0) {
@@ -576,7 +570,7 @@ static int read_value(struct reading *reading, enum stele_setting setting, size_
                rows[setting].kind == STELE_SETTING_KIND_LIST) {
         outcome = read_items(reading, setting, where, err);
     } else {
-        outcome = fail_line(reading, line, err, "%s has to be %s", rows[setting].name,
+        outcome = fail_line(reading, line, err, rows[setting].name, " has to be ",
                             form_of(rows[setting].kind));
     }
     yaml_event_delete(&event);
@@ -590,17 +584,19 @@ static int read_key(struct reading *reading, const yaml_event_t *event, struct s
 {
     const size_t line = event->start_mark.line;
     if (!is_text(event)) {
-        return fail_line(reading, line, err, "the name of a setting has to be a text");
+        return fail_line(reading, line, err, "the name of a setting has to be a text", "", "");
     }
     const enum stele_setting setting = find(text_of(event));
     if (setting == STELE_SETTING_COUNT) {
         const char *const nearest = nearest_to(text_of(event));
-        return fail_line(reading, line, err, "there is no setting '%.64s'%s%s%s", text_of(event),
-                         nearest != NULL ? "; did you mean '" : "", nearest != NULL ? nearest : "",
-                         nearest != NULL ? "'?" : "");
+        char advice[160];
+        (void)snprintf(advice, sizeof advice, "%.64s'%s%s%s", text_of(event),
+                       nearest != NULL ? "; did you mean '" : "", nearest != NULL ? nearest : "",
+                       nearest != NULL ? "'?" : "");
+        return fail_line(reading, line, err, "there is no setting '", advice, "");
     }
     if (reading->seen[setting]) {
-        return fail_line(reading, line, err, "%s is set twice", rows[setting].name);
+        return fail_line(reading, line, err, "", rows[setting].name, " is set twice");
     }
     reading->seen[setting] = true;
     return read_value(reading, setting, line, err);
@@ -643,7 +639,7 @@ static int read_stream(struct reading *reading, struct stele_error *err)
         } else if (type != YAML_STREAM_START_EVENT && type != YAML_DOCUMENT_START_EVENT &&
                    type != YAML_DOCUMENT_END_EVENT && type != YAML_STREAM_END_EVENT && !is_empty) {
             outcome = fail_line(reading, event.start_mark.line, err,
-                                "expected lines of the form 'name: value'");
+                                "expected lines of the form 'name: value'", "", "");
         }
         yaml_event_delete(&event);
         if (type == YAML_STREAM_END_EVENT || outcome != STELE_OK) {
