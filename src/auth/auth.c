@@ -135,19 +135,6 @@ static int make_tables(struct stele_auth *auth)
     return STELE_OK;
 }
 
-/* What a login that does not exist is compared with, so that it takes as long. */
-static int make_nobody(struct stele_auth *auth)
-{
-    uint8_t random[15];
-    char password[STELE_PASSWORD_FIRST_SIZE];
-    auth->loop->ops->random(auth->loop, random, sizeof random);
-    stele_password_of_random(random, password);
-    const int outcome = stele_password_hash(password, auth->options.password_memory,
-                                            auth->options.password_passes, auth->nobody_hash);
-    stele_password_wipe(password, sizeof password);
-    return outcome;
-}
-
 static int start(struct stele_auth *auth, const struct stele_auth_options *options,
                  struct stele_error *err)
 {
@@ -158,10 +145,6 @@ static int start(struct stele_auth *auth, const struct stele_auth_options *optio
     if (outcome != STELE_OK || options->insecure) {
         auth->ready = true;
         return outcome;
-    }
-    outcome = make_nobody(auth);
-    if (outcome != STELE_OK) {
-        return stele_fail(err, outcome, 0, "no memory to hash a password with");
     }
     stele_auth__lock(auth);
     stele_auth__catch_up(auth);

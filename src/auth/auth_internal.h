@@ -93,7 +93,6 @@ struct stele_auth {
     struct stele_jwt_keys *jwt_keys;
     uint64_t users_epoch;                           /* Grows when a user is changed here. */
     struct stele_auth__verification *verifications; /* Under way; same credentials share one. */
-    char nobody_hash[STELE_PASSWORD_HASH_SIZE];     /* Hashed against when there is no such user. */
 
     bool ready; /* The first users are in the store. */
     struct stele_auth_question *waiting;
