@@ -67,18 +67,25 @@ bool stele_pb_next(struct stele_pb_reader *reader, struct stele_pb_field *out_fi
     if (reader->at == reader->end || reader->bad) {
         return false;
     }
-    struct stele_pb_field field = {.number = 0};
-    uint64_t tag;
-    if (!get_varint(reader, &tag) || tag > UINT32_MAX || tag < 8) {
+    /* Nearly every tag is one byte. */
+    uint64_t tag = *reader->at;
+    if (tag < 0x80) {
+        reader->at++;
+    } else if (!get_varint(reader, &tag)) {
+        tag = 0;
+    }
+    if (tag < 8 || tag > UINT32_MAX) {
         reader->bad = true;
         return false;
     }
-    field.number = (uint32_t)tag >> 3;
-    field.wire = (enum stele_pb_wire)(tag & 7);
-    if (!get_value(reader, &field)) {
+    out_field->number = (uint32_t)tag >> 3;
+    out_field->wire = (enum stele_pb_wire)(tag & 7);
+    /* Who expects another wire type than came finds nothing. */
+    out_field->value = 0;
+    out_field->bytes = (struct stele_bytes){.data = NULL, .size = 0};
+    if (!get_value(reader, out_field)) {
         reader->bad = true;
         return false;
     }
-    *out_field = field;
     return true;
 }

@@ -48,7 +48,8 @@ static inline struct stele_pb_reader stele_pb_reader(struct stele_bytes message)
         .at = message.data, .end = message.size > 0 ? message.data + message.size : message.data};
 }
 
-/* false: the end, or bad. Groups (wire types 3, 4) and field number 0 are bad. */
+/* false: the end, or bad (then *out_field may have been written). Groups (wire types 3, 4) and field
+ * number 0 are bad. Of value and bytes the one that does not belong to wire is zero. */
 bool stele_pb_next(struct stele_pb_reader *reader, struct stele_pb_field *out_field);
 
 static inline int64_t stele_pb_zigzag(uint64_t value) /* sint64 */
