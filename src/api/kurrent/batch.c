@@ -35,6 +35,7 @@ struct batch {
     bool writes; /* It has events. */
     uint16_t name_size;
     struct stele_kurrent__batch events;
+    uint64_t collected; /* Of the call's, by this one. */
     char name[STELE_KURRENT__NAME_SIZE];
 };
 
@@ -123,8 +124,9 @@ static void give_batch(struct call_state *state, struct batch *batch)
     }
     STELE_ASSERT(state->count > 0);
     state->count--;
-    STELE_ASSERT(state->collected >= batch->events.size);
-    state->collected -= batch->events.size;
+    STELE_ASSERT(state->collected >= batch->collected);
+    state->collected -= batch->collected;
+    batch->collected = 0;
     stele_kurrent__batch_deinit(&batch->events, alloc);
     if (state->spare_count < SPARE_MAX && !stele_call_is_over(state->call)) {
         batch->next = state->spare;
@@ -133,6 +135,15 @@ static void give_batch(struct call_state *state, struct batch *batch)
         return;
     }
     stele_release(alloc, batch, sizeof *batch);
+}
+
+/* For a batch that is not with the engine: if answering it has ended the call (no memory), on_closed
+ * has released it. */
+static void drop_batch(struct call_state *state, struct batch *batch)
+{
+    if (!stele_call_is_over(state->call)) {
+        give_batch(state, batch);
+    }
 }
 
 /* ---- Answers ---------------------------------------------------------------------------------- */
@@ -567,7 +578,7 @@ static struct batch *begin_batch(struct call_state *state, const struct request 
     } else {
         return batch;
     }
-    give_batch(state, batch);
+    drop_batch(state, batch);
     return NULL;
 }
 
@@ -644,10 +655,10 @@ static bool store(struct batch *batch, struct stele_kurrent__batch *events)
 
 static void forget(struct call_state *state, struct batch *batch)
 {
-    if (batch->state == BATCH_COLLECTING) {
+    if (!stele_call_is_over(state->call)) {
         unchain(state, batch);
+        give_batch(state, batch);
     }
-    give_batch(state, batch);
 }
 
 /* The usual case: options, events and is_final in one message. Payloads stay where they are. */
@@ -659,7 +670,7 @@ static void take_whole(struct call_state *state, const struct request *request)
     }
     stele_kurrent__batch_clear(&state->one);
     if (!add_events(batch, &state->one, request, false) || !store(batch, &state->one)) {
-        give_batch(state, batch);
+        drop_batch(state, batch);
         return;
     }
     arm(state, batch->due_us);
@@ -680,9 +691,13 @@ static void take_part(struct call_state *state, struct batch *batch, const struc
         *slot = batch;
         arm(state, batch->due_us);
     }
-    const uint64_t before = batch->events.size;
+    const uint64_t before = batch->collected;
     const bool added = add_events(batch, &batch->events, request, true);
-    state->collected += batch->events.size - before;
+    if (stele_call_is_over(state->call)) {
+        return;
+    }
+    batch->collected = batch->events.size;
+    state->collected += batch->collected - before;
     if (!added) {
         forget(state, batch);
         return;
@@ -697,10 +712,11 @@ static void take_part(struct call_state *state, struct batch *batch, const struc
     }
     unchain(state, batch);
     if (!store(batch, &batch->events)) {
-        give_batch(state, batch);
+        drop_batch(state, batch);
         return;
     }
-    state->collected -= batch->events.size;
+    state->collected -= batch->collected;
+    batch->collected = 0;
     stele_kurrent__batch_deinit(&batch->events, stele_call_loop(state->call)->alloc);
 }
 

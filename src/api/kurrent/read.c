@@ -67,7 +67,7 @@ bool stele_kurrent__send_event(struct stele_kurrent__read *read, const struct st
         return false;
     }
     stele_call_message_end(call);
-    return true;
+    return !stele_call_is_over(call); /* There may have been no memory for it. */
 }
 
 static struct stele_text name_of(const struct stele_kurrent__read *read)

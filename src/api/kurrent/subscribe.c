@@ -95,7 +95,7 @@ static bool send_live(struct stele_kurrent__read *read, const struct stele_event
             return false;
         }
         stele_call_message_end(read->call);
-        return true;
+        return !stele_call_is_over(read->call);
     }
     if (stele_kurrent__put_read_event(buf, alloc, event, NULL, read->uuid) != STELE_OK) {
         stele_call_message_cancel(read->call);
@@ -109,7 +109,7 @@ static bool send_live(struct stele_kurrent__read *read, const struct stele_event
         *encoded = (struct stele_bytes){.data = copy, .size = size};
     }
     stele_call_message_end(read->call);
-    return true;
+    return !stele_call_is_over(read->call);
 }
 
 static bool is_plain(const struct stele_kurrent__read *read, const struct stele_event *event)

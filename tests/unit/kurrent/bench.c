@@ -16,12 +16,26 @@ static void *reallocate(struct stele_alloc *self, void *old, size_t old_size, si
     return realloc(old, new_size);
 }
 
+static void *reallocate_or_fail(struct stele_alloc *self, void *old, size_t old_size,
+                                size_t new_size)
+{
+    struct bench_alloc *alloc = (struct bench_alloc *)(void *)self;
+    if (new_size > 0 && ++alloc->calls == alloc->fail_at) {
+        alloc->failures++;
+        return NULL;
+    }
+    alloc->blocks += old == NULL && new_size > 0 ? 1 : 0;
+    alloc->blocks -= old != NULL && new_size == 0 ? 1 : 0;
+    return reallocate(self, old, old_size, new_size);
+}
+
 void bench_open(struct bench *bench)
 {
     struct stele_error err;
     *bench = (struct bench){.alloc = {.reallocate = reallocate}};
     scratch_make(&bench->scratch);
-    fake_loop_init(&bench->loop, &bench->alloc);
+    bench->of_loop.base.reallocate = reallocate_or_fail;
+    fake_loop_init(&bench->loop, &bench->of_loop.base);
     CHECK_OK(stele_open(bench->scratch.path, NULL, &bench->store, &err), err);
     CHECK_OK(stele_engine_create(bench->store, &bench->alloc, &bench->engine, &err), err);
     bench->hubs.count = 1;
@@ -58,6 +72,7 @@ void bench_close(struct bench *bench)
     CHECK_EQ(stele_close(bench->store), 0);
     (void)fake_loop_run(&bench->loop);
     fake_loop_deinit(&bench->loop);
+    CHECK_EQ(bench->of_loop.blocks, 0);
     scratch_remove(&bench->scratch);
 }
 

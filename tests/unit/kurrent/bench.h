@@ -25,7 +25,11 @@ typedef EventStore__Client__Streams__DeleteResp DeleteResp;
 struct bench {
     struct scratch scratch;
     struct stele *store;
-    struct stele_alloc alloc;
+    struct stele_alloc alloc; /* Of the engine; its threads use it, too. */
+    struct bench_alloc {
+        struct stele_alloc base;
+        uint64_t calls, fail_at, failures, blocks; /* fail_at 0: none. */
+    } of_loop;
     struct fake_loop loop;
     struct stele_auth auth;
     struct stele_engine *engine;
