@@ -69,6 +69,7 @@ void stele_http_conn_destroy(struct stele_http_conn *conn)
         stele_release(alloc, exchange, sizeof *exchange);
     }
     nghttp2_session_del(conn->session);
+    stele_http__h2_forget_blocks(conn);
     stele_http__h1_deinit(conn);
     stele_release(conn->alloc, conn, sizeof *conn);
 }
@@ -398,6 +399,9 @@ static void on_due(struct stele_timer *timer)
         return;
     }
     conn->depth++;
+    if (conn->open_count == 0) {
+        stele_http__h2_forget_blocks(conn); /* Idle connections are many, perhaps. */
+    }
     int64_t due_us = check_headers(conn, now_us);
     if (!conn->closing && !conn->over) {
         due_us = earlier(due_us, check_idle(conn, now_us));

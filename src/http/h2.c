@@ -25,28 +25,89 @@
 
 /* ---- Memory ---------------------------------------------------------------------------------- */
 
-/* nghttp2 frees without saying how much. */
+/* nghttp2 frees without saying how much, so the size stands in front. It takes and gives back a dozen
+ * small blocks for each request, many requests at a time: these are kept for the next ones. */
 #define SIZE_PREFIX 16
+#define BLOCK_STEP STELE_HTTP__BLOCK_STEP
+#define BLOCKS_KEPT_MAX ((size_t)64 * 1024)
 
-static void *mem_realloc(void *pointer, size_t size, void *user)
+struct stele_http__block {
+    struct stele_http__block *next;
+};
+_Static_assert(sizeof(struct stele_http__block) <= SIZE_PREFIX, "a link fits into a free block");
+
+/* What malloc() would be asked for. */
+static size_t whole_size(size_t size)
 {
-    struct stele_alloc *const alloc = user;
-    uint8_t *const old = pointer != NULL ? (uint8_t *)pointer - SIZE_PREFIX : NULL;
-    const size_t old_size = old != NULL ? (size_t)stele_load_u64le(old) : 0;
-    if (size > SIZE_MAX / 2) {
-        return NULL;
-    }
-    uint8_t *const grown = alloc->reallocate(alloc, old, old_size, size + SIZE_PREFIX);
-    if (grown == NULL) {
-        return NULL;
-    }
-    stele_store_u64le(grown, size + SIZE_PREFIX);
-    return grown + SIZE_PREFIX;
+    const size_t whole = size + SIZE_PREFIX;
+    return whole > BLOCK_STEP * STELE_HTTP__BLOCK_KINDS ? whole
+                                                        : (size_t)stele_align_up(whole, BLOCK_STEP);
+}
+
+/* The list of blocks of that size; NULL: they are not kept. */
+static struct stele_http__block **kept_of(struct stele_http_conn *conn, size_t whole)
+{
+    return whole > BLOCK_STEP * STELE_HTTP__BLOCK_KINDS ? NULL
+                                                        : &conn->blocks[whole / BLOCK_STEP - 1];
 }
 
 static void *mem_malloc(size_t size, void *user)
 {
-    return mem_realloc(NULL, size, user);
+    struct stele_http_conn *const conn = user;
+    if (size > SIZE_MAX / 2) {
+        return NULL;
+    }
+    const size_t whole = whole_size(size);
+    struct stele_http__block **const kept = kept_of(conn, whole);
+    uint8_t *memory = NULL;
+    if (kept != NULL && *kept != NULL) {
+        memory = (uint8_t *)*kept;
+        *kept = (*kept)->next;
+        conn->blocks_size -= whole;
+    } else {
+        memory = stele_allocate(conn->alloc, whole);
+    }
+    if (memory == NULL) {
+        return NULL;
+    }
+    stele_store_u64le(memory, whole);
+    return memory + SIZE_PREFIX;
+}
+
+static void mem_free(void *pointer, void *user)
+{
+    struct stele_http_conn *const conn = user;
+    if (pointer == NULL) {
+        return;
+    }
+    uint8_t *const memory = (uint8_t *)pointer - SIZE_PREFIX;
+    const size_t whole = (size_t)stele_load_u64le(memory);
+    struct stele_http__block **const kept = kept_of(conn, whole);
+    if (kept == NULL || conn->blocks_size + whole > BLOCKS_KEPT_MAX) {
+        stele_release(conn->alloc, memory, whole);
+        return;
+    }
+    struct stele_http__block *const block = (struct stele_http__block *)(void *)memory;
+    block->next = *kept;
+    *kept = block;
+    conn->blocks_size += whole;
+}
+
+static void *mem_realloc(void *pointer, size_t size, void *user)
+{
+    if (pointer == NULL) {
+        return mem_malloc(size, user);
+    }
+    const size_t room = (size_t)stele_load_u64le((uint8_t *)pointer - SIZE_PREFIX) - SIZE_PREFIX;
+    if (size <= room) {
+        return pointer;
+    }
+    void *const grown = mem_malloc(size, user);
+    if (grown != NULL) {
+        memcpy(grown, pointer, room);
+        mem_free(pointer, user);
+    }
+    return grown;
 }
 
 static void *mem_calloc(size_t count, size_t size, void *user)
@@ -54,19 +115,23 @@ static void *mem_calloc(size_t count, size_t size, void *user)
     if (size > 0 && count > SIZE_MAX / 2 / size) {
         return NULL;
     }
-    void *const memory = mem_realloc(NULL, count * size, user);
+    void *const memory = mem_malloc(count * size, user);
     if (memory != NULL) {
         memset(memory, 0, count * size);
     }
     return memory;
 }
 
-static void mem_free(void *pointer, void *user)
+void stele_http__h2_forget_blocks(struct stele_http_conn *conn)
 {
-    if (pointer != NULL) {
-        uint8_t *const memory = (uint8_t *)pointer - SIZE_PREFIX;
-        stele_release(user, memory, (size_t)stele_load_u64le(memory));
+    for (size_t kind = 0; kind < STELE_HTTP__BLOCK_KINDS; kind++) {
+        while (conn->blocks[kind] != NULL) {
+            struct stele_http__block *const block = conn->blocks[kind];
+            conn->blocks[kind] = block->next;
+            stele_release(conn->alloc, block, (kind + 1) * BLOCK_STEP);
+        }
     }
+    conn->blocks_size = 0;
 }
 
 /* ---- What the peer sends --------------------------------------------------------------------- */
@@ -277,7 +342,7 @@ static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t
 
 static int submit_trailers(struct stele_exchange *exchange)
 {
-    nghttp2_nv fields[RESPONSE_HEADERS_MAX];
+    STELE_UNINITIALIZED nghttp2_nv fields[RESPONSE_HEADERS_MAX];
     size_t count = 0;
     for (size_t at = 0; at < exchange->trailers.size && count < STELE_COUNT_OF(fields);) {
         const struct stele_http_header trailer = stele_http__exchange_trailer(exchange, &at);
@@ -404,7 +469,7 @@ void stele_http__h2_respond(struct stele_exchange *exchange, int status,
 {
     static const uint8_t name[] = ":status";
     STELE_ASSERT(count < RESPONSE_HEADERS_MAX);
-    nghttp2_nv fields[RESPONSE_HEADERS_MAX];
+    STELE_UNINITIALIZED nghttp2_nv fields[RESPONSE_HEADERS_MAX];
     char text[3];
     digits(text, status);
     fields[0] = (nghttp2_nv){.name = (uint8_t *)(uintptr_t)name,
@@ -519,7 +584,7 @@ static int submit_settings(struct stele_http_conn *conn)
 
 int stele_http__h2_start(struct stele_http_conn *conn)
 {
-    conn->mem = (nghttp2_mem){.mem_user_data = conn->alloc,
+    conn->mem = (nghttp2_mem){.mem_user_data = conn,
                               .malloc = mem_malloc,
                               .free = mem_free,
                               .calloc = mem_calloc,

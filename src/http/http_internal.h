@@ -28,6 +28,9 @@
 #define STELE_HTTP__OUTPUT_LITTLE 4096
 /* Bytes of HTTP/1.1 that wait until the exchange before them is over. */
 #define STELE_HTTP__BACKLOG_MAX 65536
+/* Small blocks that nghttp2 has given back, by their size. */
+#define STELE_HTTP__BLOCK_STEP ((size_t)32)
+#define STELE_HTTP__BLOCK_KINDS 16
 /* Between two requests of HTTP/1.1, which has no way to ask whether the peer is still there. */
 #define STELE_HTTP__H1_IDLE_MS 120000
 
@@ -184,6 +187,8 @@ struct stele_http_conn {
 
     nghttp2_session *session;
     nghttp2_mem mem;
+    struct stele_http__block *blocks[STELE_HTTP__BLOCK_KINDS];
+    size_t blocks_size;
     struct stele_buf *sink;                     /* Where take() collects. */
     uint8_t frame_head[STELE_HTTP__FRAME_HEAD]; /* Of the frame that comes next. */
     size_t frame_head_size;
@@ -225,6 +230,7 @@ void stele_http__h2_consume(struct stele_exchange *exchange, size_t size);
 void stele_http__h2_drain(struct stele_http_conn *conn);
 void stele_http__h2_ping(struct stele_http_conn *conn);
 void stele_http__h2_calm(struct stele_http_conn *conn);
+void stele_http__h2_forget_blocks(struct stele_http_conn *conn);
 size_t stele_http__h2_queue(const struct stele_http_conn *conn);
 bool stele_http__h2_is_over(const struct stele_http_conn *conn);
 
