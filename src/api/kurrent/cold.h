@@ -71,10 +71,11 @@ bool stele_kurrent__get_group_filter(struct stele_bytes message, struct stele_ar
 /* SubscriptionInfo as field 1 of the response. */
 void stele_kurrent__put_group_info(struct stele_kurrent__out *out,
                                    const struct stele_group_info *info);
-/* ReadResp with an event, appended to buf. */
+/* ReadResp with an event, appended to buf. with_event false: only the link, as if what it points to
+ * were gone. */
 STELE_MUST_USE
 int stele_kurrent__put_group_event(struct stele_buf *buf, struct stele_alloc *alloc,
-                                   const struct stele_group_event *event, uint32_t retries,
-                                   enum stele_kurrent__uuid form);
+                                   const struct stele_group_event *event, bool with_event,
+                                   uint32_t retries, enum stele_kurrent__uuid form);
 
 #endif

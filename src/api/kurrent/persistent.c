@@ -299,6 +299,20 @@ static bool may_still_read(struct consumer_call *state)
                           stele_kurrent__text_of(shown(state->stream)), STELE_RIGHT_READ);
 }
 
+/* May this consumer see the event itself? Who may read the stream of the group may read its events,
+ * but not what a link points to, nor the secrets that pass by among all events. */
+static bool may_see(struct consumer_call *state, const struct stele_group_event *event)
+{
+    const struct stele_principal *principal = stele_call_principal(state->call);
+    const struct stele_text stream = event->event.stream;
+    if (principal->all_rights || principal->is_admin || event->event.type.data == NULL ||
+        (event->link.type.data == NULL && !stele_auth_is_secret(stream))) {
+        return true;
+    }
+    return stele_auth_may(stele_call_server(state->call)->auth, principal, stream,
+                          STELE_RIGHT_READ);
+}
+
 static void on_event(void *context, struct stele_group_event *event, uint32_t retries)
 {
     struct consumer_call *state = context;
@@ -306,9 +320,16 @@ static void on_event(void *context, struct stele_group_event *event, uint32_t re
         stele_kurrent__fail_access(state->call); /* It goes back to the group. */
         return;
     }
+    const bool sees = may_see(state, event);
+    if (!sees && event->link.type.data == NULL) {
+        static const struct stele_text why = {.data = "The consumer may not read it.", .size = 29};
+        stele_consumer_nack(state->consumer, stele_group_event_id(event), 1, STELE_GROUP_NACK_PARK,
+                            why);
+        return;
+    }
     struct stele_buf *buf = stele_call_message_begin(state->call);
-    if (stele_kurrent__put_group_event(buf, stele_call_loop(state->call)->alloc, event, retries,
-                                       state->uuid) != STELE_OK) {
+    if (stele_kurrent__put_group_event(buf, stele_call_loop(state->call)->alloc, event, sees,
+                                       retries, state->uuid) != STELE_OK) {
         stele_call_message_cancel(state->call);
         stele_kurrent__fail_outcome(state->call, STELE_E_NO_MEMORY, "");
         return;

@@ -403,11 +403,11 @@ stele_kurrent__get_ps_read(struct stele_bytes message, struct stele_kurrent__gro
 
 /* ReadResp {1: ReadEvent {1: event, 2: link, 3: commit position, 5: retry count}}. */
 int stele_kurrent__put_group_event(struct stele_buf *buf, struct stele_alloc *alloc,
-                                   const struct stele_group_event *event, uint32_t retries,
-                                   enum stele_kurrent__uuid form)
+                                   const struct stele_group_event *event, bool with_event,
+                                   uint32_t retries, enum stele_kurrent__uuid form)
 {
     struct stele_kurrent__shape shape, link;
-    const bool has_event = event->event.type.data != NULL;
+    const bool has_event = with_event && event->event.type.data != NULL;
     const bool has_link = event->link.type.data != NULL;
     const uint64_t position = has_link ? event->link.position : event->event.position;
     size_t size = stele_pb_size_varint(3, position) + stele_pb_size_varint(5, retries);

@@ -460,6 +460,31 @@ TEST(a_consumer_whose_rights_are_taken_away_is_told)
     close_all(&bench);
 }
 
+TEST(a_link_is_not_followed_to_what_a_consumer_may_not_read)
+{
+    struct bench bench;
+    struct stele_exchange exchange;
+    struct create request;
+    open_all(&bench);
+    (void)bench_append(&bench, "secret-1", STELE_EXPECT_ANY, 1, 1);
+    (void)bench_append_one(&bench, "links", 5, "$>", "0@secret-1", "", false);
+    create_of(&request, "links", "g");
+    request.settings.resolve_links = 1;
+    CHECK_EQ(ask_and_close(&bench, PS "Create", &request.request), STELE_GRPC_OK);
+    for (int admin = 0; admin < 2; admin++) {
+        consume(&bench, &exchange, "links", "g", admin == 1 ? "admin" : "ops", 10);
+        expect_confirmation(&bench, &exchange, "links::g");
+        P(ReadResp) *response = next(&bench, &exchange);
+        CHECK(response != NULL);
+        CHECK(response->event->link != NULL);
+        CHECK((response->event->event != NULL) == (admin == 1));
+        bench_free(response);
+        fake_close(bench.grpc, &exchange);
+        bench_rest(&bench);
+    }
+    close_all(&bench);
+}
+
 TEST(one_consumer_too_many_is_refused)
 {
     struct bench bench;
