@@ -143,6 +143,15 @@ uint64_t stele_auth_generation(const struct stele_auth *auth);
  * not open them. Whoever hands out $all or a view to somebody who is no administrator leaves events
  * of such streams out, unless stele_auth_may() says yes for that very stream. */
 bool stele_auth_is_secret(struct stele_text stream);
+/* Is an event of this stream to be left out for this caller, wherever it was found? */
+static inline bool stele_auth_hides(struct stele_auth *auth,
+                                    const struct stele_principal *principal,
+                                    struct stele_text stream)
+{
+    return stream.size > 0 && stream.data[0] == '$' && !principal->all_rights &&
+           !principal->is_admin && stele_auth_is_secret(stream) &&
+           !stele_auth_may(auth, principal, stream, STELE_RIGHT_READ);
+}
 
 /* ---- Users ---- */
 

@@ -32,6 +32,10 @@ static size_t on_events(void *context, const struct stele_event *events, size_t 
     size_t taken = 0;
     while (taken < count && !stele_exchange_is_full(request->exchange)) {
         const struct stele_event *event = &events[taken];
+        if (stele_auth_hides(request->web->server->auth, request->principal, event->stream)) {
+            taken++;
+            continue;
+        }
         struct stele_buf *out = stele_exchange_output(request->exchange);
         const uint64_t id = request->is_stream ? event->revision : event->position;
         if (!stele_web__putf(out, alloc, "id: %llu\ndata: ", (unsigned long long)id) ||

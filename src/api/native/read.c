@@ -80,12 +80,23 @@ static bool send_events(struct stele_call *call, struct read_call *state)
         buf->size = (size_t)(stele_pb_put_u64(buf->data + buf->size, 1, state->at) - buf->data);
     }
     const bool ordinals = state->requests[state->at].options.by_ordinal != 0;
+    bool any = false;
     while (fits && state->events_at < state->events_count &&
            buf->size - begin < STELE_NATIVE__MESSAGE_SIZE) {
+        if (stele_auth_hides(stele_call_server(call)->auth, stele_call_principal(call),
+                             state->events[state->events_at].stream)) {
+            state->events_at++;
+            continue;
+        }
         const uint64_t ordinal =
             ordinals ? engine_of(call)->ops->read_ordinal(state->reading, state->events_at) + 1 : 0;
         fits = stele_native__add_event(buf, alloc, 2, &state->events[state->events_at], ordinal);
         state->events_at += fits;
+        any = true;
+    }
+    if (fits && !any) {
+        stele_call_message_cancel(call);
+        return true;
     }
     if (!fits) {
         stele_call_message_cancel(call);

@@ -77,6 +77,12 @@ static void on_timer(struct stele_timer *timer)
     loop->ops->timer_start(loop, timer, stele_loop_now_us(loop) + state->heartbeat_us);
 }
 
+static bool is_hidden(struct stele_call *call, const struct stele_event *event)
+{
+    return stele_auth_hides(stele_call_server(call)->auth, stele_call_principal(call),
+                            event->stream);
+}
+
 static size_t on_events(void *context, const struct stele_event *events, size_t count,
                         uint64_t ordinal, struct stele_live *live)
 {
@@ -89,10 +95,16 @@ static size_t on_events(void *context, const struct stele_event *events, size_t 
     size_t taken = 0;
     while (taken < count && !stele_call_is_full(call) &&
            (!state->uses_credits || state->credits > 0)) {
+        /* Before a message is begun, so that none is empty; further ones end it. */
+        if (is_hidden(call, &events[taken])) {
+            state->checkpoint = events[taken++].position;
+            continue;
+        }
         struct stele_buf *buf = stele_call_message_begin(call);
         const size_t begin = buf->size;
         const size_t before = taken;
         while (taken < count && buf->size - begin < STELE_NATIVE__MESSAGE_SIZE &&
+               !is_hidden(call, &events[taken]) &&
                (!state->uses_credits || state->credits > taken - before) &&
                stele_native__add_event(buf, stele_call_loop(call)->alloc, 1, &events[taken],
                                        state->by_ordinal ? ordinal + taken + 1 : 0)) {
