@@ -280,6 +280,8 @@ struct stele_kurrent__read {
     uint64_t hidden; /* Events of this reading that were not for anybody. */
     uint64_t last_position;
     uint64_t ordinal; /* Of scanned views: the next one's. */
+    uint64_t as_of;   /* Of scanned views, backwards: where they ended when they were measured. */
+    bool measuring;   /* Counting what a scanned view has, before it is read backwards. */
     struct stele_task task;
     bool posted;
 
@@ -289,7 +291,7 @@ struct stele_kurrent__read {
     uint64_t scanned;    /* Since the last checkpoint. */
     uint64_t checkpoint_every;
     uint64_t last_revision; /* STELE_EXPECT_NO_STREAM: none yet. */
-    uint64_t after;         /* Scanned views: ordinals before are not sent. */
+    uint64_t after;         /* Scanned views: ordinals before (backwards: behind) are not sent. */
     bool only_new;
     bool full;
 };

@@ -152,7 +152,8 @@ static int open_reading(struct stele_kurrent__read *read, uint64_t from, struct 
     struct stele_read_options options = STELE_READ_OPTIONS_INIT;
     const bool scanned = stele_kurrent__view_is_scanned(read->view);
     options.from = from;
-    options.backwards = read->backwards;
+    options.backwards = read->backwards && !read->measuring;
+    options.as_of = read->as_of;
     options.limit = scanned || read->limit == UINT64_MAX ? 0 : read->limit;
     options.filter = read->filtered ? &read->filter : NULL;
     options.scan_max = SCAN_MAX;
@@ -198,8 +199,12 @@ static bool offer(struct stele_kurrent__read *read, const struct stele_event *ev
         if (!stele_kurrent__view_has(read->view, read->view_name, event)) {
             return true;
         }
-        ordinal = read->ordinal++;
-        if (ordinal < read->after) {
+        if (read->measuring || !read->backwards) {
+            ordinal = read->ordinal++;
+        } else if (read->ordinal > 0) {
+            ordinal = --read->ordinal;
+        }
+        if (read->measuring || (read->backwards ? ordinal > read->after : ordinal < read->after)) {
             return true;
         }
     } else if (read->view != VIEW_NONE) {
@@ -210,6 +215,9 @@ static bool offer(struct stele_kurrent__read *read, const struct stele_event *ev
     }
     read->sent++;
     read->limit -= read->limit == UINT64_MAX ? 0 : 1;
+    if (read->backwards && stele_kurrent__view_is_scanned(read->view) && ordinal == 0) {
+        read->limit = 0; /* The first one; what is before belongs to others. */
+    }
     return true;
 }
 
@@ -224,9 +232,32 @@ static void go_on_later(struct stele_kurrent__read *read)
     stele_loop_post(stele_call_loop(read->call), &read->task);
 }
 
+/* Ordinals count from the front, so that a view that is scanned backwards has to be scanned forwards
+ * first. What is appended meanwhile is left out. false: the call is over. */
+static bool end_measuring(struct stele_kurrent__read *read)
+{
+    struct stele_error err = {.outcome = STELE_OK};
+    read->measuring = false;
+    read->as_of = read->server->engine->ops->read_position(read->reading);
+    close_reading(read);
+    if (read->ordinal == 0) {
+        send_not_found(read);
+        return false;
+    }
+    const int outcome = open_reading(read, STELE_FROM_END, &err);
+    if (outcome != STELE_OK) {
+        fail_read(read, outcome, &err);
+        return false;
+    }
+    return true;
+}
+
 /* The engine has no more. false: the call is over. */
 static bool take_end(struct stele_kurrent__read *read)
 {
+    if (read->measuring) {
+        return end_measuring(read);
+    }
     if (read->hidden == 0 || read->limit == 0 || read->limit == UINT64_MAX) {
         finish(read);
         return false;
@@ -299,77 +330,6 @@ static void on_turn(struct stele_task *task)
         pump(read);
     }
     stele_call_release(call);
-}
-
-/* ---- Views that are scanned backwards -------------------------------------------------------- */
-
-/* Their ordinals count from the front, so that the last one is known only after a look at all of
- * them. They are collected as a forward read of the last `limit`: first how many there are, then
- * from where on to send, in the order of the front. Rare, and named in the documentation. */
-static bool count_scanned(struct stele_kurrent__read *read, uint64_t *out_count,
-                          struct stele_error *err)
-{
-    struct stele_engine *engine = read->server->engine;
-    struct stele_read_options options = STELE_READ_OPTIONS_INIT;
-    struct stele_reading *reading = NULL;
-    if (engine->ops->read_open(engine, read->name, &options, &reading, err) != STELE_OK) {
-        return false;
-    }
-    const struct stele_event *events;
-    size_t count = 0;
-    uint64_t total = 0;
-    while (engine->ops->read_next(reading, &events, &count, err) == STELE_OK) {
-        for (size_t i = 0; i < count; i++) {
-            total += stele_kurrent__view_has(read->view, read->view_name, &events[i]) ? 1 : 0;
-        }
-    }
-    engine->ops->read_close(reading);
-    *out_count = total;
-    return true;
-}
-
-static bool offer_backwards(struct stele_kurrent__read *read, const struct stele_event *event)
-{
-    /* Views that are scanned leave out system streams, so that there is nothing to hide. */
-    if (!stele_kurrent__view_has(read->view, read->view_name, event)) {
-        return true;
-    }
-    const uint64_t ordinal = --read->ordinal;
-    if (ordinal > read->after) {
-        return true;
-    }
-    if (!stele_kurrent__send_event(read, event, ordinal)) {
-        return false;
-    }
-    read->sent++;
-    read->limit--;
-    return true;
-}
-
-static void read_scanned_backwards(struct stele_kurrent__read *read, uint64_t from)
-{
-    struct stele_error err = {.outcome = STELE_OK};
-    const struct stele_event *events;
-    size_t count = 0;
-    if (!count_scanned(read, &read->ordinal, &err) || read->ordinal == 0) {
-        send_not_found(read);
-        return;
-    }
-    read->after = from;
-    const int outcome = open_reading(read, STELE_FROM_END, &err);
-    if (outcome != STELE_OK) {
-        fail_read(read, outcome, &err);
-        return;
-    }
-    while (read->limit > 0 && read->ordinal > 0 &&
-           read->server->engine->ops->read_next(read->reading, &events, &count, &err) == STELE_OK) {
-        for (size_t i = 0; i < count && read->limit > 0 && read->ordinal > 0; i++) {
-            if (!offer_backwards(read, &events[i])) {
-                return;
-            }
-        }
-    }
-    stele_call_finish(read->call, STELE_GRPC_OK, "");
 }
 
 /* ---- Beginning ------------------------------------------------------------------------------- */
@@ -590,10 +550,7 @@ static void begin_counted(struct stele_kurrent__read *read,
     read->limit = options->count;
     read->from = from;
     if (stele_kurrent__view_is_scanned(read->view)) {
-        if (read->backwards) {
-            read_scanned_backwards(read, from);
-            return;
-        }
+        read->measuring = read->backwards;
         read->after = from;
         from = 0;
     }
