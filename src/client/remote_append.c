@@ -289,6 +289,7 @@ int stele_remote_append(struct far *far, const struct stele_append *streams, siz
     if (outcome != STELE_OK) {
         return outcome;
     }
+    STELE_ASSERT(append != NULL);
     (void)pthread_mutex_lock(&far->lock);
     while (!append->done) {
         (void)pthread_cond_wait(&append->changed, &far->lock);
