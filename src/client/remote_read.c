@@ -86,6 +86,7 @@ static void end_call(struct far_iterator *iterator)
 
 static void forget_message(struct far_iterator *iterator)
 {
+    STELE_ASSERT(iterator != NULL);
     stele_remote_events_clear(iterator->far, &iterator->events);
     stele_remote_message_release(iterator->far, iterator->message);
     iterator->message = NULL;
@@ -323,6 +324,7 @@ uint64_t stele_remote_last_position(struct far *far)
     if (stele_remote_read(far, NULL, &options, &iterator, NULL) != STELE_OK) {
         return 0;
     }
+    STELE_ASSERT(iterator != NULL);
     const int outcome = stele_remote_next(iterator, &events, &count, NULL);
     const uint64_t position = outcome == STELE_OK && count > 0 ? events[0].position : 0;
     stele_remote_iterator_destroy(iterator);
@@ -338,7 +340,7 @@ int stele_remote_wait(struct far *far, uint64_t after, int timeout_ms, struct st
         options.limit = 1;
         struct far_iterator *iterator = NULL;
         const int outcome = stele_remote_read(far, NULL, &options, &iterator, err);
-        const bool found = outcome == STELE_OK && !iterator->at_end;
+        const bool found = outcome == STELE_OK && iterator != NULL && !iterator->at_end;
         stele_remote_iterator_destroy(iterator);
         if (outcome != STELE_OK || found) {
             return outcome;

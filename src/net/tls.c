@@ -123,9 +123,10 @@ static bool set_common(SSL_CTX *ssl)
     (void)SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE);
     (void)SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_read_ahead(ssl, 1);
+    char groups[] = "X25519:P-256:P-384"; /* OpenSSL's macro takes no constant. */
     return SSL_CTX_set_min_proto_version(ssl, TLS1_2_VERSION) == 1 &&
            SSL_CTX_set_num_tickets(ssl, 0) == 1 && SSL_CTX_set_cipher_list(ssl, ciphers) == 1 &&
-           SSL_CTX_set1_groups_list(ssl, "X25519:P-256:P-384") == 1;
+           SSL_CTX_set1_groups_list(ssl, groups) == 1;
 }
 
 static int set_certificate(const struct stele_tls_context *context, SSL_CTX *ssl,

@@ -43,7 +43,7 @@ static void timer_start(struct stele_loop *loop, struct stele_timer *timer, int6
             return;
         }
     }
-    CHECK(!"room for another timer");
+    CHECK(0 && "room for another timer");
 }
 
 static int64_t now_us(struct stele_loop *loop)

@@ -70,7 +70,7 @@ static inline void world_timer_start(struct stele_loop *loop, struct stele_timer
             return;
         }
     }
-    CHECK(!"room for a timer");
+    CHECK(0 && "room for a timer");
 }
 
 static inline int64_t world_now(struct stele_loop *loop)

@@ -100,7 +100,9 @@ static void compare(const struct stele_event *event, const struct stele_event *l
     }
     read.position_case =
         EVENT_STORE__CLIENT__STREAMS__READ_RESP__READ_EVENT__POSITION_COMMIT_POSITION;
-    read.commit_position = link != NULL ? link->position : event->position;
+    const struct stele_event *const original = link != NULL ? link : event;
+    CHECK(original != NULL);
+    read.commit_position = original->position;
     response.content_case = EVENT_STORE__CLIENT__STREAMS__READ_RESP__CONTENT_EVENT;
     response.event = &read;
     const size_t size = protobuf_c_message_get_packed_size(&response.base);

@@ -79,7 +79,7 @@ static inline int world_work(struct world *world, bool closing)
             return last;
         }
     }
-    CHECK(!"background work has an end");
+    CHECK(0 && "background work has an end");
     return last;
 }
 
