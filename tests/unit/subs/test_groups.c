@@ -584,6 +584,65 @@ TEST(appends_of_unknown_outcome_lose_nothing)
     world_deinit(&world);
 }
 
+TEST(damaged_configuration_and_checkpoints_are_refused_not_guessed)
+{
+    static const char *const configs[] = {
+        "no json",
+        "{\"entries\":7}",
+        "{\"entries\":[{\"stream\":\"\",\"group\":\"g\"}]}",
+        "{\"entries\":[{\"stream\":\"s\",\"group\":\"g\"},{\"group\":\"h\"}]}",
+        "{\"entries\":[{\"stream\":\"s\",\"group\":\"bad\"}]}",
+    };
+    for (size_t i = 0; i < sizeof configs / sizeof configs[0]; i++) {
+        struct world world;
+        struct stele_error err;
+        world_init(&world, 20);
+        (void)memengine_put(world.mem, "$persistentsubscription-s::bad-checkpoint",
+                            "$SubscriptionCheckpoint", "\"twelve\"");
+        (void)memengine_put(world.mem, "$persistentSubscriptionConfig", "$PersistentConfig",
+                            configs[i]);
+        struct stele_groups *groups = NULL;
+        CHECK_OUTCOME(stele_groups_create(&world.mem->engine, world.hub, &world.home.loop,
+                                          &world.alloc.base, &groups, &err),
+                      STELE_E_CORRUPT, err);
+        CHECK(groups == NULL);
+        world_deinit(&world);
+    }
+}
+
+TEST(a_configuration_of_kurrentdb_is_understood)
+{
+    struct world world;
+    world_init(&world, 21);
+    (void)memengine_put(
+        world.mem, "$persistentSubscriptionConfig", "$PersistentConfig",
+        "{\"version\":\"2\",\"updated\":\"2024-01-01T00:00:00Z\",\"updatedBy\":\"admin\","
+        "\"entries\":["
+        "{\"stream\":\"s\",\"group\":\"g\",\"resolveLinkTos\":true,\"extraStatistics\":false,"
+        "\"messageTimeout\":10000,\"startPosition\":\"1\",\"maxRetryCount\":500,\"liveBufferSize\":"
+        "400,"
+        "\"historyBufferSize\":300,\"readBatchSize\":10,\"preferRoundRobin\":false,"
+        "\"checkPointAfter\":1000,\"minCheckPointCount\":0,\"maxCheckPointCount\":500,"
+        "\"maxSubscriberCount\":3,\"namedConsumerStrategy\":\"Pinned\"}]}");
+    (void)memengine_put(world.mem, "$persistentsubscription-s::g-checkpoint",
+                        "$SubscriptionCheckpoint", "\"2\"");
+    put_many(&world, "s", 5);
+    restart(&world);
+    const struct stele_group_info found = info(&world, "s", "g");
+    CHECK_EQ(found.settings.strategy, STELE_GROUP_PINNED);
+    CHECK(found.settings.resolve_links);
+    CHECK_EQ(found.settings.message_timeout_us, 10000000);
+    CHECK_EQ(found.settings.max_subscriber_count, 3);
+    CHECK_EQ(found.start, 1);
+    CHECK_EQ(found.stats.last_checkpoint, 2);
+    struct consumer *a = consume(&world, "s", "g", 10);
+    run(&world);
+    CHECK_EQ(a->count, 2);
+    CHECK_EQ(a->got[0].revision, 3);
+    stop(&world, a);
+    world_deinit(&world);
+}
+
 /* ---- Crashes ---- */
 
 struct life {
