@@ -139,7 +139,9 @@ static void run_join(struct stele_task *task)
     struct hosted *hosted =
         groups->stopped ? NULL : stele_subs__find(groups, consumer->stream, consumer->group);
     if (hosted == NULL || hosted->machine == NULL) {
-        end(consumer, groups->stopped ? STELE_E_CLOSED : STELE_NOT_FOUND);
+        end(consumer, groups->stopped  ? STELE_E_CLOSED
+                      : hosted == NULL ? STELE_NOT_FOUND
+                                       : STELE_E_NO_MEMORY);
         return;
     }
     const int outcome =

@@ -230,16 +230,26 @@ static const struct stele_group_effects effects = {
 
 /* ---- Feeding ---- */
 
-/* The event at that place of a stream, as a copy; NULL: it is not there (any more). */
-static struct stele_group_event *read_target(struct hosted *hosted, const struct stele_event *link,
-                                             uint64_t place)
+/* Is it worth trying again? What is damaged, deleted or no name at all stays so: the link goes out
+ * without what it points to. */
+static bool may_pass(int outcome)
+{
+    return outcome == STELE_E_NO_MEMORY || outcome == STELE_E_IO || outcome == STELE_E_CLOSED ||
+           outcome == STELE_E_OVERLOADED;
+}
+
+/* The event that a link names, as a copy. STELE_OK: *out_made, NULL if it is not there (any more).
+ * Otherwise it could not be found out now. */
+static int read_target(struct hosted *hosted, const struct stele_event *link, uint64_t place,
+                       struct stele_group_event **out_made)
 {
     struct stele_engine *engine = hosted->groups->engine;
     uint64_t revision = 0;
     struct stele_text stream;
     const struct stele_bytes data = {.data = link->data, .size = link->data_size};
+    *out_made = NULL;
     if (!stele_subs__link_decode(data, &revision, &stream)) {
-        return NULL;
+        return STELE_OK;
     }
     char name[STELE_STREAM_NAME_SIZE_MAX + 3];
     memcpy(name, stream.data, stream.size);
@@ -248,18 +258,19 @@ static struct stele_group_event *read_target(struct hosted *hosted, const struct
     options.from = revision;
     options.limit = 1;
     struct stele_reading *reading = NULL;
-    if (engine->ops->read_open(engine, name, &options, &reading, NULL) != STELE_OK) {
-        return NULL;
+    int outcome = engine->ops->read_open(engine, name, &options, &reading, NULL);
+    if (outcome != STELE_OK) {
+        return may_pass(outcome) ? outcome : STELE_OK;
     }
     const struct stele_event *events = NULL;
     size_t count = 0;
-    struct stele_group_event *made = NULL;
-    if (engine->ops->read_next(reading, &events, &count, NULL) == STELE_OK && count > 0 &&
-        events[0].revision == revision) {
-        made = stele_group_event_create(hosted->groups->alloc, &events[0], link, place);
+    outcome = engine->ops->read_next(reading, &events, &count, NULL);
+    if (outcome == STELE_OK && count > 0 && events[0].revision == revision) {
+        *out_made = stele_group_event_create(hosted->groups->alloc, &events[0], link, place);
+        outcome = *out_made != NULL ? STELE_OK : STELE_E_NO_MEMORY;
     }
     engine->ops->read_close(reading);
-    return made;
+    return may_pass(outcome) ? outcome : STELE_OK;
 }
 
 /* The link that a projection would have written for an event of a category or type. */
@@ -296,6 +307,7 @@ static bool is_link(const struct stele_event *event)
     return event->type.size == 2 && memcmp(event->type.data, "$>", 2) == 0;
 }
 
+/* NULL: no memory, or what a link points to cannot be read now. */
 static struct stele_group_event *make_event(struct hosted *hosted, const struct stele_event *event,
                                             uint64_t ordinal)
 {
@@ -310,8 +322,11 @@ static struct stele_group_event *make_event(struct hosted *hosted, const struct 
     }
     const uint64_t place = is_all(hosted) ? event->position : event->revision;
     if (resolve && is_link(event)) {
-        struct stele_group_event *made = read_target(hosted, event, place);
-        return made != NULL ? made : stele_group_event_create(alloc, NULL, event, place);
+        struct stele_group_event *made = NULL;
+        const int outcome = read_target(hosted, event, place, &made);
+        return made != NULL || outcome != STELE_OK
+                   ? made
+                   : stele_group_event_create(alloc, NULL, event, place);
     }
     return stele_group_event_create(alloc, event, NULL, place);
 }
@@ -489,7 +504,10 @@ static void replay_some(struct hosted *hosted)
             hosted->replay_next = hosted->replay_stop;
             break;
         }
-        struct stele_group_event *made = read_target(hosted, &events[i], STELE_GROUP_NO_PLACE);
+        struct stele_group_event *made = NULL;
+        if (read_target(hosted, &events[i], STELE_GROUP_NO_PLACE, &made) != STELE_OK) {
+            break; /* It is tried again. */
+        }
         if (made != NULL) {
             if (stele_group_replay(hosted->machine, made, events[i].revision) != STELE_OK) {
                 stele_group_event_unref(made);
@@ -556,6 +574,9 @@ void stele_subs__settle(struct hosted *hosted)
 
 void stele_subs__hosted_tick(struct hosted *hosted)
 {
+    if (hosted->machine == NULL && !hosted->removed) {
+        (void)!stele_subs__hosted_start(hosted, NULL); /* It failed when the group was made. */
+    }
     if (hosted->machine == NULL) {
         return;
     }

@@ -643,6 +643,75 @@ TEST(a_configuration_of_kurrentdb_is_understood)
     world_deinit(&world);
 }
 
+/* A group, a consumer who parks, rejects and acknowledges, a replay. One allocation fails. */
+static bool live_with_failure(uint64_t n)
+{
+    struct world world;
+    world_init(&world, 30);
+    const struct stele_group_settings settings = defaults();
+    const struct stele_text why = {.data = "why", .size = 3};
+    put_many(&world, "s-1", 5);
+    (void)memengine_put(world.mem, "links", "$>", "1@s-1");
+    world.alloc.fail_at = world.alloc.calls + n;
+    int outcome = change(&world, STELE_GROUPS_CREATE, "links", "g", &settings);
+    CHECK(outcome == STELE_OK || outcome == STELE_E_NO_MEMORY);
+    outcome = change(&world, STELE_GROUPS_CREATE, "s-1", "g", &settings);
+    CHECK(outcome == STELE_OK || outcome == STELE_E_NO_MEMORY);
+    struct consumer *a = calloc(1, sizeof *a);
+    struct stele_error err;
+    const struct stele_consumer_options options = {
+        .stream = "s-1", .group = "g", .from = "x", .buffer_size = 3};
+    if (stele_consumer_start(world.groups, &world.away.loop, &options, &callbacks, a, &a->handle,
+                             &err) == STELE_OK) {
+        run(&world);
+        for (size_t i = 0; i < a->count && a->handle != NULL; i++) {
+            stele_consumer_nack(a->handle, a->got[i].id, 1,
+                                i == 0 ? STELE_GROUP_NACK_PARK : STELE_GROUP_NACK_RETRY, why);
+            run(&world);
+        }
+        pass_time(&world, 1);
+    }
+    (void)change(&world, STELE_GROUPS_REPLAY, "s-1", "g", NULL);
+    struct stele_groups_request request = {.what = STELE_GROUPS_LIST, .all_streams = true};
+    outcome = ask(&world, &request);
+    CHECK(outcome == STELE_OK || outcome == STELE_E_NO_MEMORY);
+    stele_groups_request_deinit(&request);
+    const bool failed = world.alloc.failures > 0;
+    /* From now on there is memory. */
+    world.alloc.fail_at = 0;
+    outcome = change(&world, STELE_GROUPS_CREATE, "s-1", "g", &settings);
+    CHECK(outcome == STELE_OK || outcome == STELE_GROUPS_EXISTS);
+    stop(&world, a);
+    a = consume(&world, "s-1", "g", 10);
+    a->auto_ack = true;
+    pass_time(&world, 3);
+    (void)change(&world, STELE_GROUPS_REPLAY, "s-1", "g", NULL);
+    pass_time(&world, 3);
+    bool seen[5] = {false};
+    for (size_t i = 0; i < a->count; i++) {
+        seen[a->got[i].revision] = true;
+    }
+    for (size_t i = 0; i < 5; i++) {
+        if (!seen[i]) {
+            check_failed(__FILE__, __LINE__, "allocation %llu failed: event %zu was lost",
+                         (unsigned long long)n, i);
+        }
+    }
+    stop(&world, a);
+    world_deinit(&world);
+    return failed;
+}
+
+TEST(whichever_allocation_fails_nothing_is_lost_or_leaked)
+{
+    uint64_t n = 1;
+    while (live_with_failure(n)) {
+        n++;
+        CHECK(n < 100000);
+    }
+    (void)printf("# %llu allocations failed\n", (unsigned long long)(n - 1));
+}
+
 /* ---- Crashes ---- */
 
 struct life {
