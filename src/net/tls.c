@@ -117,6 +117,9 @@ static bool set_common(SSL_CTX *ssl)
     static const char ciphers[] =
         "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:"
         "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305";
+    /* All three are strong; the first one is the fastest. */
+    static const char suites[] =
+        "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
     (void)SSL_CTX_set_options(ssl, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
                                        SSL_OP_NO_TICKET | SSL_OP_CIPHER_SERVER_PREFERENCE |
                                        SSL_OP_PRIORITIZE_CHACHA | SSL_OP_IGNORE_UNEXPECTED_EOF);
@@ -125,7 +128,8 @@ static bool set_common(SSL_CTX *ssl)
     SSL_CTX_set_read_ahead(ssl, 1);
     char groups[] = "X25519:P-256:P-384"; /* OpenSSL's macro takes no constant. */
     return SSL_CTX_set_min_proto_version(ssl, TLS1_2_VERSION) == 1 &&
-           SSL_CTX_set_num_tickets(ssl, 0) == 1 && SSL_CTX_set_cipher_list(ssl, ciphers) == 1 &&
+           SSL_CTX_set_num_tickets(ssl, 0) == 1 && SSL_CTX_set_ciphersuites(ssl, suites) == 1 &&
+           SSL_CTX_set_cipher_list(ssl, ciphers) == 1 &&
            SSL_CTX_set1_groups_list(ssl, groups) == 1;
 }
 

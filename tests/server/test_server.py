@@ -157,6 +157,29 @@ def test_it_ends_gracefully(s: Stele):
     s.run("verify")
 
 
+def test_subscriptions_are_told(s: Stele):
+    """a subscription ends with UNAVAILABLE, so that its client connects again"""
+    # ReadReq: options { all { start }, subscription, no_filter, uuid_option { string } }.
+    options = bytes.fromhex("12021200" "3200" "4200" "4a021200")
+    message = b"\x0a" + bytes([len(options)]) + options
+    with Server(s, "--insecure") as server:
+        peer = raw.Peer(server.port)
+        stream = peer.open(b"/event_store.client.streams.Streams/Read", end=False, method=b"POST",
+                           content_type=b"application/grpc", te=b"trailers")
+        peer.send(raw.frame(raw.DATA, raw.END_STREAM, stream,
+                            b"\0" + raw.u32(len(message)) + message))
+        same(peer.until(raw.DATA, stream)[2], stream)  # The confirmation.
+        before = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        trailers = peer.until(raw.HEADERS, stream)
+        same(trailers[1] & raw.END_STREAM, raw.END_STREAM)
+        assert b"\x0214" in trailers[3], f"no grpc-status 14 in {trailers}"
+        while peer.read() is not None:
+            pass
+        same(server.process.wait(60), 0)
+        assert time.monotonic() - before < 9, "it waited to the last"
+
+
 def test_nobody_is_shown_plain_text(s: Stele):
     """without --insecure plain text is refused on every address but loopback"""
     ended = s.run("serve", "--listen", "0.0.0.0", "--port", "0", code=None)
