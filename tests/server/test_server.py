@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
 from harness import Stele, has, main, same  # noqa: E402
@@ -310,6 +311,80 @@ def test_half_open_connections_are_closed(s: Stele):
         has(slow.recv(1000).decode(), "408")
         slow.close()
         server.stop()
+
+
+def test_connections_are_bounded(s: Stele):
+    """more connections than allowed are closed, and one that ends makes room for another"""
+    with Server(s, "--insecure", "--connections-max", "5") as server:
+        def is_served(peer):
+            try:
+                stream = peer.open(b"/ping")
+                return peer.until(raw.HEADERS, stream) is not None
+            except OSError:
+                return False
+
+        peers = [raw.Peer(server.port) for _ in range(5)]
+        same([is_served(peer) for peer in peers], [True] * 5)
+        try:
+            same(is_served(raw.Peer(server.port)), False)
+        except OSError:
+            pass  # Closed before the preface was out.
+        peers.pop().close()
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                if is_served(raw.Peer(server.port)):
+                    break
+            except OSError:
+                pass
+            assert time.monotonic() < deadline, "no room came free"
+            time.sleep(0.05)
+        same([is_served(peer) for peer in peers], [True] * 4)
+        server.stop()
+
+
+def test_load_and_the_end(s: Stele):
+    """a server that is stopped in the middle of appends answers them or says that it did not"""
+    options = b"\x0a\x06\x1a\x04load" + b"\x22\x00"  # stream identifier, expected revision: any
+    first = b"\x0a" + bytes([len(options)]) + options
+    answered = 0
+    for _ in range(3):
+        with Server(s, "--insecure") as server:
+            peer = raw.Peer(server.port)
+            peer.send(raw.frame(raw.WINDOW_UPDATE, 0, 0, raw.u32(1 << 30)))
+            peer.until(raw.HEADERS, peer.open(b"/ping"))
+            streams = []
+            for _ in range(200):
+                proposed = (b"\x0a\x26" + b"\x12\x24" + str(uuid.uuid4()).encode() +
+                            b"\x12\x09\x0a\x04type\x12\x01t" +
+                            b"\x12\x20\x0a\x0ccontent-type\x12\x10application/json" +
+                            b"\x22\x02{}")
+                second = b"\x12" + bytes([len(proposed)]) + proposed
+                body = b"".join(b"\0" + raw.u32(len(m)) + m for m in (first, second))
+                stream = peer.open(b"/event_store.client.streams.Streams/Append", end=False,
+                                   method=b"POST", content_type=b"application/grpc",
+                                   te=b"trailers")
+                peer.send(raw.frame(raw.DATA, raw.END_STREAM, stream, body))
+                streams.append(stream)
+            server.process.send_signal(signal.SIGTERM)
+            ended, answers, goaway = set(), 0, None
+            while (got := peer.read()) is not None:
+                if got[0] == raw.GOAWAY:
+                    goaway = int.from_bytes(got[3][:4], "big")
+                if got[0] == raw.DATA and got[2] in streams:
+                    answers += 1
+                if got[0] in (raw.HEADERS, raw.DATA) and got[1] & raw.END_STREAM:
+                    ended.add(got[2])
+            same(server.process.wait(60), 0)
+            assert goaway is not None
+            missing = [x for x in streams if x <= goaway and x not in ended]
+            same(missing, [])
+            answered += answers
+    assert answered > 0
+    # Each answer stands for an event in the store; more may be there, unanswered.
+    stored = len(s.run("read", "load", "--json").lines)
+    assert stored >= answered, f"{stored} stored, {answered} answered"
+    s.run("verify")
 
 
 def test_it_is_small(s: Stele):
