@@ -14,15 +14,21 @@ import time
 import uuid
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
-from harness import Stele, has, main, same  # noqa: E402
+from harness import BINARY, Stele, has, main, same  # noqa: E402
 
 import rawhttp as raw  # noqa: E402
+
+with open(BINARY, "rb") as binary:
+    code = binary.read()
+    SANITIZED = b"__asan_init" in code or b"__tsan_init" in code
+# The search for leaks looks at the process from outside, which the sandbox does not allow.
+USUAL = ["--no-sandbox"] if SANITIZED else []
 
 
 class Server:
     def __init__(self, stele, *args, env=None):
         self.stele = stele
-        self.process = stele.start("serve", "--port", "0", *args, env=env,
+        self.process = stele.start("serve", "--port", "0", *USUAL, *args, env=env,
                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self.output = ""
         while not (found := re.search(r"127\.0\.0\.1:(\d+)", self.output)):
@@ -290,7 +296,7 @@ def test_floods(s: Stele):
         print(f"# grown by {grown} KiB; neighbour: {len(times)} answers, p50 "
               f"{times[len(times) // 2] * 1e6:.0f} us, p99 {times[len(times) * 99 // 100] * 1e6:.0f} "
               "us")
-        if "ASAN_OPTIONS" not in os.environ:
+        if not SANITIZED:
             assert grown < 16 * 1024, f"grown by {grown} KiB"
         assert len(times) > 20
         assert times[len(times) * 99 // 100] < 1.0
@@ -405,7 +411,7 @@ def test_it_is_small(s: Stele):
         busy = (used() - first) / 5
         server.stop()
         print(f"# up in {started * 1000:.0f} ms, {memory / 1024:.1f} MiB, {busy * 100:.2f} % CPU")
-        if "ASAN_OPTIONS" not in os.environ:
+        if not SANITIZED:
             assert memory <= 25 * 1024, f"{memory} KiB"
             assert busy <= 0.01, f"{busy * 100} % of a processor"
             assert started < 5
