@@ -54,6 +54,7 @@ static struct stele_http__block **kept_of(struct stele_http_conn *conn, size_t w
 static void *mem_malloc(size_t size, void *user)
 {
     struct stele_http_conn *const conn = user;
+    STELE_ASSERT(conn != NULL);
     if (size > SIZE_MAX / 2) {
         return NULL;
     }
