@@ -84,7 +84,7 @@ struct stele_options {
     int read_only;             /* 1: never write; works beside a writing process. */
     uint32_t partitions;       /* Of a new store: 1 .. 1024, default 128. */
     uint32_t partition_key;    /* Of a new store: STELE_KEY_STREAM or STELE_KEY_CATEGORY. */
-    uint64_t segment_size_max; /* Bytes of a log segment, default 128 MiB, at least 64 KiB. The
+    uint64_t segment_size_max; /* Bytes of a log segment, default 64 MiB, at least 64 KiB. The
                                   * first segments of a store are smaller and double up to it. */
     uint64_t index_memory;     /* Bytes of events after which the index in memory is written to
                                   * disk, default 48 MiB. Bounds memory and the time to open. */
@@ -98,7 +98,7 @@ struct stele_options {
 };
 #define STELE_OPTIONS_INIT                                                                         \
     {                                                                                              \
-        sizeof(struct stele_options), 1, 0, 128, STELE_KEY_STREAM, 128u * 1024u * 1024u,           \
+        sizeof(struct stele_options), 1, 0, 128, STELE_KEY_STREAM, 64u * 1024u * 1024u,            \
             48u * 1024u * 1024u, STELE_EVENT_SIZE_MAX, 65536u, 0, 7u                               \
     }
 

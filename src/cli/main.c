@@ -5,6 +5,7 @@
 
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 
 /* Failures are told as JSON from the first one on, also those of parsing the options. */
 static bool wants_json(int argc, char **argv)
@@ -81,8 +82,20 @@ static int run(int argc, char **argv)
     return command->run(argc - at, argv + at);
 }
 
+/* A store holds one file open for each segment, and a server one for each connection. The soft limit
+ * of open files is as low as it is for select(), which nobody here uses. */
+static void raise_file_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
 int main(int argc, char **argv)
 {
+    raise_file_limit();
     /* A reader that goes away is noticed by the write that fails, and the store is closed before
      * the process ends. */
     const struct sigaction ignore = {.sa_handler = SIG_IGN};

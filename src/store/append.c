@@ -328,7 +328,8 @@ static uint32_t put_stream(const struct decision *d, struct stele_prepared_strea
         payload_checksum = stele_frame_extend(payload_checksum, checksum);
         stele_index_add(d->store->index, at->place, record->id_hash, stream->entry,
                         stream->category_entry, record->type_entry,
-                        prepared->tag_entries + record->tags_first, record->tags_count);
+                        record->tags_count == 0 ? NULL : prepared->tag_entries + record->tags_first,
+                        record->tags_count);
         at->bytes += record->size;
         at->place += record->size;
         at->tick++;

@@ -19,6 +19,9 @@ static struct stele_engine *engine_of(struct stele_call *call)
 /* One message with one field that is a message. */
 static void send_inside(struct stele_call *call, uint32_t number, const uint8_t *body, size_t size)
 {
+    if (stele_call_is_over(call)) {
+        return;
+    }
     struct stele_buf *buf = stele_call_message_begin(call);
     if (stele_buf_reserve(buf, stele_call_loop(call)->alloc, size + 16) != STELE_OK) {
         stele_call_message_cancel(call);
@@ -49,8 +52,12 @@ static void answer_stats(struct stele_call *call)
     for (uint32_t i = 0; i < STELE_COUNT_OF(numbers); i++) {
         to = stele_pb_put_u64(to, i + 2, numbers[i]);
     }
+    stele_call_hold(call);
     send_inside(call, 1, body, (size_t)(to - body));
-    stele_call_finish(call, STELE_GRPC_OK, "");
+    if (!stele_call_is_over(call)) {
+        stele_call_finish(call, STELE_GRPC_OK, "");
+    }
+    stele_call_release(call);
 }
 
 static void on_progress(struct stele_chore *chore)
@@ -123,7 +130,9 @@ static void on_done(struct stele_chore *chore)
                 send_inside(call, 6, (const uint8_t *)chore->verified.digest,
                             strnlen(chore->verified.digest, STELE_DIGEST_SIZE));
             }
-            stele_call_finish(call, STELE_GRPC_OK, "");
+            if (!stele_call_is_over(call)) {
+                stele_call_finish(call, STELE_GRPC_OK, "");
+            }
         }
     }
     engine_of(call)->ops->chore_forget(engine_of(call), chore);

@@ -95,8 +95,8 @@ static void release(struct stele_call *call, struct pending *pending)
     stele_release(stele_call_loop(call)->alloc, pending, pending->size);
 }
 
-/* Sends what is done, in order. */
-static void answer(struct stele_call *call)
+/* Sends what is done, in order. Sending may end the call: it is held meanwhile. */
+static void answer_held(struct stele_call *call)
 {
     struct append_call *state = stele_call_state(call);
     while (state->first != NULL && state->first->done) {
@@ -132,6 +132,13 @@ static void answer(struct stele_call *call)
         state->paused = false;
         stele_call_resume(call);
     }
+}
+
+static void answer(struct stele_call *call)
+{
+    stele_call_hold(call);
+    answer_held(call);
+    stele_call_release(call);
 }
 
 static void on_done(struct stele_appending *appending)

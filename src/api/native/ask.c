@@ -169,8 +169,8 @@ static int on_name(void *context, struct stele_text name, uint64_t count)
     return state->limit != 0 && state->told == state->limit;
 }
 
-/* One page of names, as one message. */
-static void list_on(struct stele_call *call)
+/* One page of names, as one message. Sending may end the call: it is held meanwhile. */
+static void list_held(struct stele_call *call)
 {
     struct streams_call *state = stele_call_state(call);
     struct stele_engine *engine = engine_of(call);
@@ -197,6 +197,9 @@ static void list_on(struct stele_call *call)
     } else {
         stele_call_message_cancel(call);
     }
+    if (stele_call_is_over(call)) {
+        return;
+    }
     if (state->in_turn < NAMES_A_TURN || (state->limit != 0 && state->told == state->limit)) {
         stele_call_finish(call, STELE_GRPC_OK, "");
         return;
@@ -204,6 +207,13 @@ static void list_on(struct stele_call *call)
     state->posted = true;
     stele_call_hold(call);
     stele_loop_post(stele_call_loop(call), &state->task);
+}
+
+static void list_on(struct stele_call *call)
+{
+    stele_call_hold(call);
+    list_held(call);
+    stele_call_release(call);
 }
 
 static void run_later(struct stele_task *task)

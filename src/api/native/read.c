@@ -160,7 +160,8 @@ static void go_on_later(struct stele_call *call, struct read_call *state)
     }
 }
 
-static void pump(struct stele_call *call)
+/* Sending may end the call when there is no memory: whoever calls this holds it. */
+static void pump_held(struct stele_call *call)
 {
     struct read_call *state = stele_call_state(call);
     size_t sent = 0;
@@ -181,6 +182,13 @@ static void pump(struct stele_call *call)
             }
         }
     }
+}
+
+static void pump(struct stele_call *call)
+{
+    stele_call_hold(call);
+    pump_held(call);
+    stele_call_release(call);
 }
 
 static void run_later(struct stele_task *task)

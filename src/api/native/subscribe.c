@@ -70,11 +70,16 @@ static void on_timer(struct stele_timer *timer)
     if (stele_call_is_over(state->call) || !still_allowed(state)) {
         return;
     }
-    if (!state->sent && !stele_call_is_full(state->call)) {
+    struct stele_call *call = state->call;
+    stele_call_hold(call);
+    if (!state->sent && !stele_call_is_full(call)) {
         send_heartbeat(state, false);
     }
-    state->sent = false;
-    loop->ops->timer_start(loop, timer, stele_loop_now_us(loop) + state->heartbeat_us);
+    if (!stele_call_is_over(call)) {
+        state->sent = false;
+        loop->ops->timer_start(loop, timer, stele_loop_now_us(loop) + state->heartbeat_us);
+    }
+    stele_call_release(call);
 }
 
 static bool is_hidden(struct stele_call *call, const struct stele_event *event)
@@ -83,8 +88,8 @@ static bool is_hidden(struct stele_call *call, const struct stele_event *event)
                             event->stream);
 }
 
-static size_t on_events(void *context, const struct stele_event *events, size_t count,
-                        uint64_t ordinal, struct stele_live *live)
+static size_t send_events(void *context, const struct stele_event *events, size_t count,
+                          uint64_t ordinal, struct stele_live *live)
 {
     (void)live;
     struct subscribe_call *state = context;
@@ -125,6 +130,16 @@ static size_t on_events(void *context, const struct stele_event *events, size_t 
     return taken;
 }
 
+static size_t on_events(void *context, const struct stele_event *events, size_t count,
+                        uint64_t ordinal, struct stele_live *live)
+{
+    struct stele_call *call = ((struct subscribe_call *)context)->call;
+    stele_call_hold(call); /* Sending may end it. */
+    const size_t taken = send_events(context, events, count, ordinal, live);
+    stele_call_release(call);
+    return taken;
+}
+
 static void on_progress(void *context, uint64_t position, uint64_t scanned, bool caught_up)
 {
     struct subscribe_call *state = context;
@@ -132,9 +147,11 @@ static void on_progress(void *context, uint64_t position, uint64_t scanned, bool
     state->scanned += scanned;
     const bool arrived = caught_up && !state->live;
     state->live = state->live || caught_up;
-    if (!stele_call_is_over(state->call) &&
-        (arrived || state->scanned >= state->heartbeat_events)) {
+    struct stele_call *call = state->call;
+    if (!stele_call_is_over(call) && (arrived || state->scanned >= state->heartbeat_events)) {
+        stele_call_hold(call);
         send_heartbeat(state, false);
+        stele_call_release(call);
     }
 }
 
@@ -221,7 +238,8 @@ static int decode_start(struct stele_bytes message, struct subscribe_call *state
     return STELE_OK;
 }
 
-static void begin(struct stele_call *call, struct stele_bytes message)
+/* Sending may end the call: it is held meanwhile. */
+static void begin_held(struct stele_call *call, struct stele_bytes message)
 {
     struct subscribe_call *state = stele_call_state(call);
     struct stele_loop *loop = stele_call_loop(call);
@@ -255,7 +273,17 @@ static void begin(struct stele_call *call, struct stele_bytes message)
         state->checkpoint = start.from - 1;
     }
     send_heartbeat(state, true);
+    if (stele_call_is_over(call)) {
+        return;
+    }
     loop->ops->timer_start(loop, &state->timer, stele_loop_now_us(loop) + state->heartbeat_us);
+}
+
+static void begin(struct stele_call *call, struct stele_bytes message)
+{
+    stele_call_hold(call);
+    begin_held(call, message);
+    stele_call_release(call);
 }
 
 static void take_credits(struct subscribe_call *state, uint64_t credits)
