@@ -8,6 +8,7 @@
 #include "cli/out.h"
 #include "io/linux.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,6 +50,13 @@ static bool read_line(char *text, size_t size)
     size_t used = 0;
     for (;;) {
         char c = '\0';
+        /* Not read() alone: Ctrl-C just before it would leave it waiting. */
+        struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+        while (!stele_cli_interrupted() && poll(&input, 1, 100) == 0) {
+        }
+        if (stele_cli_interrupted()) {
+            break;
+        }
         const ssize_t got = read(STDIN_FILENO, &c, 1);
         if (got <= 0 || c == '\n') {
             break;
@@ -61,20 +69,21 @@ static bool read_line(char *text, size_t size)
     return used > 0;
 }
 
+/* Quiet before the question is shown: whoever types at once is not shown, either. */
 static void ask_on_terminal(const char *question, char *text, size_t size)
 {
     struct termios old;
-    (void)fprintf(stderr, "%s", question);
-    (void)fflush(stderr);
     const bool known = tcgetattr(STDIN_FILENO, &old) == 0;
     if (known) {
         struct termios quiet = old;
         quiet.c_lflag &= ~(tcflag_t)ECHO;
-        (void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet);
+        (void)tcsetattr(STDIN_FILENO, TCSANOW, &quiet);
     }
+    (void)fprintf(stderr, "%s", question);
+    (void)fflush(stderr);
     (void)read_line(text, size);
     if (known) {
-        (void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &old);
+        (void)tcsetattr(STDIN_FILENO, TCSANOW, &old);
     }
     (void)fprintf(stderr, "\n");
 }
@@ -99,9 +108,15 @@ static int get_password(struct edit *edit)
     if (isatty(STDIN_FILENO) == 0) {
         (void)read_line(edit->password, sizeof edit->password);
     } else {
-        char again[sizeof edit->password];
+        char again[sizeof edit->password] = "";
+        stele_cli_catch_interrupts(); /* So that the terminal is put right again. */
         ask_on_terminal("New password: ", edit->password, sizeof edit->password);
-        ask_on_terminal("Once more: ", again, sizeof again);
+        if (!stele_cli_interrupted()) {
+            ask_on_terminal("Once more: ", again, sizeof again);
+        }
+        if (stele_cli_interrupted()) {
+            return STELE_CLI_INTERRUPTED;
+        }
         const bool same = strcmp(edit->password, again) == 0;
         stele_password_wipe(again, sizeof again);
         if (!same) {

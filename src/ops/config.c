@@ -788,22 +788,55 @@ static void out(struct printer *printer, const char *text)
     out_bytes(printer, text, strlen(text));
 }
 
-/* A double-quoted scalar: any text comes back as it was. */
+/* The code point at the start of text; 0 bytes: this is no UTF-8 (RFC 3629). */
+static size_t decode(const unsigned char *text, uint32_t *out_point)
+{
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    const size_t size = text[0] < 0x80   ? 1
+                        : text[0] < 0xc0 ? 0
+                        : text[0] < 0xe0 ? 2
+                        : text[0] < 0xf0 ? 3
+                        : text[0] < 0xf8 ? 4
+                                         : 0;
+    uint32_t point = size <= 1 ? text[0] : text[0] & (0x7fU >> size);
+    for (size_t i = 1; i < size; i++) {
+        if ((text[i] & 0xc0) != 0x80) {
+            return 0;
+        }
+        point = point << 6 | (text[i] & 0x3fU);
+    }
+    if (size > 0 &&
+        (point < least[size] || point > 0x10ffff || (point >= 0xd800 && point <= 0xdfff))) {
+        return 0;
+    }
+    *out_point = point;
+    return size;
+}
+
+/* What YAML 1.1 takes for the end of a line, or does not take at all, and what ends the scalar. */
+static bool needs_escape(uint32_t point)
+{
+    return point < 0x20 || point == '"' || point == '\\' || (point >= 0x7f && point < 0xa0) ||
+           point == 0x2028 || point == 0x2029 || point == 0xfeff || point == 0xfffe ||
+           point == 0xffff;
+}
+
+/* A double-quoted scalar: any UTF-8 comes back as it was. */
 static void out_quoted(struct printer *printer, const char *text)
 {
     out(printer, "\"");
-    for (; *text != '\0'; text++) {
-        const unsigned char c = (unsigned char)*text;
-        char escape[8];
-        if (c == '"' || c == '\\') {
-            (void)snprintf(escape, sizeof escape, "\\%c", c);
-            out(printer, escape);
-        } else if (c < 0x20 || c == 0x7f) {
-            (void)snprintf(escape, sizeof escape, "\\x%02x", c);
-            out(printer, escape);
-        } else {
-            out_bytes(printer, text, 1);
+    for (size_t size = 0; *text != '\0'; text += size) {
+        uint32_t point = 0;
+        char escape[16];
+        size = decode((const unsigned char *)text, &point);
+        if (size > 0 && !needs_escape(point)) {
+            out_bytes(printer, text, size);
+            continue;
         }
+        (void)snprintf(escape, sizeof escape, "\\u%04x",
+                       size > 0 ? point : (unsigned)(unsigned char)*text);
+        out(printer, escape);
+        size = size > 0 ? size : 1;
     }
     out(printer, "\"");
 }
