@@ -9,6 +9,7 @@
 struct stele_groups;  /* subs/groups.h: persistent subscriptions. */
 struct stele_hub;     /* subs/follow.h: live events. */
 struct stele_metrics; /* api/metrics.h. */
+struct stele_gate;    /* net/net.h: what the loops count together. */
 
 /* One hub for each loop. */
 #define STELE_LOOPS_MAX 64
@@ -39,6 +40,7 @@ struct stele_server {
     struct stele_hubs *hubs;
     struct stele_groups *groups;
     struct stele_metrics *metrics;
+    const struct stele_gate *gate; /* NULL: no network (tests, simulator). */
     struct stele_loop *home; /* The loop that owns what exists once: groups, users, background. */
 
     uint8_t instance_id[16];

@@ -439,6 +439,7 @@ int stele_server_run(const struct stele_server_config *config, struct stele_erro
     process->gate.connections_max = config->connections_max;
     process->gate.handshake_ms = config->handshake_ms;
     process->server.alloc = alloc;
+    process->server.gate = &process->gate;
     process->server.insecure = config->insecure;
     process->server.append_size_max = config->append_size_max;
     process->server.event_size_max = config->event_size_max;

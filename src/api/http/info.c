@@ -1,5 +1,6 @@
 /* What a server tells about itself: health, info, statistics, metrics. */
 #include "api/http/web_internal.h"
+#include "net/net.h"
 
 #include <stdio.h>
 #include <sys/resource.h>
@@ -154,6 +155,33 @@ static bool put_metric(struct stele_buf *body, struct stele_alloc *alloc, const 
                            kind, name, value);
 }
 
+static bool put_traffic(struct stele_buf *body, struct stele_alloc *alloc,
+                        const struct stele_gate *gate)
+{
+    const struct {
+        const char *name, *kind, *help;
+        double value;
+    } metrics[] = {
+        {"stele_connections", "gauge", "Open connections.", atomic_load(&gate->connections)},
+        {"stele_connections_accepted_total", "counter", "Connections accepted.",
+         (double)atomic_load(&gate->accepted)},
+        {"stele_connections_refused_total", "counter", "Connections above the limit.",
+         (double)atomic_load(&gate->refused)},
+        {"stele_handshakes_failed_total", "counter", "TLS handshakes that failed.",
+         (double)atomic_load(&gate->failed_handshakes)},
+        {"stele_received_bytes_total", "counter", "Bytes received from clients.",
+         (double)atomic_load(&gate->bytes_in)},
+        {"stele_sent_bytes_total", "counter", "Bytes sent to clients.",
+         (double)atomic_load(&gate->bytes_out)},
+    };
+    bool fits = true;
+    for (size_t i = 0; fits && i < STELE_COUNT_OF(metrics); i++) {
+        fits = put_metric(body, alloc, metrics[i].name, metrics[i].kind, metrics[i].help,
+                          metrics[i].value);
+    }
+    return fits;
+}
+
 void stele_web__metrics(struct stele_web__request *request)
 {
     struct stele_stats s;
@@ -208,6 +236,9 @@ void stele_web__metrics(struct stele_web__request *request)
     for (size_t i = 0; fits && i < STELE_COUNT_OF(metrics); i++) {
         fits = put_metric(&body, web->alloc, metrics[i].name, metrics[i].kind, metrics[i].help,
                           metrics[i].value);
+    }
+    if (web->server->gate != NULL) {
+        fits = fits && put_traffic(&body, web->alloc, web->server->gate);
     }
     fits = fits &&
            stele_web__putf(&body, web->alloc,
