@@ -25,7 +25,7 @@ static size_t in_size;
 static int64_t window_conn = 65535, window_stream = 65535;
 static uint64_t consumed;
 
-static uint8_t message[1 << 20]; /* What is left of one gRPC message across DATA frames. */
+static uint8_t message[32 << 20]; /* What is left of one gRPC message across DATA frames. */
 static size_t message_size;
 static uint64_t answers, refusals, events, bytes_read;
 static bool ended;
