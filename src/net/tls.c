@@ -129,8 +129,7 @@ static bool set_common(SSL_CTX *ssl)
     char groups[] = "X25519:P-256:P-384"; /* OpenSSL's macro takes no constant. */
     return SSL_CTX_set_min_proto_version(ssl, TLS1_2_VERSION) == 1 &&
            SSL_CTX_set_num_tickets(ssl, 0) == 1 && SSL_CTX_set_ciphersuites(ssl, suites) == 1 &&
-           SSL_CTX_set_cipher_list(ssl, ciphers) == 1 &&
-           SSL_CTX_set1_groups_list(ssl, groups) == 1;
+           SSL_CTX_set_cipher_list(ssl, ciphers) == 1 && SSL_CTX_set1_groups_list(ssl, groups) == 1;
 }
 
 static int set_certificate(const struct stele_tls_context *context, SSL_CTX *ssl,
