@@ -244,7 +244,7 @@ function listView(title, path, columns, empty) {
 
 const groups = listView('Groups', '/api/groups', [
   ['Stream', (row) => row.stream], ['Group', (row) => row.group], ['Status', (row) => row.status],
-  ['Behind', (row) => row.lag], ['In flight', (row) => row.in_flight],
+  ['Waiting', (row) => row.waiting], ['In flight', (row) => row.in_flight],
   ['Parked', (row) => row.parked], ['Consumers', (row) => row.consumers],
 ], 'No persistent subscriptions.');
 
