@@ -203,6 +203,9 @@ static int compare_rules(const void *a, const void *b)
 bool stele_store__scavenge_keeps(void *context, const struct stele_event *event)
 {
     const struct stele_scavenge *scavenge = context;
+    if (scavenge->rules_count == 0) {
+        return true;
+    }
     struct rule wanted = {.key = stele_index_key(scavenge->seed, STELE_SPACE_STREAM,
                                                  stele_store__bytes(event->stream))};
     const struct rule *rule = bsearch(&wanted, scavenge->rules, scavenge->rules_count,

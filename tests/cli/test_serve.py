@@ -13,9 +13,15 @@ import ssl
 import sys
 import time
 
-from harness import HANGS, Stele, has, hasnt, main, same, wait_until
+from harness import BINARY, HANGS, Stele, has, hasnt, main, same, wait_until
 
 CANARY = "canary-Qx7Zp2"
+
+
+with open(BINARY, "rb") as binary:
+    SANITIZED = re.search(b"__[at]san_init", binary.read()) is not None
+# The search for leaks looks at the process from outside, which the sandbox does not allow.
+USUAL = ["--no-sandbox"] if SANITIZED else []
 
 
 class Server:
@@ -23,7 +29,7 @@ class Server:
 
     def __init__(self, s, *args, env=None, tls=True):
         self.s, self.tls = s, tls
-        options = ["--port", "0"]
+        options = ["--port", "0", *[one for one in USUAL if one not in args]]
         if tls:
             certificate(s)
             options += ["--tls-certificate", "cert.pem", "--tls-key", "key.pem"]
@@ -213,6 +219,8 @@ def test_plain_text(s: Stele):
 
 def test_sandbox(s: Stele):
     """once it has started, every thread is in the sandbox, unless it was told not to"""
+    if SANITIZED:
+        return  # Nothing to see then: see USUAL.
     def filters(server):
         tasks = f"/proc/{server.process.pid}/task"
         return {re.search(r"^Seccomp:\t(\d)", open(f"{tasks}/{task}/status").read(), re.M)[1]
