@@ -284,9 +284,15 @@ void stele_filter_release(struct stele_alloc *alloc, struct stele_filter_program
     stele_store__filter_destroy(alloc, program);
 }
 
-bool stele_filter_matches(struct stele_filter_program *program, const struct stele_event *event)
+int stele_filter_matches(struct stele_filter_program *program, const struct stele_event *event,
+                         bool *out_matches)
 {
-    return stele_store__filter_matches(program, event);
+    const bool matches = stele_store__filter_matches(program, event);
+    if (stele_store__filter_had_no_memory(program)) {
+        return STELE_E_NO_MEMORY;
+    }
+    *out_matches = matches;
+    return STELE_OK;
 }
 
 struct stele_bytes stele_filter_category(struct stele_bytes stream)

@@ -141,10 +141,20 @@ static bool filters_itself(const struct stele_follow *follow)
     return follow->want != NULL && !is_positional(follow);
 }
 
-static bool is_wanted(const struct stele_follow *follow, const struct stele_event *event)
+/* STELE_E_NO_MEMORY: it cannot be told. Passing the event over then would be skipping it. */
+static int judge(const struct stele_follow *follow, const struct stele_event *event,
+                 bool *out_wanted)
 {
-    return !filters_itself(follow) || follow->want == NULL ||
-           stele_filter_matches(follow->want->program, event);
+    *out_wanted = true;
+    return follow->want == NULL ? STELE_OK
+                                : stele_filter_matches(follow->want->program, event, out_wanted);
+}
+
+static int judge_read(const struct stele_follow *follow, const struct stele_event *event,
+                      bool *out_wanted)
+{
+    *out_wanted = true;
+    return filters_itself(follow) ? judge(follow, event, out_wanted) : STELE_OK;
 }
 
 static bool is_its_tombstone(const struct stele_follow *follow, const struct stele_event *event)
@@ -192,18 +202,26 @@ void stele_follow_resume(struct stele_follow *follow)
 /* ---- Catching up ---- */
 
 /* The next run of the batch that is handed out in one call: wanted, and of consecutive ordinals. */
-static size_t run_at(const struct stele_follow *follow, size_t at)
+static int run_at(const struct stele_follow *follow, size_t at, size_t *out_count)
 {
     if (is_positional(follow) || (follow->want == NULL && !follow->by_ordinal)) {
-        return follow->batch_count - at;
+        *out_count = follow->batch_count - at;
+        return STELE_OK;
     }
     size_t count = 0;
+    int outcome = STELE_OK;
     while (
-        at + count < follow->batch_count && is_wanted(follow, &follow->batch[at + count]) &&
+        at + count < follow->batch_count &&
         (!follow->by_ordinal || ordinal_at(follow, at + count) == ordinal_at(follow, at) + count)) {
+        bool wanted = true;
+        outcome = judge_read(follow, &follow->batch[at + count], &wanted);
+        if (outcome != STELE_OK || !wanted) {
+            break;
+        }
         count++;
     }
-    return count;
+    *out_count = count;
+    return count > 0 ? STELE_OK : outcome; /* What was found before is handed out first. */
 }
 
 /* Moves on past `count` events of the batch. */
@@ -225,7 +243,11 @@ static enum handed hand_out(struct stele_follow *follow)
 {
     while (follow->batch_at < follow->batch_count) {
         const size_t at = follow->batch_at;
-        const size_t count = run_at(follow, at);
+        size_t count = 0;
+        if (run_at(follow, at, &count) != STELE_OK) {
+            end_of_memory(follow);
+            return GONE;
+        }
         if (count == 0) {
             const bool closed = is_its_tombstone(follow, &follow->batch[at]);
             pass(follow, 1);
@@ -470,7 +492,12 @@ void stele_subs__deliver(struct stele_follow *follow, const struct stele_event *
     if (place < follow->from) {
         return;
     }
-    if (follow->want != NULL && !stele_filter_matches(follow->want->program, event)) {
+    bool wanted = true;
+    if (judge(follow, event, &wanted) != STELE_OK) {
+        end_of_memory(follow);
+        return;
+    }
+    if (!wanted) {
         on_not_wanted(follow, event, place);
         return;
     }

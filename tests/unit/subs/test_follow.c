@@ -541,6 +541,53 @@ TEST(names_and_filters_are_checked_at_the_start)
     world_deinit(&world);
 }
 
+/* A live follow with a regular expression that needs memory for a long type, and one failing
+ * allocation (sticky: all from it on) between the event's becoming visible and its delivery. */
+static bool is_short_of_memory(const char *name, uint64_t n, bool sticky)
+{
+    struct world world;
+    struct owner owner, other;
+    const struct stele_filter filter = {.type_regex = "^(a|b)*$"};
+    char long_type[201];
+    memset(long_type, 'a', 200);
+    long_type[200] = '\0';
+    world_init(&world, 22);
+    put_many(&world, "a-1", 2);
+    owner_start(&owner, world.hub,
+                &(struct stele_follow_options){.stream = name, .filter = &filter});
+    miniloop_run(&world.loop);
+    CHECK(stele_follow_is_live(owner.follow));
+    /* The hub has something to do already, so it delivers in its next turn and not before put()
+     * returns. */
+    owner_start(&other, world.hub, &(struct stele_follow_options){.stream = "b-1"});
+    (void)memengine_put(world.mem, "a-1", long_type, "{}");
+    CHECK_EQ(owner.count, 0);
+    world.alloc.fail_at = world.alloc.calls + n;
+    world.alloc.fail_sticky = sticky;
+    miniloop_run(&world.loop);
+    world.alloc.fail_at = 0;
+    miniloop_advance(&world.loop, 5000000);
+    CHECK_EQ(owner.count, owner.ended == STELE_OK ? 1 : 0);
+    CHECK(owner.ended == STELE_OK || owner.ended == STELE_E_NO_MEMORY);
+    const bool failed = world.alloc.failures > 0;
+    owner_deinit(&owner);
+    owner_deinit(&other);
+    world_deinit(&world);
+    return failed;
+}
+
+TEST(a_live_event_is_handed_out_or_the_follow_ends_when_its_filter_has_no_memory)
+{
+    static const char *const names[] = {NULL, "a-1", "$ce-a"};
+    for (size_t i = 0; i < 2 * STELE_COUNT_OF(names); i++) {
+        uint64_t n = 1;
+        while (is_short_of_memory(names[i / 2], n, i % 2 == 1)) {
+            n++;
+        }
+        CHECK(n > 1);
+    }
+}
+
 TEST(without_memory_a_start_fails_or_the_follow_ends_and_nothing_leaks)
 {
     const char *types[] = {"Happened", "Other"};
