@@ -4,17 +4,14 @@
 
 #define SERVING 1
 
-static bool is_known(struct stele_bytes service)
+static bool is_known(const struct stele_call *call, struct stele_bytes service)
 {
-    static const char *const services[] = {
-        "", "stele.v1.EventStore", "event_store.client.streams.Streams",
-        "event_store.client.persistent_subscriptions.PersistentSubscriptions"};
-    for (size_t i = 0; i < STELE_COUNT_OF(services); i++) {
-        if (stele_bytes_equal(service, stele_bytes_of_text(services[i]))) {
-            return true;
-        }
+    bool known = service.size == 0; /* The server as a whole. */
+    for (int rpc = 0; rpc < STELE_RPC_COUNT && !known; rpc++) {
+        known = stele_call_knows(call, (enum stele_rpc)rpc) &&
+                stele_bytes_equal(service, stele_native__service_of((enum stele_rpc)rpc));
     }
-    return false;
+    return known;
 }
 
 static bool decode(struct stele_bytes message, struct stele_bytes *service)
@@ -42,7 +39,7 @@ static void take_check(struct stele_call *call, struct stele_bytes message)
     struct stele_bytes service;
     if (!decode(message, &service)) {
         stele_call_fail(call, STELE_GRPC_INVALID_ARGUMENT, "the request is malformed");
-    } else if (!is_known(service)) {
+    } else if (!is_known(call, service)) {
         stele_call_fail(call, STELE_GRPC_NOT_FOUND, "unknown service");
     } else {
         send_status(call, SERVING);
@@ -57,7 +54,7 @@ static void take_watch(struct stele_call *call, struct stele_bytes message)
         stele_call_fail(call, STELE_GRPC_INVALID_ARGUMENT, "the request is malformed");
         return;
     }
-    send_status(call, is_known(service) ? SERVING : 3 /* SERVICE_UNKNOWN */);
+    send_status(call, is_known(call, service) ? SERVING : 3 /* SERVICE_UNKNOWN */);
 }
 
 static void start_nothing(struct stele_call *call)

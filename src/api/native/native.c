@@ -16,6 +16,8 @@ void stele_native_register(struct stele_grpc_table *table)
         &stele_native__admin,
         &stele_native__health_check,
         &stele_native__health_watch,
+        &stele_native__reflection_v1,
+        &stele_native__reflection_v1alpha,
     };
     for (size_t i = 0; i < STELE_COUNT_OF(methods); i++) {
         table->methods[methods[i]->rpc] = methods[i];

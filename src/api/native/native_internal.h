@@ -20,6 +20,8 @@ extern const struct stele_method stele_native__meta;
 extern const struct stele_method stele_native__admin;
 extern const struct stele_method stele_native__health_check;
 extern const struct stele_method stele_native__health_watch;
+extern const struct stele_method stele_native__reflection_v1;
+extern const struct stele_method stele_native__reflection_v1alpha;
 
 /* ---- Decoding: decode.c ---- */
 
@@ -84,6 +86,30 @@ bool stele_native__add_append_response(struct stele_buf *buf, struct stele_alloc
                                        const char *message);
 /* The Outcome enum's value. */
 uint32_t stele_native__outcome(int outcome);
+
+/* ---- What the services look like: describe.c ---- */
+
+/* A google.protobuf.FileDescriptorSet of all files beneath proto/, made when this was built. */
+extern const uint8_t stele_native__descriptors[];
+extern const size_t stele_native__descriptors_size;
+
+#define STELE_NATIVE__FILES_MAX 64
+
+/* Files of the set, each a FileDescriptorProto. */
+struct stele_native__files {
+    struct stele_bytes at[STELE_NATIVE__FILES_MAX];
+    uint32_t count;
+};
+
+/* A file, then everything that it imports. All find nothing as count 0. */
+void stele_native__file_named(struct stele_bytes name, struct stele_native__files *out_files);
+/* The file that defines a message, a field, an enum or its value, a service or its method. */
+void stele_native__file_with_symbol(struct stele_bytes symbol,
+                                    struct stele_native__files *out_files);
+/* "package.Service" of an RPC's path. */
+struct stele_bytes stele_native__service_of(enum stele_rpc rpc);
+/* Is there a message of that name? */
+bool stele_native__is_message(struct stele_bytes name);
 
 /* ---- Calls ---- */
 
