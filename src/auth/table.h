@@ -66,7 +66,9 @@
     row(NATIVE_CONDITIONS,             "/stele.v1.EventStore/Conditions",                      STREAM) \
     row(NATIVE_STREAMS,                "/stele.v1.EventStore/Streams",                         STREAM) \
     row(NATIVE_META,                   "/stele.v1.EventStore/Meta",                            STREAM) \
-    row(NATIVE_GROUPS,                 "/stele.v1.EventStore/Groups",                          STREAM) \
+    row(NATIVE_GROUPS,                 "/stele.v1.EventStore/Groups",                          USER) \
+    row(NATIVE_CHANGE_GROUP,           "/stele.v1.EventStore/ChangeGroup",                     OPS) \
+    row(NATIVE_CONSUME,                "/stele.v1.EventStore/Consume",                         STREAM) \
     row(NATIVE_ADMIN,                  "/stele.v1.EventStore/Admin",                           OPS) \
     row(HEALTH_CHECK,                  "/grpc.health.v1.Health/Check",                         ANYONE) \
     row(HEALTH_WATCH,                  "/grpc.health.v1.Health/Watch",                         ANYONE) \

@@ -82,7 +82,8 @@ struct stele_group {
     uint64_t passed;     /* Everything up to it was pushed or is not wanted. */
     uint64_t checkpoint;
     bool checkpointing;
-    uint64_t finished; /* Since the last checkpoint. */
+    uint64_t finished;            /* Since the last checkpoint. */
+    uint64_t finished_at_writing; /* The same, when the one being written was begun. */
     int64_t checkpoint_at_us;
     uint64_t total, since_tick, counting;
 };
@@ -438,6 +439,7 @@ static void write_checkpoint(struct stele_group *group)
     }
     STELE_ASSERT(group->checkpoint == STELE_GROUP_NO_PLACE || place > group->checkpoint);
     group->checkpointing = true;
+    group->finished_at_writing = group->finished;
     group->effects->checkpoint(group->context, place);
 }
 
@@ -458,7 +460,8 @@ void stele_group_checkpointed(struct stele_group *group, uint64_t place, bool st
     group->checkpoint_at_us = now_us;
     if (stored) {
         group->checkpoint = place;
-        group->finished = 0;
+        /* What was finished meanwhile is not in it. */
+        group->finished -= group->finished_at_writing;
     }
 }
 

@@ -3,11 +3,20 @@
 
 #include <stdatomic.h>
 
+static size_t tags_size(const struct stele_event *event)
+{
+    size_t size = 0;
+    for (uint32_t i = 0; i < event->tags_count; i++) {
+        size += 1 + (size_t)event->tags[size];
+    }
+    return size;
+}
+
 static size_t size_of(const struct stele_event *event)
 {
     return event == NULL ? 0
                          : event->stream.size + event->type.size + event->content_type.size +
-                               event->data_size + event->metadata_size;
+                               event->data_size + event->metadata_size + tags_size(event);
 }
 
 static uint8_t *put(uint8_t *to, const void *data, size_t size)
@@ -26,19 +35,18 @@ static uint8_t *copy_text(uint8_t *to, struct stele_text *text)
     return to;
 }
 
-/* Tags are left out: no consumer is told them. */
 static uint8_t *copy(uint8_t *to, const struct stele_event *from, struct stele_event *out)
 {
     *out = *from;
-    out->tags = NULL;
-    out->tags_count = 0;
     to = copy_text(to, &out->stream);
     to = copy_text(to, &out->type);
     to = copy_text(to, &out->content_type);
     out->data = to;
     to = put(to, from->data, from->data_size);
     out->metadata = to;
-    return put(to, from->metadata, from->metadata_size);
+    to = put(to, from->metadata, from->metadata_size);
+    out->tags = to;
+    return put(to, from->tags, tags_size(from));
 }
 
 struct stele_group_event *stele_group_event_create(struct stele_alloc *alloc,

@@ -148,3 +148,23 @@ def failure(call):
         trailers = dict(error.trailing_metadata() or ())
         return error.code(), error.details(), trailers.get("stele-outcome")
     raise AssertionError("the call did not fail")
+
+
+def put(server, stream, count, type="Placed", data=None, metadata=b'{"m":1}', **fields):
+    """Appends events and remembers them in put.events, as a reader gets them."""
+    drafts = [v1.Draft(type=type, data=b'{"n":%d}' % i if data is None else data, metadata=metadata,
+                       id=os.urandom(16), **fields) for i in range(count)]
+    answer = server.store.Append(
+        v1.AppendRequest(streams=[v1.StreamAppend(stream=stream, events=drafts)]))
+    same(answer.outcome, v1.OUTCOME_OK)
+    put.events = read(server, stream=stream)[-count:]
+    for draft, event in zip(drafts, put.events):
+        same((event.id, event.type, event.data, event.metadata, list(event.tags)),
+             (draft.id, draft.type, draft.data, draft.metadata, list(draft.tags)))
+    return answer
+
+
+def read(server, **request):
+    """All events of one read."""
+    return [event for answer in server.store.Read(v1.ReadRequest(**request))
+            for event in answer.events]

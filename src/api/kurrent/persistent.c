@@ -1,5 +1,6 @@
 /* PersistentSubscriptions: groups of competing consumers, on subs/groups.h. */
 #include "api/kurrent/cold.h"
+#include "subs/sight.h"
 
 #include <stdio.h>
 
@@ -299,20 +300,6 @@ static bool may_still_read(struct consumer_call *state)
                           stele_kurrent__text_of(shown(state->stream)), STELE_RIGHT_READ);
 }
 
-/* May this consumer see the event itself? Who may read the stream of the group may read its events,
- * but not what a link points to, nor the secrets that pass by among all events. */
-static bool may_see(struct consumer_call *state, const struct stele_group_event *event)
-{
-    const struct stele_principal *principal = stele_call_principal(state->call);
-    const struct stele_text stream = event->event.stream;
-    if (principal->all_rights || principal->is_admin || event->event.type.data == NULL ||
-        (event->link.type.data == NULL && !stele_auth_is_secret(stream))) {
-        return true;
-    }
-    return stele_auth_may(stele_call_server(state->call)->auth, principal, stream,
-                          STELE_RIGHT_READ);
-}
-
 static void on_event(void *context, struct stele_group_event *event, uint32_t retries)
 {
     struct consumer_call *state = context;
@@ -320,7 +307,8 @@ static void on_event(void *context, struct stele_group_event *event, uint32_t re
         stele_kurrent__fail_access(state->call); /* It goes back to the group. */
         return;
     }
-    const bool sees = may_see(state, event);
+    const bool sees = stele_group_event_is_for(event, stele_call_server(state->call)->auth,
+                                               stele_call_principal(state->call));
     if (!sees && event->link.type.data == NULL) {
         static const struct stele_text why = {.data = "The consumer may not read it.", .size = 29};
         stele_consumer_nack(state->consumer, stele_group_event_id(event), 1, STELE_GROUP_NACK_PARK,

@@ -4,6 +4,7 @@
 
 #include "api/native/native.h"
 #include "pb/pb.h"
+#include "subs/group.h"
 
 /* A message of a read is sent at about this size. */
 #define STELE_NATIVE__MESSAGE_SIZE ((size_t)48 * 1024)
@@ -17,6 +18,9 @@ extern const struct stele_method stele_native__subscribe_to_all;
 extern const struct stele_method stele_native__conditions;
 extern const struct stele_method stele_native__streams;
 extern const struct stele_method stele_native__meta;
+extern const struct stele_method stele_native__groups;
+extern const struct stele_method stele_native__change_group;
+extern const struct stele_method stele_native__consume;
 extern const struct stele_method stele_native__admin;
 extern const struct stele_method stele_native__health_check;
 extern const struct stele_method stele_native__health_watch;
@@ -84,6 +88,10 @@ bool stele_native__add_append_response(struct stele_buf *buf, struct stele_alloc
                                        const struct stele_append_result *result,
                                        const uint64_t *revisions, size_t revisions_count,
                                        const char *message);
+/* Appends field 2 of a ConsumeResponse: a delivery, without the event itself if it is not for the
+ * consumer's eyes. */
+bool stele_native__add_delivery(struct stele_buf *buf, struct stele_alloc *alloc,
+                                const struct stele_group_event *event, bool sees, uint32_t retries);
 /* The Outcome enum's value. */
 uint32_t stele_native__outcome(int outcome);
 

@@ -411,6 +411,28 @@ TEST(the_maximum_count_writes_a_checkpoint_without_waiting)
     finish(&bench);
 }
 
+TEST(what_is_finished_while_a_checkpoint_is_written_is_in_the_next_one)
+{
+    struct bench bench;
+    struct stele_group_settings settings = settings_of(STELE_GROUP_ROUND_ROBIN);
+    settings.min_checkpoint_count = 1;
+    settings.max_checkpoint_count = 1;
+    begin(&bench, &settings);
+    join(&bench, 0, 10);
+    for (int i = 0; i < 3; i++) {
+        push(&bench, "a", NULL);
+        (void)ack(&bench, 0, 0);
+    }
+    CHECK_EQ(bench.checkpoint, 0);
+    answer_checkpoint(&bench);
+    tick(&bench);
+    tick(&bench);
+    tick(&bench);
+    CHECK(bench.checkpointing);
+    CHECK_EQ(bench.checkpoint, 2);
+    finish(&bench);
+}
+
 TEST(what_a_filter_passes_over_moves_the_checkpoint)
 {
     struct bench bench;
