@@ -32,6 +32,11 @@ struct bench {
 
     char directory[STELE_CLI_BENCH_PATH_SIZE]; /* Where stores go. */
     bool directory_is_ours;                    /* Made by this run: removed in the end. */
+    /* The address of a server, or NULL. Its store is there and stays: a workload that needs an empty
+     * one takes streams that nobody has, and those that need a filled one fill it once a run. */
+    const char *remote;
+    char category[BENCH_CATEGORY_SIZE_MAX + 1];        /* What the names of streams begin with. */
+    char category_filled[BENCH_CATEGORY_SIZE_MAX + 1]; /* Those of the filled store; or "". */
     struct bench_pool pool;
     bool headed; /* The head of the table was printed. */
     bool failed; /* An operation that was measured failed. */
@@ -45,6 +50,7 @@ struct bench_workload {
     uint32_t batch;
     bool spread;  /* Each event of a batch goes to another stream. */
     bool by_name; /* Only runs when it is asked for. */
+    bool local;   /* Opens or looks at the files of a store. */
 };
 
 /* ---- cmd_bench.c ---- */
@@ -55,6 +61,9 @@ void stele_cli_bench_report(struct bench *bench, const struct bench_result *resu
 
 /* Opens the store at path as the options say; tells why not. */
 int stele_cli_bench_open(const struct bench *bench, const char *path, struct stele **out_store);
+
+/* Streams that nobody else has, in a store that is not for this run alone. */
+void stele_cli_bench_take_category(struct bench *bench);
 
 /* Removes a directory and what is in it. */
 void stele_cli_bench_remove(const char *path);
@@ -70,10 +79,14 @@ int stele_cli_bench_growth(struct bench *bench, const struct bench_workload *wor
 
 /* The streams with two known shapes that a filled store has besides its others. */
 #define STELE_CLI_BENCH_LEDGER_EVENTS 10000u
-#define STELE_CLI_BENCH_LEDGER_APART "ledger-apart"       /* Its events lie among all others. */
-#define STELE_CLI_BENCH_LEDGER_TOGETHER "ledger-together" /* They were appended in a row. */
+enum bench_ledger {
+    BENCH_LEDGER_APART,    /* Its events lie among all others. */
+    BENCH_LEDGER_TOGETHER, /* They were appended in a row. */
+};
+void stele_cli_bench_ledger_name(const struct bench *bench, enum bench_ledger ledger,
+                                 char to[BENCH_STREAM_NAME_SIZE]);
 
-/* Fills an empty store: bench->events events in random streams, and the ledgers. */
+/* Fills an empty store, or streams that nobody has: bench->events events in random streams, and the ledgers. */
 int stele_cli_bench_fill(struct bench *bench, struct stele *store);
 
 /* Appends without end, adding the events that were acknowledged to *acknowledged, until the time

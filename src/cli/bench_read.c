@@ -95,8 +95,26 @@ static int ensure_filled(struct bench *bench, char path[STELE_CLI_BENCH_PATH_SIZ
     return STELE_CLI_OK;
 }
 
+static int open_filled_remote(struct bench *bench, struct stele **out_store)
+{
+    int code = stele_cli_bench_open(bench, bench->remote, out_store);
+    if (code == STELE_CLI_OK && bench->category_filled[0] == '\0') {
+        stele_cli_bench_take_category(bench);
+        memcpy(bench->category_filled, bench->category, sizeof bench->category);
+        code = stele_cli_bench_fill(bench, *out_store);
+    }
+    memcpy(bench->category, bench->category_filled, sizeof bench->category);
+    if (code != STELE_CLI_OK && *out_store != NULL) {
+        (void)stele_close(*out_store);
+    }
+    return code;
+}
+
 static int open_filled(struct bench *bench, struct stele **out_store)
 {
+    if (bench->remote != NULL) {
+        return open_filled_remote(bench, out_store);
+    }
     char path[STELE_CLI_BENCH_PATH_SIZE];
     double filling_mib = 0;
     const int code = ensure_filled(bench, path, &filling_mib);
@@ -173,7 +191,8 @@ struct reading {
     struct stele *store;
     struct bench_streams streams;
     uint64_t random;
-    uint64_t expected; /* Events of every read; 0: not known. */
+    uint64_t expected;    /* Events of every read; 0: not known. */
+    const char *category; /* What names of streams begin with. */
     const char *ledger;
 };
 
@@ -223,7 +242,8 @@ static void repeat(struct bench *bench, struct reading *reading, read_once once,
 static int read_any_stream(struct reading *reading, uint64_t *out_count, struct stele_error *err)
 {
     char name[BENCH_STREAM_NAME_SIZE];
-    (void)bench_stream_name(name, bench_streams_pick(&reading->streams, &reading->random));
+    (void)bench_stream_name_in(name, reading->category,
+                               bench_streams_pick(&reading->streams, &reading->random));
     const int outcome = stele_cli_bench_read(reading->store, name, out_count, err);
     if (outcome == STELE_NO_STREAM) {
         /* With few events, chance has left some streams without any. */
@@ -235,7 +255,7 @@ static int read_any_stream(struct reading *reading, uint64_t *out_count, struct 
 
 int stele_cli_bench_readstream(struct bench *bench, const struct bench_workload *workload)
 {
-    struct reading reading = {.random = bench_seed()};
+    struct reading reading = {.random = bench_seed(), .category = bench->category};
     const int code = open_filled(bench, &reading.store);
     if (code != STELE_CLI_OK) {
         return code;
@@ -260,7 +280,7 @@ int stele_cli_bench_readall(struct bench *bench, const struct bench_workload *wo
     }
     struct stele_stats stats = {0};
     (void)stele_stats(reading.store, &stats, NULL);
-    reading.expected = stats.events;
+    reading.expected = bench->remote == NULL ? stats.events : 0; /* Others may append meanwhile. */
     repeat(bench, &reading, read_everything, workload->name);
     return close_filled(reading.store, STELE_CLI_OK);
 }
@@ -323,10 +343,12 @@ int stele_cli_bench_fold(struct bench *bench, const struct bench_workload *workl
         return code;
     }
     char name[64];
-    reading.ledger = STELE_CLI_BENCH_LEDGER_TOGETHER;
+    char ledger[BENCH_STREAM_NAME_SIZE];
+    stele_cli_bench_ledger_name(bench, BENCH_LEDGER_TOGETHER, ledger);
+    reading.ledger = ledger;
     repeat(bench, &reading, fold_ledger, workload->name);
     (void)snprintf(name, sizeof name, "%s/apart", workload->name);
-    reading.ledger = STELE_CLI_BENCH_LEDGER_APART;
+    stele_cli_bench_ledger_name(bench, BENCH_LEDGER_APART, ledger);
     repeat(bench, &reading, fold_ledger, name);
     return close_filled(reading.store, STELE_CLI_OK);
 }
@@ -352,7 +374,7 @@ static int open_timed(struct bench *bench, const char *path, struct bench_histog
     }
     char name[BENCH_STREAM_NAME_SIZE];
     uint64_t count = 0;
-    (void)bench_stream_name(name, 0);
+    (void)bench_stream_name_in(name, bench->category, 0);
     (void)stele_cli_bench_read(*out_store, name, &count, NULL);
     bench_histogram_add(openings, opened - begin);
     bench_histogram_add(first_reads, bench_now_ns() - opened);
@@ -511,7 +533,7 @@ static struct resident resident_now(void)
 
 static void read_for(struct bench *bench, struct stele *store)
 {
-    struct reading reading = {.store = store, .random = bench_seed()};
+    struct reading reading = {.store = store, .random = bench_seed(), .category = bench->category};
     bench_streams_init(&reading.streams, (uint32_t)bench->streams_count, bench->zipf);
     const uint64_t end = bench_now_ns() + bench_ns(bench->seconds / 2);
     while (bench_now_ns() < end && !stele_cli_interrupted()) {

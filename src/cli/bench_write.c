@@ -99,7 +99,7 @@ static void make_drafts(struct source *source)
 
 static void make_append(struct source *source, uint32_t index, uint32_t stream, uint32_t count)
 {
-    (void)bench_stream_name(source->names[index], stream);
+    (void)bench_stream_name_in(source->names[index], source->bench->category, stream);
     source->appends[index] = (struct stele_append){
         .stream = source->names[index],
         .expected = expected_of(source->revisions[stream]),
@@ -127,7 +127,7 @@ static void make_batch(struct source *source)
 /* ---- A store of its own for each workload ------------------------------------------------------ */
 
 struct fresh {
-    char path[STELE_CLI_BENCH_PATH_SIZE];
+    char path[STELE_CLI_BENCH_PATH_SIZE]; /* "": nothing to remove. */
     struct stele *store;
     uint32_t *revisions;
 };
@@ -135,6 +135,11 @@ struct fresh {
 static int open_fresh(struct bench *bench, const struct bench_workload *workload,
                       struct fresh *fresh)
 {
+    if (bench->remote != NULL) {
+        stele_cli_bench_take_category(bench);
+        fresh->revisions = bench_alloc(bench->streams_count, sizeof *fresh->revisions);
+        return stele_cli_bench_open(bench, bench->remote, &fresh->store);
+    }
     const int size =
         snprintf(fresh->path, sizeof fresh->path, "%s/%s-XXXXXX", bench->directory, workload->name);
     if (size < 0 || (size_t)size >= sizeof fresh->path || mkdtemp(fresh->path) == NULL) {
@@ -155,7 +160,7 @@ static int close_fresh(struct bench *bench, struct fresh *fresh, int code)
         }
     }
     free(fresh->revisions);
-    if (!bench->keep) {
+    if (!bench->keep && fresh->path[0] != '\0') {
         stele_cli_bench_remove(fresh->path);
     }
     return code;
@@ -177,6 +182,7 @@ struct writer {
     uint64_t measure_ns, end_ns;
 
     uint64_t events, errors, last_ns;
+    uint64_t acknowledged; /* Events, with those before measure_ns. */
     struct stele_error first_error;
     struct bench_histogram latency;
 };
@@ -204,6 +210,7 @@ static void append_batch(struct writer *writer)
     /* The store says at which revision the events are; it has to be where we counted them to. */
     const uint64_t wanted = first->expected == STELE_EXPECT_NO_STREAM ? 0 : first->expected + 1;
     writer->errors += result.revision_first == wanted && result.idempotent == 0 ? 0 : 1;
+    writer->acknowledged += source->batch;
     if (begin < writer->measure_ns) {
         return;
     }
@@ -699,15 +706,25 @@ static uint32_t ledger_events(const struct bench *bench)
                                                          : STELE_CLI_BENCH_LEDGER_EVENTS;
 }
 
+void stele_cli_bench_ledger_name(const struct bench *bench, enum bench_ledger ledger,
+                                 char to[BENCH_STREAM_NAME_SIZE])
+{
+    const char *const category = bench->remote != NULL ? bench->category_filled : "ledger-";
+    (void)snprintf(to, BENCH_STREAM_NAME_SIZE, "%s%s", category,
+                   ledger == BENCH_LEDGER_APART ? "apart" : "together");
+}
+
 static void fill_streams(struct bench *bench, struct async *async)
 {
+    char name[BENCH_STREAM_NAME_SIZE];
+    stele_cli_bench_ledger_name(bench, BENCH_LEDGER_APART, name);
     const uint32_t ledger = ledger_events(bench);
     const uint64_t apart = bench->events / ledger;
     uint32_t ledger_revision = 0;
     uint64_t left = bench->events;
     while (left > 0 && may_go_on(async)) {
         if (ledger_revision < ledger && bench->events - left >= ledger_revision * apart) {
-            submit_to(async, STELE_CLI_BENCH_LEDGER_APART, &ledger_revision, 1);
+            submit_to(async, name, &ledger_revision, 1);
         }
         async->source->batch =
             left < bench->fill_batch ? (uint32_t)left : (uint32_t)bench->fill_batch;
@@ -717,7 +734,7 @@ static void fill_streams(struct bench *bench, struct async *async)
         left -= async->source->batch;
     }
     while (ledger_revision < ledger && may_go_on(async)) {
-        submit_to(async, STELE_CLI_BENCH_LEDGER_APART, &ledger_revision, 1);
+        submit_to(async, name, &ledger_revision, 1);
     }
 }
 
@@ -727,10 +744,12 @@ int stele_cli_bench_fill(struct bench *bench, struct stele *store)
     struct async *const async =
         create_async(bench, store, revisions, 1024, (uint32_t)bench->fill_batch, true);
     fill_streams(bench, async);
+    char name[BENCH_STREAM_NAME_SIZE];
+    stele_cli_bench_ledger_name(bench, BENCH_LEDGER_TOGETHER, name);
     const uint32_t ledger = ledger_events(bench);
     uint32_t ledger_revision = 0;
     while (ledger_revision < ledger && may_go_on(async)) {
-        submit_to(async, STELE_CLI_BENCH_LEDGER_TOGETHER, &ledger_revision, 1);
+        submit_to(async, name, &ledger_revision, 1);
     }
     drain(async);
 
@@ -868,10 +887,14 @@ static int on_events(void *context, const struct stele_event *events, size_t cou
     return 0;
 }
 
-static int subscribe(struct stele *store, struct listener *listener,
+/* To everything, or to what this run appends where others do as well. */
+static int subscribe(const struct bench *bench, struct stele *store, struct listener *listener,
                      struct stele_subscription **out_subscription)
 {
     struct stele_read_options options = STELE_READ_OPTIONS_INIT;
+    const char *const prefixes[] = {bench->category};
+    const struct stele_filter filter = {.stream_prefixes = prefixes, .stream_prefixes_count = 1};
+    options.filter = bench->remote != NULL ? &filter : NULL;
     struct stele_error err = {0};
     const int outcome =
         stele_subscribe(store, NULL, &options, on_events, NULL, listener, out_subscription, &err);
@@ -918,7 +941,7 @@ int stele_cli_bench_live(struct bench *bench, const struct bench_workload *workl
     struct stele_subscription *subscription = NULL;
     writer->measure_ns = listener->measure_ns = bench_now_ns() + bench_ns(bench->warmup);
     writer->end_ns = writer->measure_ns + bench_ns(bench->seconds);
-    code = subscribe(fresh.store, listener, &subscription);
+    code = subscribe(bench, fresh.store, listener, &subscription);
     if (code == STELE_CLI_OK) {
         struct bench_result *const result = bench_alloc(1, sizeof *result);
         result->program = "stele";
@@ -950,6 +973,7 @@ int stele_cli_bench_live(struct bench *bench, const struct bench_workload *workl
 struct reader {
     pthread_t thread;
     struct stele *store;
+    const char *category;
     struct bench_streams streams;
     uint64_t random;
     uint64_t measure_ns, end_ns;
@@ -963,7 +987,8 @@ static void *run_reader(void *context)
     struct reader *const reader = context;
     while (bench_now_ns() < reader->end_ns && !stele_cli_interrupted()) {
         char name[BENCH_STREAM_NAME_SIZE];
-        (void)bench_stream_name(name, bench_streams_pick(&reader->streams, &reader->random));
+        (void)bench_stream_name_in(name, reader->category,
+                                   bench_streams_pick(&reader->streams, &reader->random));
         uint64_t count = 0;
         struct stele_error err = {0};
         const uint64_t begin = bench_now_ns();
@@ -1033,14 +1058,15 @@ static void report_mixed_reads(struct bench *bench, struct mixed *mixed,
     stele_cli_bench_report(bench, result, &first_error);
 }
 
-static void report_mixed_live(struct bench *bench, struct mixed *mixed, struct stele *store,
-                              struct bench_result *result)
+static void report_mixed_live(struct bench *bench, struct mixed *mixed, struct bench_result *result)
 {
-    struct stele_stats stats = {0};
-    const int outcome = stele_stats(store, &stats, NULL);
-    const bool complete = outcome == STELE_OK && wait_for_listener(mixed->listener, stats.events);
+    uint64_t appended = 0;
+    for (uint32_t i = 0; i < mixed->writers_started; i++) {
+        appended += mixed->writers[i]->acknowledged;
+    }
+    const bool complete = wait_for_listener(mixed->listener, appended);
     result->events = atomic_load(&mixed->listener->events);
-    result->errors = mixed->listener->errors + (complete && result->events == stats.events ? 0 : 1);
+    result->errors = mixed->listener->errors + (complete && result->events == appended ? 0 : 1);
     finish_appends(bench, result, mixed->measure_ns, bench_now_ns());
     /* From when the store was opened, since it counts all events. */
     result->seconds += bench->warmup;
@@ -1052,13 +1078,13 @@ static struct reader *create_reader(struct bench *bench, struct stele *store, ui
 {
     struct reader *const reader = bench_alloc(1, sizeof *reader);
     reader->store = store;
+    reader->category = bench->category;
     reader->random = bench_seed() + number;
     bench_streams_init(&reader->streams, (uint32_t)bench->streams_count, bench->zipf);
     return reader;
 }
 
-static void report_mixed(struct bench *bench, struct mixed *mixed, struct stele *store,
-                         const struct bench_usage *before)
+static void report_mixed(struct bench *bench, struct mixed *mixed, const struct bench_usage *before)
 {
     void (*const reports[])(struct bench *, struct mixed *,
                             struct bench_result *) = {report_mixed_appends, report_mixed_reads};
@@ -1068,7 +1094,7 @@ static void report_mixed(struct bench *bench, struct mixed *mixed, struct stele 
         reports[i](bench, mixed, result);
     }
     *result = (struct bench_result){.program = "stele", .before = *before};
-    report_mixed_live(bench, mixed, store, result);
+    report_mixed_live(bench, mixed, result);
     free(result);
 }
 
@@ -1091,12 +1117,12 @@ int stele_cli_bench_mixed(struct bench *bench, const struct bench_workload *work
     mixed.end_ns = mixed.measure_ns + bench_ns(bench->seconds);
     /* Its figure is a rate: when each event was sent is not known here. */
     mixed.listener->measure_ns = UINT64_MAX;
-    code = subscribe(fresh.store, mixed.listener, &subscription);
+    code = subscribe(bench, fresh.store, mixed.listener, &subscription);
     if (code == STELE_CLI_OK) {
         start_mixed(&mixed);
         bench_sleep_ns(bench_ns(bench->warmup));
         const struct bench_usage before = bench_usage_now();
-        report_mixed(bench, &mixed, fresh.store, &before);
+        report_mixed(bench, &mixed, &before);
         stele_unsubscribe(subscription);
     }
     for (uint32_t i = 0; i < MIXED_WRITERS; i++) {

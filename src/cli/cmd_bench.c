@@ -36,8 +36,8 @@ static const struct bench_workload workloads[] = {
     {.name = "readstream", .run = stele_cli_bench_readstream},
     {.name = "fold10000", .run = stele_cli_bench_fold},
     {.name = "readall", .run = stele_cli_bench_readall},
-    {.name = "open", .run = stele_cli_bench_reopen},
-    {.name = "memory", .run = stele_cli_bench_memory},
+    {.name = "open", .run = stele_cli_bench_reopen, .local = true},
+    {.name = "memory", .run = stele_cli_bench_memory, .local = true},
     {.name = "growth",
      .run = stele_cli_bench_growth,
      .in_flight = 1024,
@@ -84,6 +84,10 @@ static const char text[] =
     "their own under $TMPDIR or /var/tmp, or in --store DIR, and removed in the end. With\n"
     "--store DIR --keep they stay, and the next run finds the filled store there.\n"
     "\n"
+    "With --store stele://HOST the work goes over the network to a server. Its store is not\n"
+    "emptied: each workload takes streams of new names (bench…-17), which stay there, and\n"
+    "readall reads everything that the store has. open and memory need a store's files.\n"
+    "\n"
     "The table: events/s and calls/s; the duration of a call that 50, 90, 99 and 99.9 % did\n"
     "not exceed, and the longest, in microseconds; processors kept busy by this program, and\n"
     "by others, which is noise: with much of it, compare nothing. --json prints one object a\n"
@@ -93,7 +97,8 @@ static const char examples[] =
     "stele bench append1 append64\n"
     "stele bench --seconds 20 --json async1024 >result.json\n"
     "stele bench --store /var/tmp/b --keep --events 10000000 --streams 100000 readstream readall\n"
-    "stele bench --threads 32 --batch 10 append";
+    "stele bench --threads 32 --batch 10 append\n"
+    "stele bench --store stele://localhost:2113 append1 async1024 live";
 
 const struct stele_cli_command stele_cli_bench_command = {
     .name = "bench",
@@ -129,6 +134,13 @@ int stele_cli_bench_open(const struct bench *bench, const char *path, struct ste
     const int outcome = stele_open(path, &options, out_store, &err);
     return outcome == STELE_OK ? STELE_CLI_OK
                                : stele_cli_fail_outcome(outcome, &err, "open the store");
+}
+
+void stele_cli_bench_take_category(struct bench *bench)
+{
+    uint64_t random = bench_seed();
+    (void)snprintf(bench->category, sizeof bench->category, "bench%012" PRIx64 "-",
+                   bench_random(&random) & UINT64_C(0xffffffffffff));
 }
 
 /* ---- The table ------------------------------------------------------------------------------------- */
@@ -298,6 +310,10 @@ static int choose(const struct bench *bench, const char *name,
                                      "%s: needs at least %" PRIu64 " streams; give --streams", name,
                                      least);
     }
+    if (workload->local && bench->remote != NULL) {
+        return stele_cli_usage_error(&stele_cli_bench_command,
+                                     "%s: needs the files of a store; give --store DIR", name);
+    }
     *out_workload = workload;
     return STELE_CLI_GO_ON;
 }
@@ -345,7 +361,7 @@ static int run(struct bench *bench, const struct bench_workload *const *chosen, 
 static int run_in_directory(struct bench *bench, const struct bench_workload *const *chosen,
                             size_t count)
 {
-    int code = make_directory(bench);
+    int code = bench->remote == NULL ? make_directory(bench) : STELE_CLI_OK;
     if (code == STELE_CLI_OK) {
         bench_pool_init(&bench->pool, bench->size);
         stele_cli_catch_interrupts();
@@ -354,18 +370,18 @@ static int run_in_directory(struct bench *bench, const struct bench_workload *co
     }
     if (!bench->keep && bench->directory_is_ours) {
         stele_cli_bench_remove(bench->directory);
-    } else if (bench->keep) {
+    } else if (bench->keep && bench->remote == NULL) {
         stele_cli_note("bench: kept %s", bench->directory);
     }
     return code;
 }
 
 /* Without names: all that need not be asked for. */
-static size_t take_all(const char **names)
+static size_t take_all(const struct bench *bench, const char **names)
 {
     size_t count = 0;
     for (size_t i = 0; i < STELE_COUNT_OF(workloads); i++) {
-        if (!workloads[i].by_name) {
+        if (!workloads[i].by_name && !(workloads[i].local && bench->remote != NULL)) {
             names[count++] = workloads[i].name;
         }
     }
@@ -382,7 +398,8 @@ int stele_cli_bench(int argc, char **argv)
                             .in_flight = 256,
                             .batch = 1,
                             .fill_batch = 1,
-                            .partitions = 128};
+                            .partitions = 128,
+                            .category = "account-"};
     const char *seconds = "3";
     const char *warmup = "0.5";
     const struct stele_cli_option options[] = {
@@ -421,8 +438,12 @@ int stele_cli_bench(int argc, char **argv)
     if (code == STELE_CLI_GO_ON) {
         code = check_options(bench);
     }
+    if (code == STELE_CLI_GO_ON && stele_cli_globals.store != NULL &&
+        strstr(stele_cli_globals.store, "://") != NULL) {
+        bench->remote = stele_cli_globals.store;
+    }
     if (count == 0) {
-        count = take_all(names);
+        count = take_all(bench, names);
     }
     for (size_t i = 0; i < count && code == STELE_CLI_GO_ON; i++) {
         code = choose(bench, names[i], &chosen[i]);

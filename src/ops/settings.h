@@ -93,7 +93,7 @@
         "data and metadata of one event") \
     row(PARTITIONS, "partitions", NUMBER, "128", 1, 1024, "N", \
         "of a store that is made: into how many streams are divided, for ever") \
-    row(SEGMENT_SIZE_MAX, "segment-size-max", SIZE, "128MiB", 65536, 2147483648, "SIZE", \
+    row(SEGMENT_SIZE_MAX, "segment-size-max", SIZE, "64MiB", 65536, 2147483648, "SIZE", \
         "one file of the log") \
     row(INDEX_MEMORY, "index-memory", SIZE, "48MiB", 1048576, 17179869184, "SIZE", \
         "events in memory before their index is written to disk") \
