@@ -1,5 +1,7 @@
 #include "auth/user.h"
 
+#include "base/text.h"
+
 #include <jansson.h>
 #include <stdio.h>
 
@@ -12,14 +14,6 @@ static bool has_control_characters(const char *text)
         }
     }
     return false;
-}
-
-/* json_string() refuses what is not UTF-8, by the same rules as the decoder that will read it. */
-static bool is_utf8(const char *text)
-{
-    json_t *const string = json_string(text);
-    json_decref(string);
-    return string != NULL;
 }
 
 int stele_user_check_login(const char *login, struct stele_error *err)
@@ -35,7 +29,8 @@ int stele_user_check_login(const char *login, struct stele_error *err)
         return stele_fail(err, STELE_E_INVALID, 0,
                           "a login does not begin with '$': groups of the server do");
     }
-    if (strpbrk(login, ":/") != NULL || has_control_characters(login) || !is_utf8(login)) {
+    if (strpbrk(login, ":/") != NULL || has_control_characters(login) ||
+        !stele_utf8_is_valid(stele_bytes_of_text(login))) {
         return stele_fail(err, STELE_E_INVALID, 0,
                           "a login is UTF-8 without ':', '/' and control characters");
     }
@@ -65,7 +60,7 @@ static int check_group(const char *group, struct stele_error *err)
         return stele_fail(err, STELE_E_LIMIT, 0, "a group's name is longer than %d bytes",
                           STELE_ROLE_SIZE_MAX);
     }
-    if (has_control_characters(group) || !is_utf8(group)) {
+    if (has_control_characters(group) || !stele_utf8_is_valid(stele_bytes_of_text(group))) {
         return stele_fail(err, STELE_E_INVALID, 0,
                           "a group's name is UTF-8 without control characters");
     }
@@ -80,7 +75,7 @@ int stele_user_set_about(struct stele_user *user, const char *full_name, const c
         return stele_fail(err, STELE_E_LIMIT, 0, "the full name is longer than %d bytes",
                           STELE_FULL_NAME_SIZE_MAX);
     }
-    if (!is_utf8(name)) {
+    if (!stele_utf8_is_valid(stele_bytes_of_text(name))) {
         return stele_fail(err, STELE_E_INVALID, 0, "the full name is not UTF-8");
     }
     if (groups_count > STELE_ROLES_MAX) {

@@ -320,7 +320,7 @@ static int make_event(const struct one_event *one, struct stele_event_draft *dra
         return stele_cli_usage_error(
             command, "--id: '%s' is no UUID like 01234567-89ab-7def-8123-456789abcdef", one->id);
     }
-    if (one->created != NULL && !stele_cli_time_parse(one->created, &draft->created_us)) {
+    if (one->created != NULL && !stele_time_parse(one->created, &draft->created_us)) {
         return stele_cli_usage_error(
             command, "--created: '%s' is no time like 2026-11-20T15:00:00Z", one->created);
     }

@@ -23,34 +23,14 @@
 
 #define METADATA_MEMBER "cloudevents"
 
-static int hex_value(char digit)
-{
-    if (digit >= '0' && digit <= '9') {
-        return digit - '0';
-    }
-    if (digit >= 'a' && digit <= 'f') {
-        return digit - 'a' + 10;
-    }
-    return digit >= 'A' && digit <= 'F' ? digit - 'A' + 10 : -1;
-}
-
 static bool decode_source(struct stele_cli_reader *reader, const char *source)
 {
-    const size_t size = strlen(source);
-    char *const stream = stele_cli_arena_alloc(reader->arena, size + 1);
+    const struct stele_bytes encoded = stele_bytes_of_text(source);
+    char *const stream = stele_cli_arena_alloc(reader->arena, encoded.size + 1);
     size_t used = 0;
-    for (size_t i = 0; i < size; i++) {
-        const int high = source[i] == '%' ? hex_value(source[i + 1]) : -1;
-        const int low = high >= 0 ? hex_value(source[i + 2]) : -1;
-        char byte = source[i];
-        if (low >= 0) {
-            byte = (char)(high << 4 | low);
-            i += 2;
-        }
-        stream[used++] = byte;
-    }
+    const bool fits = stele_percent_decode(encoded, false, (uint8_t *)stream, encoded.size, &used);
     stream[used] = '\0';
-    if (strlen(stream) != used || !stele_cli_utf8_valid((struct stele_text){stream, used})) {
+    if (!fits || strlen(stream) != used || !stele_cli_is_utf8((struct stele_text){stream, used})) {
         return stele_cli_reader_fail(
             reader, "\"source\" is no UTF-8 once its %%XX are decoded; correct it");
     }

@@ -123,8 +123,9 @@ static bool read_base64(struct stele_cli_reader *reader, const char *member, con
     if (!json_is_string(value)) {
         return stele_cli_reader_fail(reader, "\"%s\" is no string; write base64 in quotes", member);
     }
-    uint8_t *const data = stele_cli_arena_alloc(reader->arena, text.size / 4 * 3 + 1);
-    if (!stele_cli_base64_decode(text, data, out_size)) {
+    uint8_t *const data =
+        stele_cli_arena_alloc(reader->arena, stele_base64_decoded_size_max(text.size));
+    if (!stele_base64_decode(stele_cli_bytes(text), 0, data, out_size)) {
         return stele_cli_reader_fail(
             reader, "\"%s\" is no base64; use the alphabet of RFC 4648, section 4, with padding",
             member);
@@ -223,7 +224,7 @@ bool stele_cli_reader_time(struct stele_cli_reader *reader, const char *member)
     if (json_is_number(value)) {
         return read_microseconds(reader, member);
     }
-    if (!json_is_string(value) || !stele_cli_time_parse(json_string_value(value), created_us)) {
+    if (!json_is_string(value) || !stele_time_parse(json_string_value(value), created_us)) {
         return stele_cli_reader_fail(
             reader, "\"%s\" is no time; write \"2026-11-20T15:00:00Z\" (RFC 3339)", member);
     }

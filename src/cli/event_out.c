@@ -75,8 +75,8 @@ static void out_base64(const void *data, size_t size)
     while (size > 0) {
         char text[4096];
         const size_t piece = size < 3072 ? size : 3072;
-        stele_cli_base64_encode(from, piece, text);
-        stele_cli_out_bytes(text, stele_cli_base64_size(piece));
+        stele_base64_encode((struct stele_bytes){.data = from, .size = piece}, text);
+        stele_cli_out_bytes(text, stele_base64_size(piece));
         from += piece;
         size -= piece;
     }
@@ -91,8 +91,8 @@ static void out_member(const char *name, struct stele_text value)
 
 static void out_created(const char *name, int64_t created_us)
 {
-    char text[STELE_CLI_TIME_SIZE];
-    if (stele_cli_time_format(created_us, text)) {
+    char text[STELE_TIME_SIZE];
+    if (stele_time_format(created_us, 6, text)) {
         stele_cli_outf(",\"%s\":\"%s\"", name, text);
     } else {
         stele_cli_outf(",\"%s\":%lld", name, (long long)created_us);
@@ -112,7 +112,7 @@ static void out_payload(const char *name, const void *data, size_t size,
     if (as_json) {
         stele_cli_outf(",\"%s\":", name);
         stele_cli_out_json_raw(text);
-    } else if (stele_cli_is_text_type(content_type) && stele_cli_utf8_valid(text)) {
+    } else if (stele_cli_is_text_type(content_type) && stele_cli_is_utf8(text)) {
         out_member(name, text);
     } else {
         stele_cli_outf(",\"%s_base64\":", name);
@@ -223,7 +223,7 @@ static void out_tags_attribute(const struct stele_event *event)
 static void out_metadata_attribute(const struct stele_event *event)
 {
     const struct stele_text metadata = {event->metadata, event->metadata_size};
-    if (stele_cli_utf8_valid(metadata)) {
+    if (stele_cli_is_utf8(metadata)) {
         out_member("metadata", metadata);
         return;
     }
@@ -244,8 +244,8 @@ void stele_cli_event_out_cloudevents(const struct stele_event *event)
     stele_cli_out(",\"source\":");
     out_source(event->stream);
     out_member("type", event->type);
-    char time[STELE_CLI_TIME_SIZE];
-    if (stele_cli_time_format(event->created_us, time)) {
+    char time[STELE_TIME_SIZE];
+    if (stele_time_format(event->created_us, 6, time)) {
         out_member("time", stele_cli_text(time));
     }
     const char *name = NULL;
@@ -277,13 +277,13 @@ void stele_cli_event_out_cloudevents(const struct stele_event *event)
 
 static void out_time(int64_t time_us)
 {
-    char text[STELE_CLI_TIME_SIZE];
-    if (!stele_cli_time_format(time_us, text)) {
+    char text[STELE_TIME_SIZE];
+    /* Milliseconds are enough to look at. */
+    if (!stele_time_format(time_us, 3, text)) {
         stele_cli_outf("%lldus", (long long)time_us);
         return;
     }
-    /* Milliseconds are enough to look at. */
-    stele_cli_outf("%.23sZ", text);
+    stele_cli_out(text);
 }
 
 static void out_payload_human(const void *data, size_t size, struct stele_text content_type)
@@ -291,7 +291,7 @@ static void out_payload_human(const void *data, size_t size, struct stele_text c
     const struct stele_text text = {data, size};
     if (stele_cli_is_json_type(content_type) && stele_cli_json_valid(text)) {
         stele_cli_out_json_safe(text);
-    } else if (size > 0 && stele_cli_utf8_valid(text) && memchr(data, '\0', size) == NULL) {
+    } else if (size > 0 && stele_cli_is_utf8(text) && memchr(data, '\0', size) == NULL) {
         stele_cli_out_safe(text, 0);
     } else if (size > 0) {
         stele_cli_outf("<%zu bytes>", size);

@@ -42,8 +42,8 @@ static json_t *json_text(const char *text)
     size_t used = 0;
     struct stele_text rest = stele_cli_text(text);
     while (rest.size > 0 && used + 16 < sizeof safe) {
-        size_t size = 0;
-        (void)stele_cli_utf8_decode(rest, &size);
+        uint32_t c = 0;
+        size_t size = stele_utf8_decode(stele_cli_bytes(rest), &c);
         size_t piece_size = size;
         if (size == 0) {
             size = stele_cli_escape_piece(rest, safe + used, &piece_size);

@@ -375,7 +375,7 @@ int stele_cli_position(const struct stele_cli_command *command, const char *opti
                                      text);
     }
     if (result == STELE_CLI_NUMBER_NONE) {
-        if (!stele_cli_time_parse(text, &time_us)) {
+        if (!stele_time_parse(text, &time_us)) {
             return stele_cli_usage_error(
                 command,
                 "--%s: '%s' is neither a position nor a time like 2026-11-20T15:00:00Z (with Z "
@@ -395,7 +395,7 @@ int stele_cli_check_name(const struct stele_cli_command *command, const char *wh
     if (*name == '\0') {
         return stele_cli_usage_error(command, "%s is empty", what);
     }
-    if (!stele_cli_utf8_valid(stele_cli_text(name))) {
+    if (!stele_utf8_is_valid(stele_bytes_of_text(name))) {
         return stele_cli_usage_error(command, "%s '%s' is no UTF-8", what, name);
     }
     if (strlen(name) > size_max) {

@@ -160,7 +160,7 @@ static void out_json_code_point(uint32_t c, const char *utf8, size_t size)
             return;
         }
     }
-    if (c < 0x20 || c == 0x7f || (out.terminal && stele_cli_code_point_unsafe(c))) {
+    if (c < 0x20 || c == 0x7f || (out.terminal && stele_code_point_is_unsafe(c))) {
         out_json_escape(c);
         return;
     }
@@ -171,8 +171,8 @@ void stele_cli_out_json_text(struct stele_text text)
 {
     stele_cli_out_bytes("\"", 1);
     while (text.size > 0) {
-        size_t size = 0;
-        const uint32_t c = stele_cli_utf8_decode(text, &size);
+        uint32_t c = 0;
+        size_t size = stele_utf8_decode(stele_cli_bytes(text), &c);
         if (size == 0) {
             stele_cli_out("\xef\xbf\xbd");
             size = 1;
@@ -201,12 +201,12 @@ static void out_json_value(struct stele_text json, bool safe)
         if (json.size == 0) {
             return;
         }
-        size_t size = 0;
-        const uint32_t c = stele_cli_utf8_decode(json, &size);
+        uint32_t c = 0;
+        size_t size = stele_utf8_decode(stele_cli_bytes(json), &c);
         if (size == 0 || c < 0x20) {
             stele_cli_out_bytes(" ", 1);
             size = 1;
-        } else if (safe && stele_cli_code_point_unsafe(c)) {
+        } else if (safe && stele_code_point_is_unsafe(c)) {
             out_json_escape(c);
         } else {
             stele_cli_out_bytes(json.data, size);

@@ -44,7 +44,7 @@ void stele_cli_progress_lines(struct stele_cli_progress *progress, uint64_t line
     if (!is_due(progress)) {
         return;
     }
-    char size[STELE_CLI_TIME_SIZE];
+    char size[STELE_CLI_SIZE_SIZE];
     stele_cli_size_format(bytes, size);
     (void)dprintf(STDERR_FILENO, "\r\033[K%s: %llu lines, %s", progress->what,
                   (unsigned long long)lines, size);
@@ -55,7 +55,7 @@ void stele_cli_progress_part(struct stele_cli_progress *progress, uint64_t done,
     if (!is_due(progress) || total == 0) {
         return;
     }
-    char size[STELE_CLI_TIME_SIZE];
+    char size[STELE_CLI_SIZE_SIZE];
     stele_cli_size_format(total, size);
     (void)dprintf(STDERR_FILENO, "\r\033[K%s: %.1f %% of %s", progress->what,
                   (double)done * 100 / (double)total, size);

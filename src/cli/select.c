@@ -31,7 +31,7 @@ static int from_time(const struct stele_cli_command *command, const char *text, 
                      bool backwards, uint64_t *out_from)
 {
     int64_t time_us = 0;
-    if (!stele_cli_time_parse(text, &time_us)) {
+    if (!stele_time_parse(text, &time_us)) {
         return stele_cli_usage_error(command, "--from: '%s' is none of start, end, %s", text,
                                      positions ? "a position or a time like 2026-11-20T15:00:00Z"
                                                : "a revision");
@@ -76,7 +76,7 @@ static int check_values(const struct stele_cli_command *command, const char *opt
                         const struct stele_cli_list *list)
 {
     for (size_t i = 0; i < list->count; i++) {
-        if (*list->items[i] == '\0' || !stele_cli_utf8_valid(stele_cli_text(list->items[i]))) {
+        if (*list->items[i] == '\0' || !stele_utf8_is_valid(stele_bytes_of_text(list->items[i]))) {
             return stele_cli_usage_error(command, "--%s: '%s' is %s", option, list->items[i],
                                          *list->items[i] == '\0' ? "empty" : "no UTF-8");
         }

@@ -50,7 +50,7 @@ void stele_cli_table_number(const char *name, uint64_t value)
 
 void stele_cli_table_size(const char *name, uint64_t value)
 {
-    char text[STELE_CLI_TIME_SIZE];
+    char text[STELE_CLI_SIZE_SIZE];
     stele_cli_size_format(value, text);
     begin_value(name);
     if (stele_cli_globals.json) {
@@ -63,11 +63,11 @@ void stele_cli_table_size(const char *name, uint64_t value)
 
 void stele_cli_table_position(const char *name, uint64_t value)
 {
-    char text[STELE_CLI_TIME_SIZE];
+    char text[STELE_TIME_SIZE];
     begin_value(name);
     if (stele_cli_globals.json) {
         stele_cli_outf("\"%llu\"", (unsigned long long)value);
-    } else if (value > 0 && stele_cli_time_format(stele_position_time(value), text)) {
+    } else if (value > 0 && stele_time_format(stele_position_time(value), 3, text)) {
         stele_cli_outf("%llu  (%.23sZ)", (unsigned long long)value, text);
     } else {
         stele_cli_outf("%llu", (unsigned long long)value);

@@ -1,6 +1,8 @@
 /* A channel: a client session of nghttp2, gRPC's framing, and requests. */
 #include "client/channel.h"
 
+#include "base/text.h"
+
 #include <nghttp2/nghttp2.h>
 #include <stdio.h>
 
@@ -123,30 +125,15 @@ static void break_channel(struct stele_channel *channel, const char *why)
 
 /* ---- What the server sends ---- */
 
-static int hex_digit(uint8_t c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    const int lower = c | 0x20;
-    return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
-}
-
 /* grpc-message is percent-encoded. */
 static void take_message_text(struct stele_channel_request *request, const uint8_t *value,
                               size_t size)
 {
+    const struct stele_bytes encoded = {.data = value, .size = size};
     size_t at = 0;
-    for (size_t i = 0; i < size && at + 1 < sizeof request->message; i++) {
-        const bool escaped = value[i] == '%' && i + 2 < size && hex_digit(value[i + 1]) >= 0 &&
-                             hex_digit(value[i + 2]) >= 0;
-        if (escaped) {
-            request->message[at++] = (char)(hex_digit(value[i + 1]) * 16 + hex_digit(value[i + 2]));
-            i += 2;
-        } else {
-            request->message[at++] = (char)value[i];
-        }
-    }
+    /* What is longer is cut: it is words for people. */
+    (void)!stele_percent_decode(encoded, false, (uint8_t *)request->message,
+                                sizeof request->message - 1, &at);
     request->message[at] = '\0';
     request->message_size = at;
 }

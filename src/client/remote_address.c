@@ -1,5 +1,6 @@
 /* Connection strings. KurrentDB's are understood too, so that a client can be moved by changing its
  * scheme; options that mean nothing to libstele are accepted and ignored. */
+#include "base/text.h"
 #include "client/remote.h"
 
 #include <stdio.h>
@@ -35,31 +36,16 @@ bool stele_remote_is_address(const char *text)
     return text != NULL && behind_scheme(text, &is_stele) != NULL;
 }
 
-static int hex(char c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    c = (char)(c | 0x20);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* Copies with %XX decoded. false: too long, or a zero byte. */
 static bool copy_decoded(char *to, size_t room, const char *from, size_t size)
 {
-    size_t at = 0;
-    for (size_t i = 0; i < size; i++) {
-        char c = from[i];
-        if (c == '%' && i + 2 < size && hex(from[i + 1]) >= 0 && hex(from[i + 2]) >= 0) {
-            c = (char)(hex(from[i + 1]) * 16 + hex(from[i + 2]));
-            i += 2;
-        }
-        if (c == '\0' || at + 1 >= room) {
-            return false;
-        }
-        to[at++] = c;
+    const struct stele_bytes bytes = {.data = (const uint8_t *)from, .size = size};
+    size_t decoded = 0;
+    if (!stele_percent_decode(bytes, false, (uint8_t *)to, room - 1, &decoded) ||
+        memchr(to, '\0', decoded) != NULL) {
+        return false;
     }
-    to[at] = '\0';
+    to[decoded] = '\0';
     return true;
 }
 

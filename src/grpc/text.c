@@ -1,3 +1,5 @@
+#include "base/text.h"
+
 #include "base/status.h"
 #include "grpc/grpc_internal.h"
 
@@ -58,32 +60,13 @@ int stele_grpc__put_text(struct stele_buf *buf, struct stele_alloc *alloc, struc
 int stele_grpc__put_base64(struct stele_buf *buf, struct stele_alloc *alloc,
                            struct stele_bytes bytes)
 {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    if (bytes.size > SIZE_MAX / 8 ||
-        stele_buf_reserve(buf, alloc, bytes.size / 3 * 4 + 4) != STELE_OK) {
+    /* The specification asks readers to accept both, and writers to leave padding away; the official
+     * clients were tried with padding. */
+    const size_t size = stele_base64_size(bytes.size);
+    if (bytes.size > SIZE_MAX / 8 || stele_buf_reserve(buf, alloc, size) != STELE_OK) {
         return STELE_E_NO_MEMORY;
     }
-    uint8_t *to = buf->data + buf->size;
-    size_t at = 0;
-    for (; bytes.size - at >= 3; at += 3) {
-        const uint32_t bits =
-            (uint32_t)bytes.data[at] << 16 | (uint32_t)bytes.data[at + 1] << 8 | bytes.data[at + 2];
-        *to++ = (uint8_t)digits[bits >> 18];
-        *to++ = (uint8_t)digits[bits >> 12 & 63];
-        *to++ = (uint8_t)digits[bits >> 6 & 63];
-        *to++ = (uint8_t)digits[bits & 63];
-    }
-    const size_t left = bytes.size - at;
-    if (left > 0) {
-        const uint32_t bits =
-            (uint32_t)bytes.data[at] << 16 | (left > 1 ? (uint32_t)bytes.data[at + 1] << 8 : 0);
-        *to++ = (uint8_t)digits[bits >> 18];
-        *to++ = (uint8_t)digits[bits >> 12 & 63];
-        /* The specification asks readers to accept both, and writers to leave padding away; the
-         * official clients were tried with padding. */
-        *to++ = left > 1 ? (uint8_t)digits[bits >> 6 & 63] : '=';
-        *to++ = '=';
-    }
-    buf->size = (size_t)(to - buf->data);
+    stele_base64_encode(bytes, (char *)buf->data + buf->size);
+    buf->size += size;
     return STELE_OK;
 }

@@ -7,6 +7,7 @@
  *
  * and only the sizes are noted, because the buffer moves while it grows. When the headers are whole
  * the pointers are set. */
+#include "base/text.h"
 #include "http/http_internal.h"
 
 #include <stdio.h>
@@ -225,51 +226,15 @@ static const http_parser_settings settings = {
 
 /* ---- Upgrade to h2c (RFC 7540 section 3.2) --------------------------------------------------- */
 
-static int base64url_value(char c)
-{
-    if (c >= 'A' && c <= 'Z') {
-        return c - 'A';
-    }
-    if (c >= 'a' && c <= 'z') {
-        return c - 'a' + 26;
-    }
-    if (c >= '0' && c <= '9') {
-        return c - '0' + 52;
-    }
-    return c == '-' ? 62 : c == '_' ? 63 : -1;
-}
-
-static bool base64url_decode(struct stele_text text, uint8_t *to, size_t capacity, size_t *out_size)
-{
-    uint32_t bits = 0;
-    int count = 0;
-    size_t size = 0;
-    for (size_t i = 0; i < text.size && text.data[i] != '='; i++) {
-        const int value = base64url_value(text.data[i]);
-        if (value < 0) {
-            return false;
-        }
-        bits = bits << 6 | (uint32_t)value;
-        count += 6;
-        if (count >= 8) {
-            if (size == capacity) {
-                return false;
-            }
-            count -= 8;
-            to[size++] = (uint8_t)(bits >> count);
-        }
-    }
-    *out_size = size;
-    return true;
-}
-
 static void upgrade(struct stele_http_conn *conn)
 {
     struct stele_exchange *const exchange = conn->h1.exchange;
+    const struct stele_text header = stele_exchange_header(exchange, "http2-settings");
+    const struct stele_bytes encoded = {.data = (const uint8_t *)header.data, .size = header.size};
     uint8_t decoded[HTTP2_SETTINGS_SIZE_MAX];
     size_t size = 0;
-    if (!base64url_decode(stele_exchange_header(exchange, "http2-settings"), decoded,
-                          sizeof decoded, &size)) {
+    if (stele_base64_decoded_size_max(encoded.size) > sizeof decoded ||
+        !stele_base64_decode(encoded, STELE_BASE64_URL | STELE_BASE64_UNPADDED, decoded, &size)) {
         stele_http__h1_fail(conn, 400);
         return;
     }

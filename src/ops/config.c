@@ -1,5 +1,7 @@
 #include "ops/config.h"
 
+#include "base/text.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -788,31 +790,6 @@ static void out(struct printer *printer, const char *text)
     out_bytes(printer, text, strlen(text));
 }
 
-/* The code point at the start of text; 0 bytes: this is no UTF-8 (RFC 3629). */
-static size_t decode(const unsigned char *text, uint32_t *out_point)
-{
-    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    const size_t size = text[0] < 0x80   ? 1
-                        : text[0] < 0xc0 ? 0
-                        : text[0] < 0xe0 ? 2
-                        : text[0] < 0xf0 ? 3
-                        : text[0] < 0xf8 ? 4
-                                         : 0;
-    uint32_t point = size <= 1 ? text[0] : text[0] & (0x7fU >> size);
-    for (size_t i = 1; i < size; i++) {
-        if ((text[i] & 0xc0) != 0x80) {
-            return 0;
-        }
-        point = point << 6 | (text[i] & 0x3fU);
-    }
-    if (size > 0 &&
-        (point < least[size] || point > 0x10ffff || (point >= 0xd800 && point <= 0xdfff))) {
-        return 0;
-    }
-    *out_point = point;
-    return size;
-}
-
 /* What YAML 1.1 takes for the end of a line, or does not take at all, and what ends the scalar. */
 static bool needs_escape(uint32_t point)
 {
@@ -828,7 +805,7 @@ static void out_quoted(struct printer *printer, const char *text)
     for (size_t size = 0; *text != '\0'; text += size) {
         uint32_t point = 0;
         char escape[16];
-        size = decode((const unsigned char *)text, &point);
+        size = stele_utf8_decode(stele_bytes_of_text(text), &point);
         if (size > 0 && !needs_escape(point)) {
             out_bytes(printer, text, size);
             continue;

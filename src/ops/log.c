@@ -1,5 +1,7 @@
 #include "ops/log.h"
 
+#include "base/text.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -62,97 +64,47 @@ static bool put(struct line *line, const char *text)
     return put_bytes(line, text, strlen(text));
 }
 
-/* Bytes of the well-formed UTF-8 character at text, 0 if there is none (RFC 3629, section 4). */
-static size_t character_size(const unsigned char *text)
-{
-    static const struct {
-        unsigned char first_min, first_max, second_min, second_max;
-        size_t size;
-    } forms[] = {
-        {0x00, 0x7f, 0, 0xff, 1},    {0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3},
-        {0xe1, 0xec, 0x80, 0xbf, 3}, {0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3},
-        {0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4},
-    };
-    for (size_t i = 0; i < STELE_COUNT_OF(forms); i++) {
-        if (text[0] < forms[i].first_min || text[0] > forms[i].first_max) {
-            continue;
-        }
-        if (forms[i].size > 1 && (text[1] < forms[i].second_min || text[1] > forms[i].second_max)) {
-            return 0;
-        }
-        for (size_t k = 2; k < forms[i].size; k++) {
-            if ((text[k] & 0xc0) != 0x80) {
-                return 0;
-            }
-        }
-        return forms[i].size;
-    }
-    return 0;
-}
-
-/* C0, DEL, C1, the line and paragraph separators, and what reorders or hides the text around it. */
-static bool is_unsafe(const unsigned char *text, size_t size)
-{
-    if (size == 1) {
-        return text[0] < 0x20 || text[0] == 0x7f;
-    }
-    if (size == 2) {
-        return text[0] == 0xc2 && text[1] < 0xa0;
-    }
-    if (size == 3 && text[0] == 0xe2) {
-        return (text[1] == 0x80 && (text[2] >= 0x8b && text[2] <= 0x8f)) ||
-               (text[1] == 0x80 && (text[2] >= 0xa8 && text[2] <= 0xae)) ||
-               (text[1] == 0x81 && text[2] >= 0xa0 && text[2] <= 0xaf);
-    }
-    return size == 3 && text[0] == 0xef && text[1] == 0xbb && text[2] == 0xbf;
-}
-
 /* One character, or the escape of it. Returns how many bytes it took, 0: no room. */
-static size_t put_character(struct line *line, const unsigned char *text)
+static size_t put_character(struct line *line, struct stele_bytes text)
 {
-    const size_t size = character_size(text);
+    uint32_t code_point = 0;
+    const size_t size = stele_utf8_decode(text, &code_point);
     char escape[24];
-    if (size == 1 && line->json && (text[0] == '"' || text[0] == '\\')) {
-        (void)snprintf(escape, sizeof escape, "\\%c", text[0]);
+    if (size == 1 && line->json && (code_point == '"' || code_point == '\\')) {
+        (void)snprintf(escape, sizeof escape, "\\%c", (int)code_point);
         return put(line, escape) ? 1 : 0;
     }
-    if (size > 0 && !is_unsafe(text, size)) {
-        return put_bytes(line, (const char *)text, size) ? size : 0;
+    if (size > 0 && !stele_code_point_is_unsafe(code_point)) {
+        return put_bytes(line, (const char *)text.data, size) ? size : 0;
     }
     /* JSON reads a text of escapes as their letters: the bytes themselves are not for readers. */
     const size_t taken = size > 0 ? size : 1;
     size_t at = 0;
     for (size_t i = 0; i < taken; i++) {
         at += (size_t)snprintf(escape + at, sizeof escape - at,
-                               line->json ? "\\\\x%02x" : "\\x%02x", text[i]);
+                               line->json ? "\\\\x%02x" : "\\x%02x", text.data[i]);
     }
     return put(line, escape) ? taken : 0;
 }
 
 static void put_text(struct line *line, const char *text)
 {
-    const unsigned char *at = (const unsigned char *)text;
-    while (*at != '\0') {
-        const size_t taken = put_character(line, at);
+    struct stele_bytes rest = stele_bytes_of_text(text);
+    while (rest.size > 0) {
+        const size_t taken = put_character(line, rest);
         if (taken == 0) {
             line->room += 4;
             (void)put(line, "…");
             return;
         }
-        at += taken;
+        rest = stele_bytes_slice(rest, taken, rest.size - taken);
     }
 }
 
 static void put_time(struct line *line, int64_t wall_us)
 {
-    const time_t seconds = (time_t)(wall_us / 1000000);
-    struct tm parts;
-    char text[64] = "";
-    if (gmtime_r(&seconds, &parts) != NULL) {
-        const size_t size = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
-        (void)snprintf(text + size, sizeof text - size, ".%03dZ", (int)(wall_us / 1000 % 1000));
-    }
-    (void)put(line, text);
+    char text[STELE_TIME_SIZE];
+    (void)put(line, stele_time_format(wall_us, 3, text) ? text : "");
 }
 
 static void put_json_member(struct line *line, const char *name, const char *value)

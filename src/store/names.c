@@ -1,37 +1,14 @@
+#include "base/text.h"
 #include "store/store_internal.h"
-
-/* The length of the UTF-8 sequence at the start of text, or 0: RFC 3629, section 4, so no overlong
- * forms, no surrogates, nothing above U+10FFFF. */
-static size_t utf8_sequence(struct stele_bytes text)
-{
-    const uint8_t a = text.data[0];
-    if (a < 0x80) {
-        return 1;
-    }
-    const size_t size = a >= 0xf0 ? 4 : a >= 0xe0 ? 3 : 2;
-    if (a < 0xc2 || a > 0xf4 || text.size < size) {
-        return 0;
-    }
-    for (size_t i = 1; i < size; i++) {
-        if ((text.data[i] & 0xc0) != 0x80) {
-            return 0;
-        }
-    }
-    const uint8_t b = text.data[1];
-    const bool overlong = (a == 0xe0 && b < 0xa0) || (a == 0xf0 && b < 0x90);
-    const bool surrogate = a == 0xed && b > 0x9f;
-    const bool too_large = a == 0xf4 && b > 0x8f;
-    return overlong || surrogate || too_large ? 0 : size;
-}
 
 bool stele_store__text_is_clean(struct stele_bytes text)
 {
     while (text.size > 0) {
-        const size_t size = utf8_sequence(text);
+        uint32_t c = 0;
+        const size_t size = stele_utf8_decode(text, &c);
         /* Control characters would let a name write into logs and terminals. U+0080 … U+009F are
          * controls too. */
-        if (size == 0 || text.data[0] < 0x20 || text.data[0] == 0x7f ||
-            (text.data[0] == 0xc2 && text.data[1] < 0xa0)) {
+        if (size == 0 || c < 0x20 || (c >= 0x7f && c <= 0x9f)) {
             return false;
         }
         text = stele_bytes_slice(text, size, text.size - size);

@@ -2,12 +2,12 @@
  *
  * The names in the JSON are KurrentDB's. Two members are our own: "filter" has this form, and "from"
  * is the place that an end stood for when the group was made. */
+#include "base/text.h"
 #include "subs/groups_internal.h"
 
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 /* ---- Copies ---- */
 
@@ -141,21 +141,12 @@ bool stele_subs__link_decode(struct stele_bytes data, uint64_t *out_revision,
     return true;
 }
 
-static void iso_time(int64_t wall_us, char text[40])
-{
-    const time_t seconds = (time_t)(wall_us / 1000000);
-    struct tm tm;
-    size_t size = 0;
-    if (gmtime_r(&seconds, &tm) != NULL) {
-        size = strftime(text, 40, "%Y-%m-%dT%H:%M:%S", &tm);
-    }
-    (void)snprintf(text + size, 40 - size, ".%06dZ", (int)(wall_us % 1000000));
-}
-
 char *stele_subs__parked_encode(int64_t wall_us, const char *reason, uint64_t place)
 {
-    char time[40];
-    iso_time(wall_us, time);
+    char time[STELE_TIME_SIZE];
+    if (!stele_time_format(wall_us, 6, time)) {
+        time[0] = '\0';
+    }
     json_t *json = json_pack("{s:s,s:s,s:I}", "added", time, "reason", reason,
                              "subscriptionEventNumber", (json_int_t)place);
     if (json == NULL) { /* The reason is no UTF-8. */
@@ -250,8 +241,10 @@ static json_t *encode_group(const struct group_config *config)
 int stele_subs__config_encode(const struct hosted *first, int64_t wall_us, const char *user,
                               char **out_json)
 {
-    char time[40];
-    iso_time(wall_us, time);
+    char time[STELE_TIME_SIZE];
+    if (!stele_time_format(wall_us, 6, time)) {
+        time[0] = '\0';
+    }
     json_t *entries = json_array();
     bool whole = entries != NULL;
     for (const struct hosted *hosted = first; hosted != NULL; hosted = hosted->next) {

@@ -2,6 +2,7 @@
 gracefully, and is not impressed by floods."""
 
 import http.client
+import json
 import os
 import re
 import signal
@@ -99,6 +100,34 @@ def test_one_port_speaks_everything(s: Stele):
         stream = peer.open(b"/health/live")
         same(peer.until(raw.HEADERS, stream)[2], stream)
         peer.close()
+        server.stop()
+
+
+def test_spellings_of_data(s: Stele):
+    """base64 and times are read over HTTP as strictly as everywhere else"""
+    with Server(s, "--insecure") as server:
+        def ask(method, path, body=None):
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+            connection.request(method, path, body, {"content-type": "application/json"})
+            response = connection.getresponse()
+            answer = response.read()
+            connection.close()
+            return response.status, answer
+
+        def append(text):
+            return ask("POST", "/api/streams/b",
+                       json.dumps({"type": "T", "content_type": "x/y", "data_base64": text}))[0]
+
+        for good in ("", "Zg==", "Zm8=", "Zm9v", "+/+/"):
+            assert append(good) < 300, good
+        # Padding in the middle, missing, or not alone; bits of no byte; other alphabets.
+        for bad in ("Zg==Zg==", "Zg", "Zg=", "====", "Zh==", " Zm9", "Zm9v\n", "-_-_", "Zm9vZ"):
+            same((bad, append(bad)), (bad, 400))
+        same(len(json.loads(ask("GET", "/api/streams/b")[1])["events"]), 5)
+        for good in ("2026-11-20T15:00:00Z", "2026-11-20T15:00:00.25%2B01:00", "1"):
+            same((good, ask("GET", f"/api/streams/b?as_of={good}")[0]), (good, 200))
+        for bad in ("2026-11-31T15:00:00Z", "2026-11-20T15:00:00", "2026-11-20T25:00:00Z", "soon"):
+            same((bad, ask("GET", f"/api/streams/b?as_of={bad}")[0]), (bad, 400))
         server.stop()
 
 

@@ -9,6 +9,7 @@
  *   anything with stele-type             one event whose data is the body
  * ?expect=any|none|exists|N and If-Match say what the stream must be at. */
 #include "api/http/web_internal.h"
+#include "base/text.h"
 
 #include <jansson.h>
 #include <openssl/evp.h>
@@ -74,18 +75,11 @@ static bool take_base64(struct drafts *drafts, const char *text, const void **ou
     if (to == NULL) {
         return false;
     }
-    const int decoded = size % 4 == 0 && size < INT32_MAX
-                            ? EVP_DecodeBlock(to, (const uint8_t *)text, (int)size)
-                            : -1;
-    if (decoded < 0) {
+    if (!stele_base64_decode((struct stele_bytes){.data = to, .size = size}, 0, to, out_size)) {
         drafts->mistake = "data_base64 is no base64";
         return false;
     }
-    size_t real = (size_t)decoded;
-    real -= size >= 1 && text[size - 1] == '=' ? 1 : 0;
-    real -= size >= 2 && text[size - 2] == '=' ? 1 : 0;
     *out = to;
-    *out_size = size == 0 ? 0 : real;
     return true;
 }
 

@@ -1,10 +1,10 @@
 /* JSON that is written piece by piece, and events in it (the form of docs/json-lines.md). */
 #include "api/http/web_internal.h"
+#include "base/text.h"
 
 #include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <time.h>
 
 bool stele_web__put(struct stele_buf *buf, struct stele_alloc *alloc, const char *text)
 {
@@ -53,25 +53,14 @@ bool stele_web__put_string(struct stele_buf *buf, struct stele_alloc *alloc, str
 bool stele_web__put_base64(struct stele_buf *buf, struct stele_alloc *alloc, const void *data,
                            size_t size)
 {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    if (stele_buf_reserve(buf, alloc, (size + 2) / 3 * 4 + 2) != STELE_OK) {
+    if (stele_buf_reserve(buf, alloc, stele_base64_size(size) + 2) != STELE_OK) {
         return false;
     }
-    const uint8_t *from = data;
-    uint8_t *to = buf->data + buf->size;
-    *to++ = '"';
-    for (size_t i = 0; i < size; i += 3) {
-        const size_t left = size - i;
-        const uint32_t bits = (uint32_t)from[i] << 16 |
-                              (left > 1 ? (uint32_t)from[i + 1] << 8 : 0) |
-                              (left > 2 ? from[i + 2] : 0);
-        *to++ = (uint8_t)digits[bits >> 18];
-        *to++ = (uint8_t)digits[bits >> 12 & 63];
-        *to++ = left > 1 ? (uint8_t)digits[bits >> 6 & 63] : '=';
-        *to++ = left > 2 ? (uint8_t)digits[bits & 63] : '=';
-    }
-    *to++ = '"';
-    buf->size = (size_t)(to - buf->data);
+    buf->data[buf->size++] = '"';
+    stele_base64_encode((struct stele_bytes){.data = data, .size = size},
+                        (char *)buf->data + buf->size);
+    buf->size += stele_base64_size(size);
+    buf->data[buf->size++] = '"';
     return true;
 }
 
@@ -82,30 +71,13 @@ bool stele_web__is_json(const void *data, size_t size)
     return value != NULL;
 }
 
-static bool is_utf8(const void *data, size_t size)
-{
-    json_t *text = json_stringn(data, size); /* Refuses what is no UTF-8. */
-    json_decref(text);
-    return text != NULL;
-}
-
 /* "2026-11-20T15:00:00.250000Z" */
 static bool put_time(struct stele_buf *buf, struct stele_alloc *alloc, int64_t time_us)
 {
-    int64_t seconds = time_us / 1000000;
-    int64_t rest = time_us % 1000000;
-    if (rest < 0) {
-        rest += 1000000;
-        seconds--;
-    }
-    const time_t at = (time_t)seconds;
-    struct tm parts;
-    if (gmtime_r(&at, &parts) == NULL || parts.tm_year < -1900 || parts.tm_year > 8099) {
-        return stele_web__putf(buf, alloc, "%lld", (long long)time_us);
-    }
-    return stele_web__putf(buf, alloc, "\"%04d-%02d-%02dT%02d:%02d:%02d.%06dZ\"",
-                           parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday, parts.tm_hour,
-                           parts.tm_min, parts.tm_sec, (int)rest);
+    char text[STELE_TIME_SIZE];
+    return stele_time_format(time_us, 6, text)
+               ? stele_web__putf(buf, alloc, "\"%s\"", text)
+               : stele_web__putf(buf, alloc, "%lld", (long long)time_us);
 }
 
 static bool put_value(struct stele_buf *buf, struct stele_alloc *alloc, const char *name,
@@ -119,7 +91,7 @@ static bool put_value(struct stele_buf *buf, struct stele_alloc *alloc, const ch
         return stele_web__putf(buf, alloc, ",\"%s\":", name) &&
                stele_buf_append(buf, alloc, bytes) == STELE_OK;
     }
-    if (text && is_utf8(data, size)) {
+    if (text && stele_utf8_is_valid(bytes)) {
         return stele_web__putf(buf, alloc, ",\"%s\":", name) &&
                stele_web__put_string(buf, alloc, (struct stele_text){.data = data, .size = size});
     }

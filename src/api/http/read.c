@@ -4,6 +4,7 @@
  *
  * "next" is what the next page is asked with; it is missing when there is no next one. */
 #include "api/http/web_internal.h"
+#include "base/text.h"
 
 #include <stdio.h>
 
@@ -128,8 +129,7 @@ void stele_web__go_on_reading(struct stele_web__request *request)
 static bool take_as_of(struct stele_web__request *request, uint64_t *out)
 {
     char text[48];
-    int year = 0, month = 0, day = 0, hour = 0, minute = 0;
-    double second = 0;
+    int64_t us = 0;
     *out = 0;
     if (!stele_web__query(request, "as_of", text, sizeof text)) {
         return true;
@@ -137,44 +137,12 @@ static bool take_as_of(struct stele_web__request *request, uint64_t *out)
     if (strchr(text, 'T') == NULL) {
         return stele_web__query_number(request, "as_of", 0, out);
     }
-    const struct {
-        int *to;
-        int at, size;
-    } parts[] = {{&year, 0, 4}, {&month, 5, 2}, {&day, 8, 2}, {&hour, 11, 2}, {&minute, 14, 2}};
-    const size_t size = strlen(text);
-    bool fits = size >= 20 && size < 40 && text[size - 1] == 'Z' && text[4] == '-' &&
-                text[7] == '-' && text[13] == ':' && text[16] == ':';
-    for (size_t i = 0; fits && i < STELE_COUNT_OF(parts); i++) {
-        *parts[i].to = 0;
-        for (int k = 0; k < parts[i].size; k++) {
-            const char c = text[parts[i].at + k];
-            fits = fits && c >= '0' && c <= '9';
-            *parts[i].to = *parts[i].to * 10 + (c - '0');
-        }
-    }
-    double unit = 10;
-    for (size_t k = 17; fits && k < size - 1; k++) {
-        if (text[k] == '.' && k == 19) {
-            continue;
-        }
-        fits = text[k] >= '0' && text[k] <= '9';
-        second += (text[k] - '0') * unit;
-        unit /= 10;
-    }
-    if (!fits || month < 1 || month > 12 || day < 1 || day > 31 || hour > 23 || minute > 59 ||
-        second >= 61) {
+    if (!stele_time_parse(text, &us)) {
         stele_web__refuse(request, 400, "invalid",
                           "as_of is a position or a time as 2026-11-20T15:00:00Z");
         return false;
     }
-    /* Days from 1970, by the civil calendar (H. Hinnant, chrono-compatible algorithms). */
-    const int64_t y = month <= 2 ? year - 1 : year;
-    const int64_t era = y / 400;
-    const int64_t of_era = y - era * 400;
-    const int64_t of_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
-    const int64_t days = era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468;
-    const int64_t seconds = ((days * 24 + hour) * 60 + minute) * 60;
-    const uint64_t position = stele_position_at(seconds * 1000000 + (int64_t)(second * 1e6));
+    const uint64_t position = stele_position_at(us);
     *out = position == 0 ? 1 : position;
     return true;
 }

@@ -1,5 +1,6 @@
 /* The life of a request: route, caller, body, handler, answer. */
 #include "api/http/web_internal.h"
+#include "base/text.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -186,35 +187,17 @@ bool stele_web__may(struct stele_web__request *request, const char *stream, enum
 
 /* ---- Requests ---- */
 
-static int hex(char c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    c = (char)(c | 0x20);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* %XX, and '+' for a space in queries. Returns the size; SIZE_MAX: too long, or a zero byte. */
 static size_t decode(struct stele_text from, bool plus, char *to, size_t room)
 {
-    size_t at = 0;
-    for (size_t i = 0; i < from.size; i++) {
-        char c = from.data[i];
-        if (c == '%' && i + 2 < from.size && hex(from.data[i + 1]) >= 0 &&
-            hex(from.data[i + 2]) >= 0) {
-            c = (char)(hex(from.data[i + 1]) * 16 + hex(from.data[i + 2]));
-            i += 2;
-        } else if (c == '+' && plus) {
-            c = ' ';
-        }
-        if (c == '\0' || at + 1 >= room) {
-            return SIZE_MAX;
-        }
-        to[at++] = c;
+    const struct stele_bytes bytes = {.data = (const uint8_t *)from.data, .size = from.size};
+    size_t size = 0;
+    if (!stele_percent_decode(bytes, plus, (uint8_t *)to, room - 1, &size) ||
+        memchr(to, '\0', size) != NULL) {
+        return SIZE_MAX;
     }
-    to[at] = '\0';
-    return at;
+    to[size] = '\0';
+    return size;
 }
 
 bool stele_web__query(const struct stele_web__request *request, const char *name, char *to,

@@ -1,78 +1,9 @@
 /* Yesterday's bytes: what was written by every version so far is still read, and what is written
  * now is byte for byte what the format says. A change here is a change of the format on disk.
  *
- * tests/golden/log/NAME.hex holds the bytes, 32 to a line, runs of zeros as "zeros N".
- * STELE_GOLDEN=write in the environment writes the files anew. */
+ * tests/golden/log holds the bytes; see lib/golden.h. */
+#include "lib/golden.h"
 #include "world.h"
-
-static void golden_path(char *path, size_t size, const char *name)
-{
-    const int length = snprintf(path, size, "%s/%s.hex", GOLDEN_DIR, name);
-    CHECK(length > 0 && (size_t)length < size);
-}
-
-static void write_golden(const char *path, const uint8_t *bytes, size_t size)
-{
-    FILE *const file = fopen(path, "w");
-    CHECK(file != NULL);
-    size_t at = 0;
-    while (at < size) {
-        size_t zeros = 0;
-        while (at + zeros < size && bytes[at + zeros] == 0) {
-            zeros++;
-        }
-        if (zeros >= 32) {
-            (void)fprintf(file, "zeros %zu\n", zeros);
-            at += zeros;
-            continue;
-        }
-        for (size_t column = 0; column < 32 && at < size; column++) {
-            (void)fprintf(file, "%02x", bytes[at++]);
-        }
-        (void)fprintf(file, "\n");
-    }
-    CHECK_EQ(fclose(file), 0);
-}
-
-static size_t read_golden(const char *path, uint8_t *bytes, size_t capacity)
-{
-    FILE *const file = fopen(path, "r");
-    CHECK(file != NULL);
-    char line[128];
-    size_t size = 0;
-    while (fgets(line, sizeof line, file) != NULL) {
-        size_t zeros = 0;
-        if (sscanf(line, "zeros %zu", &zeros) == 1) {
-            CHECK(size + zeros <= capacity);
-            memset(bytes + size, 0, zeros);
-            size += zeros;
-            continue;
-        }
-        for (const char *digits = line; digits[0] != '\n' && digits[0] != '\0'; digits += 2) {
-            unsigned value = 0;
-            CHECK_EQ(sscanf(digits, "%2x", &value), 1);
-            CHECK(size < capacity);
-            bytes[size++] = (uint8_t)value;
-        }
-    }
-    (void)fclose(file);
-    return size;
-}
-
-static void check_golden(const char *name, const uint8_t *bytes, size_t size)
-{
-    char path[512];
-    golden_path(path, sizeof path, name);
-    const char *const mode = getenv("STELE_GOLDEN");
-    if (mode != NULL && strcmp(mode, "write") == 0) {
-        write_golden(path, bytes, size);
-    }
-    uint8_t *const want = malloc(size + 65536);
-    CHECK(want != NULL);
-    CHECK_EQ(read_golden(path, want, size + 65536), size);
-    CHECK_BYTES_EQ(bytes, want, size);
-    free(want);
-}
 
 TEST(a_record_has_the_bytes_it_always_had)
 {
