@@ -31,7 +31,8 @@ const struct stele_cli_command stele_cli_tail_command = {
         "is. A stream that does not exist yet is waited for.\n"
         "\n"
         "Ends with Ctrl-C (exit code 0), after --limit events (0), or when no event has come for\n"
-        "--timeout: 0, or 15 if --limit events were asked for and did not come.",
+        "--timeout (looking through older events does not count): 0, or 15 if --limit events were\n"
+        "asked for and did not come.",
     .examples =
         "stele tail '$all'\n"
         "stele tail order-1 --from start\n"
@@ -45,6 +46,8 @@ struct follower {
     struct stele_cli_columns columns;
     uint64_t limit; /* 0: none. */
     uint64_t events;
+    uint64_t present;        /* The last position when it began. */
+    bool caught_up;          /* Everything up to there has been looked at. */
     _Atomic int64_t last_ms; /* When something came, for the timeout. */
     int ended_fd;            /* An eventfd. */
     int outcome;             /* STELE_OK, or what the subscription ended with. */
@@ -68,9 +71,14 @@ static void wake_main(const struct follower *follower)
 static int on_events(void *context, const struct stele_event *events, size_t count,
                      uint64_t checkpoint)
 {
-    (void)checkpoint;
     struct follower *const follower = context;
     if (count == 0) {
+        /* Looking through what there was may take long without a match, and is no time in which
+         * nothing came. */
+        if (!follower->caught_up) {
+            follower->caught_up = checkpoint >= follower->present;
+            atomic_store(&follower->last_ms, now_ms());
+        }
         return 0;
     }
     stele_cli_columns_fit(&follower->columns, events, count);
@@ -152,8 +160,11 @@ static int finish(const struct follower *follower, enum wait_result result, cons
     if (result == WAIT_SIGNAL || !stele_cli_out_ok()) {
         return STELE_CLI_OK;
     }
-    if (result == WAIT_ENDED && follower->outcome != STELE_OK &&
-        !(follower->limit > 0 && follower->events >= follower->limit)) {
+    /* The last one may have come in the moment in which the time was over. */
+    if (follower->limit > 0 && follower->events >= follower->limit) {
+        return STELE_CLI_OK;
+    }
+    if (result == WAIT_ENDED && follower->outcome != STELE_OK) {
         return stele_cli_fail_outcome(follower->outcome, &follower->err, "tail");
     }
     if (result == WAIT_TIMEOUT && follower->limit > 0) {
@@ -179,12 +190,14 @@ static int follow(const char *stream, const struct stele_cli_select *select,
     if (code != STELE_CLI_OK) {
         return code;
     }
+    follower->present = stele_last_position(store);
     atomic_store(&follower->last_ms, now_ms());
+    struct stele_read_options options = select->options;
+    options.scan_max = 64; /* So often it is told that it is still looking. */
     struct stele_subscription *subscription = NULL;
     struct stele_error err = {0};
-    const int outcome =
-        stele_subscribe(store, strcmp(stream, "$all") == 0 ? NULL : stream, &select->options,
-                        on_events, on_end, follower, &subscription, &err);
+    const int outcome = stele_subscribe(store, strcmp(stream, "$all") == 0 ? NULL : stream,
+                                        &options, on_events, on_end, follower, &subscription, &err);
     if (outcome == STELE_OK) {
         /* More than a month is for ever. */
         const int64_t timeout_ms = timeout_s > 4000000 ? 0 : (int64_t)timeout_s * 1000;

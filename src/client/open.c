@@ -264,7 +264,11 @@ static int open_core(struct stele *store, const char *path, struct stele_error *
         return open_for_reading(store, &options, err);
     }
     /* Before the lock leaves a file in a directory that may be somebody's thesis. */
-    outcome = stele_store_look(store->io, &options, err);
+    bool creates = false;
+    outcome = stele_store_look(store->io, &options, &creates, err);
+    if (outcome == STELE_OK && creates) {
+        outcome = stele_linux_io_check_bare(store->io, err);
+    }
     if (outcome == STELE_OK) {
         outcome = stele_linux_io_lock(store->io, err);
     }
@@ -280,8 +284,8 @@ static int open_core(struct stele *store, const char *path, struct stele_error *
     return stele_store_open(store->io, &options, &store->core, err);
 }
 
-int stele_open(const char *path, const struct stele_options *given, struct stele **out_store,
-               struct stele_error *err)
+static int open_store(const char *path, const struct stele_options *given, struct stele **out_store,
+                      struct stele_error *err)
 {
     struct stele_options options;
     if (path == NULL || path[0] == '\0' || out_store == NULL) {
@@ -331,6 +335,19 @@ int stele_open(const char *path, const struct stele_options *given, struct stele
     }
     *out_store = store;
     return STELE_OK;
+}
+
+int stele_open(const char *path, const struct stele_options *given, struct stele **out_store,
+               struct stele_error *err)
+{
+    /* Opening goes around many failures (a file that is not there yet, a copy that is damaged), and
+     * leaves their words behind. The caller's are written when it fails for good. */
+    struct stele_error words = {.outcome = STELE_OK};
+    const int outcome = open_store(path, given, out_store, &words);
+    if (outcome != STELE_OK && err != NULL) {
+        *err = words;
+    }
+    return outcome;
 }
 
 /* ---- Closing ---- */

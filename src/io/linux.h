@@ -23,6 +23,12 @@ int stele_linux_io_open(const char *path, bool create, bool read_only, struct st
                         struct stele_io **out_io, struct stele_error *err);
 void stele_linux_io_close(struct stele_io *io);
 
+/* Is there nothing in the directory that list() leaves out: directories, links, pipes, names too
+ * long for a store? Asked before a store is made in it. "lost+found" is the file system's own.
+ * STELE_OK; STELE_E_NOT_A_STORE names what is there; STELE_E_IO, STELE_E_PERMISSION */
+STELE_MUST_USE
+int stele_linux_io_check_bare(struct stele_io *io, struct stele_error *err);
+
 /* Takes the store's write lock: an open-file-description lock on the file "lock", which holds pid
  * and host of its owner in words. STELE_OK; STELE_E_LOCKED with a message that names the owner. Held until
  * stele_linux_io_close(), or the end of the process however it ends. */

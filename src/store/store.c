@@ -215,7 +215,7 @@ static int open_store(struct stele_store *store, struct stele_error *err)
 }
 
 int stele_store_look(struct stele_io *io, const struct stele_store_options *options,
-                     struct stele_error *err)
+                     bool *out_creates, struct stele_error *err)
 {
     struct stele_superblock superblock;
     int outcome = check_options(&options->public, err);
@@ -224,7 +224,14 @@ int stele_store_look(struct stele_io *io, const struct stele_store_options *opti
     }
     if (outcome == STELE_NOT_FOUND) {
         const bool may_create = options->public.create != 0 && !options->read_only;
-        outcome = may_create ? STELE_OK : refuse_empty(err);
+        if (!may_create) {
+            return refuse_empty(err);
+        }
+        *out_creates = true;
+        return STELE_OK;
+    }
+    if (outcome == STELE_OK) {
+        *out_creates = false;
     }
     return outcome;
 }

@@ -36,10 +36,10 @@ int stele_store_open(struct stele_io *io, const struct stele_store_options *opti
 
 /* Would opening for writing begin, going by the options and the file that every store has? Changes
  * nothing, so that a directory that is something else stays as it is. What it refuses,
- * stele_store_open() would have refused with the same outcome. */
+ * stele_store_open() would have refused with the same outcome. *out_creates: there is no store yet. */
 STELE_MUST_USE
 int stele_store_look(struct stele_io *io, const struct stele_store_options *options,
-                     struct stele_error *err);
+                     bool *out_creates, struct stele_error *err);
 
 /* Releases memory; writes nothing (see stele_store_close_job). Reads must have ended. NULL is fine. */
 void stele_store_close(struct stele_store *store);

@@ -421,6 +421,18 @@ def test_tail_timeout(s: Stele):
     has(ended.err, f"{len(ended.lines)} of 2 events came")
 
 
+def test_tail_timeout_while_looking(s: Stele):
+    """the time that tail takes to look through older events is no time in which nothing comes"""
+    # A pattern that takes long to find that it does not match: two seconds or so in all.
+    slow = "a" * 26 + "b"
+    s.lines("slow.jsonl", [{"stream": f"s-{n}", "type": slow} for n in range(1500)]
+            + [{"stream": "z", "type": "aaa"}])
+    s.run("import", "slow.jsonl")
+    found = s.run("tail", "$all", "--from", "start", "--regex", "^(a+)+$", "--limit", "1",
+                  "--timeout", "1s", "--json")
+    same(found.json[0]["stream"], "z")
+
+
 def test_tail_waits_for_a_stream(s: Stele):
     """tail waits for a stream that does not exist yet"""
     s.append("other", "A")

@@ -55,6 +55,88 @@ TEST(what_is_no_store_is_left_alone)
     CHECK_OUTCOME(stele_open(NULL, NULL, &none, &err), STELE_E_INVALID, err);
 }
 
+/* Is the store made beside this? The path is emptied again. */
+static bool is_made_beside(const char *path, const char *name, mode_t kind)
+{
+    char other[256];
+    (void)snprintf(other, sizeof other, "%s/%s", path, name);
+    if (S_ISDIR(kind)) {
+        CHECK_EQ(mkdir(other, 0700), 0);
+    } else if (S_ISLNK(kind)) {
+        CHECK_EQ(symlink("elsewhere", other), 0);
+    } else {
+        CHECK_EQ(mknod(other, kind | 0600, 0), 0);
+    }
+    struct stele *made = NULL;
+    const int outcome = stele_open(path, NULL, &made, &err);
+    if (outcome == STELE_OK) {
+        CHECK_EQ(stele_close(made), STELE_OK);
+    } else {
+        CHECK_EQ(outcome, STELE_E_NOT_A_STORE);
+        CHECK_TEXT_HAS(err.message, "choose an empty");
+        CHECK_EQ(remove(other), 0); /* And that was all there was. */
+        CHECK_EQ(rmdir(path), 0);
+        return false;
+    }
+    /* A store may get company later. */
+    CHECK_OK(stele_open(path, NULL, &made, &err), err);
+    CHECK_EQ(stele_close(made), STELE_OK);
+    (void)nftw(path, fixture_remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    return true;
+}
+
+TEST(no_store_is_made_beside_anything_else)
+{
+    static const struct {
+        const char *name;
+        mode_t kind;
+        bool is_made;
+    } others[] = {
+        {"photos", S_IFDIR, false},
+        {"lost+found", S_IFDIR, true}, /* The root of a file system that was just made. */
+        {"lost+found", S_IFREG, false},
+        {"photos", S_IFLNK, false},
+        {"socket", S_IFIFO, false},
+        {"a-name-that-is-much-longer-than-that-of-any-file-that-a-store-would-make", S_IFREG,
+         false},
+        {"0000000000000000.seg", S_IFREG, false},
+        {"lock", S_IFREG, true}, /* Left behind by an opening that was cut short. */
+        {"live", S_IFREG, true},
+        {"stele.tmp", S_IFREG, true},
+    };
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        char path[] = "/tmp/stele-test-XXXXXX";
+        CHECK(mkdtemp(path) != NULL);
+        if (is_made_beside(path, others[i].name, others[i].kind) != others[i].is_made) {
+            check_failed(__FILE__, __LINE__, "beside %s", others[i].name);
+        }
+    }
+}
+
+TEST(words_are_written_only_when_opening_fails)
+{
+    fixture_begin();
+    CHECK_OK(fixture_append("s", STELE_EXPECT_ANY, 1, "{}", NULL), err);
+    CHECK_EQ(stele_close(store), STELE_OK);
+    char file[128];
+    (void)snprintf(file, sizeof file, "%s/mark", fixture_path);
+    const struct stele_error before = {.outcome = 77, .message = "untouched"};
+    for (int read_only = 0; read_only <= 1; read_only++) {
+        CHECK_EQ(remove(file), 0); /* Not every file is there at every opening. */
+        struct stele_options options = STELE_OPTIONS_INIT;
+        options.read_only = read_only;
+        err = before;
+        CHECK_EQ(stele_open(fixture_path, &options, &store, &err), STELE_OK);
+        CHECK_EQ(err.outcome, 77);
+        CHECK_TEXT_EQ(err.message, "untouched");
+        CHECK_EQ(stele_close(store), STELE_OK);
+        if (read_only == 0) {
+            CHECK_EQ(access(file, F_OK), 0);
+        }
+    }
+    (void)nftw(fixture_path, fixture_remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
 TEST(options_are_checked_by_name)
 {
     char path[] = "/tmp/stele-test-XXXXXX";

@@ -263,6 +263,28 @@ TEST(names_too_long_for_a_store_are_not_listed)
     scratch_remove(&scratch);
 }
 
+TEST(what_a_listing_leaves_out_is_found_before_a_store_is_made)
+{
+    struct scratch scratch;
+    scratch_make(&scratch);
+    struct stele_io *io = open_io(scratch.path, false);
+    const size_t descriptors = scratch_count_descriptors();
+    CHECK_OK(stele_linux_io_check_bare(io, &err), err);
+    put(io, "file", "x");
+    CHECK_EQ(mkdir(below(&scratch, "lost+found"), 0700), 0);
+    CHECK_OK(stele_linux_io_check_bare(io, &err), err);
+    CHECK_EQ(mkdir(below(&scratch, "photos"), 0700), 0);
+    CHECK_OUTCOME(stele_linux_io_check_bare(io, &err), STELE_E_NOT_A_STORE, err);
+    CHECK_TEXT_HAS(err.message, "photos");
+    CHECK_EQ(rmdir(below(&scratch, "photos")), 0);
+    CHECK_EQ(symlink("file", below(&scratch, "link")), 0);
+    CHECK_OUTCOME(stele_linux_io_check_bare(io, &err), STELE_E_NOT_A_STORE, err);
+    CHECK_TEXT_HAS(err.message, "link");
+    CHECK_EQ(scratch_count_descriptors(), descriptors);
+    stele_linux_io_close(io);
+    scratch_remove(&scratch);
+}
+
 TEST(mapping_behind_the_end_is_an_error_rather_than_a_signal)
 {
     struct scratch scratch;

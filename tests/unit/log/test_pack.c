@@ -504,8 +504,9 @@ TEST(every_flipped_bit_of_a_packed_segment_is_noticed)
     }
 }
 
-/* Changes a record in a packed file of one block, and makes every checksum around it right. */
-static void forge(struct world *world, uint64_t place)
+/* Changes a record in a packed file of one block, and makes every checksum around it right; its own
+ * if it is to be sealed. */
+static void forge(struct world *world, uint64_t place, bool sealed)
 {
     struct memio_inode *const inode = memio_find(&world->disk, NAME ".pak");
     const uint32_t seed = stele_log__seed(WORLD_SECRET);
@@ -528,8 +529,10 @@ static void forge(struct world *world, uint64_t place)
     record[70] ^= 1;
     const uint32_t body =
         stele_crc32c((struct stele_bytes){.data = record + 64, .size = record_size - 64});
-    (void)stele_record_seal(record, body, stele_load_u64le(record + 8),
-                            stele_load_u64le(record + 16));
+    if (sealed) {
+        (void)stele_record_seal(record, body, stele_load_u64le(record + 8),
+                                stele_load_u64le(record + 16));
+    }
     const uint32_t checksum =
         stele_log__block_encode(block, seed, stele_load_u64le(block + 16), stored_size,
                                 stele_load_u32le(block + 8), block[12]);
@@ -555,7 +558,7 @@ TEST(a_record_that_was_changed_while_packing_does_not_belong_to_its_frame)
         world = small_packed(false, 40);
         if (!world->events[index].gone) {
             world_close(world);
-            forge(world, world->events[index].place);
+            forge(world, world->events[index].place, true);
             world_open(world);
             struct stele_log_chain chain = {0};
             size_t damages = 0;
@@ -614,6 +617,71 @@ TEST(one_bad_block_costs_only_its_frames)
     world_reader_end(&reader);
     check_damaged(world);
     world_destroy(world);
+}
+
+/* Reads every event; each that is damaged has to be told at this offset of the packed file. */
+static size_t count_damaged_at(struct world *world, uint64_t offset)
+{
+    size_t damaged = 0;
+    struct stele_log_reader reader;
+    world_reader(world, &reader);
+    for (size_t index = 0; index < world->count; index++) {
+        struct stele_event event;
+        if (stele_log_read(&reader, world->events[index].place, &event) == STELE_E_CORRUPT) {
+            CHECK_TEXT_EQ(reader.damage.file, NAME ".pak");
+            CHECK_EQ(reader.damage.offset, offset);
+            CHECK_EQ(reader.damage.place, world->events[index].place);
+            damaged++;
+        }
+    }
+    world_reader_end(&reader);
+    return damaged;
+}
+
+TEST(damage_in_a_packed_segment_is_told_at_its_block)
+{
+    struct world *world = world_create(262144, 262144);
+    world_open(world);
+    for (int round = 0; round < 400; round++) {
+        world_append(world, 1, 3, 250);
+    }
+    pack_all(world, NULL, true);
+    world_close(world);
+    const struct memio_inode *const inode = memio_find(&world->disk, NAME ".pak");
+    const uint8_t *const footer = inode->cache + inode->size - STELE_LOG__FOOTER_SIZE;
+    const uint64_t blocks = stele_load_u64le(footer + 32);
+    const uint8_t *const table = inode->cache + stele_load_u64le(footer + 40);
+    CHECK(blocks > 1);
+    size_t told = 0;
+    for (uint64_t block = 0; block < blocks; block++) {
+        const uint64_t offset = stele_load_u64le(table + block * STELE_LOG__TABLE_ENTRY_SIZE + 8);
+        memio_damage(&world->disk, NAME ".pak", offset + STELE_LOG__BLOCK_HEADER_SIZE + 9, 4);
+        world_open(world);
+        told += count_damaged_at(world, offset);
+        world_close(world);
+        memio_damage(&world->disk, NAME ".pak", offset + STELE_LOG__BLOCK_HEADER_SIZE + 9, 4);
+    }
+    CHECK(told >= blocks);
+    world_destroy(world);
+}
+
+TEST(a_record_that_does_not_verify_in_a_block_that_does_is_told_at_that_block)
+{
+    struct world *world = small_packed(false, 40);
+    const size_t count = world->count - 2; /* Those in the packed segment. */
+    world_destroy(world);
+    size_t told = 0;
+    for (size_t index = 0; index < count; index++) {
+        world = small_packed(false, 40);
+        if (!world->events[index].gone) {
+            world_close(world);
+            forge(world, world->events[index].place, false);
+            world_open(world);
+            told += count_damaged_at(world, 4096);
+        }
+        world_destroy(world);
+    }
+    CHECK(told > 2);
 }
 
 /* ---- Failures and power cuts ---- */
