@@ -79,6 +79,17 @@ static void pack_and_send(struct world *world, struct stele_exchange *exchange, 
     fake_send(world->grpc, exchange, bytes, size);
 }
 
+/* Waits for the end of a call: who is calling may have to be read from the store first. */
+static int status_of(struct world *world, struct stele_exchange *exchange)
+{
+    rest(world);
+    for (int i = 0; fake_status(exchange) < 0; i++) {
+        CHECK(i < 20);
+        (void)fake_loop_wait(&world->loop);
+    }
+    return fake_status(exchange);
+}
+
 /* The status; the answers stay in the exchange. */
 static int call(struct world *world, struct stele_exchange *exchange, const char *method,
                 const char *who, const void *message)
@@ -89,12 +100,7 @@ static int call(struct world *world, struct stele_exchange *exchange, const char
     stele_grpc_on_request(world->grpc, exchange);
     pack_and_send(world, exchange, message);
     stele_grpc_on_end(world->grpc, exchange);
-    rest(world);
-    for (int i = 0; fake_status(exchange) < 0; i++) {
-        CHECK(i < 20);
-        (void)fake_loop_wait(&world->loop);
-    }
-    return fake_status(exchange);
+    return status_of(world, exchange);
 }
 
 static char *mutable(const char *text)
@@ -316,8 +322,7 @@ TEST(bytes_that_are_no_request_are_refused)
         fake_request(&request, &world.loop, USERS "Create", ADMIN);
         stele_grpc_on_request(world.grpc, &request);
         fake_send(world.grpc, &request, bad[i].bytes, bad[i].size);
-        rest(&world);
-        CHECK_EQ(fake_status(&request), 3);
+        CHECK_EQ(status_of(&world, &request), 3);
         fake_close(world.grpc, &request);
     }
     close_world(&world);
