@@ -130,11 +130,13 @@ class Server:
     def stop(self, how=signal.SIGTERM):
         if self.process.poll() is None:
             self.process.send_signal(how)
-        same(self.process.wait(60), 0)
+        code = self.process.wait(60)
+        assert code == 0, f"the server ended with {code}: {self.output}"
 
-    def status(self, name):
+    def memory(self):
+        """KiB of memory that is the server's alone: files that it maps do not count."""
         with open(f"/proc/{self.process.pid}/status", encoding="ascii") as file:
-            return int(re.search(rf"{name}:\s+(\d+)", file.read())[1])
+            return int(re.search(r"RssAnon:\s+(\d+)", file.read())[1])
 
 
 def failure(call):

@@ -131,6 +131,22 @@ def test_spellings_of_data(s: Stele):
         server.stop()
 
 
+def test_tail_of_a_tombstone(s: Stele):
+    """a live tail ends with its stream, and leaves nothing that the server trips over when it ends"""
+    with Server(s, "--insecure") as server:
+        def ask(method, path, body=None):
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+            connection.request(method, path, body, {"stele-type": "A"})
+            return connection.getresponse()
+
+        same(ask("POST", "/api/streams/a", "{}").status // 100, 2)
+        tail = ask("GET", "/api/tail/a?from=0")
+        same(tail.status, 200)
+        same(ask("DELETE", "/api/streams/a?tombstone").status // 100, 2)
+        has(tail.read().decode(), '"outcome":"stream-deleted"')
+        server.stop()
+
+
 def test_tls(s: Stele):
     """TLS 1.2 and 1.3 with ALPN; SIGHUP serves the new certificate; plain text is refused"""
     certificate(s, "server", "first")

@@ -70,6 +70,7 @@ static void on_progress(void *context, uint64_t position, uint64_t scanned, bool
 static void on_end(void *context, int outcome, const struct stele_error *err)
 {
     struct stele_web__request *request = context;
+    stele_follow_stop(request->follow); /* Nobody else releases it. */
     request->follow = NULL;
     (void)err;
     if (request->exchange != NULL) {

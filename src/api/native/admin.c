@@ -186,7 +186,7 @@ static void take_request(struct stele_call *call, struct stele_bytes message)
     bool wants_stats = false;
     const bool chore = !state->has_request && decode_chore(message, &state->chore, &wants_stats);
     if (!chore && (!wants_stats || state->has_request)) {
-        stele_call_fail(call, STELE_GRPC_INVALID_ARGUMENT, "the request is malformed");
+        stele_native__refuse(call, STELE_E_INVALID, "the request is malformed");
         return;
     }
     state->has_request = true;
@@ -217,7 +217,7 @@ static void on_half_closed(struct stele_call *call)
 {
     const struct admin_call *state = stele_call_state(call);
     if (!state->has_request) {
-        stele_call_fail(call, STELE_GRPC_INVALID_ARGUMENT, "a request was expected");
+        stele_native__refuse(call, STELE_E_INVALID, "a request was expected");
     }
 }
 

@@ -74,6 +74,13 @@ void stele_native__fail(struct stele_call *call, int outcome, const struct stele
     stele_call_finish(call, code, err->message);
 }
 
+void stele_native__refuse(struct stele_call *call, int outcome, const char *words)
+{
+    struct stele_error err;
+    (void)stele_fail(&err, outcome, 0, "%s", words);
+    stele_native__fail(call, outcome, &err);
+}
+
 bool stele_native__allow(struct stele_call *call, const char *stream, enum stele_right right)
 {
     struct stele_server *server = stele_call_server(call);
@@ -116,7 +123,7 @@ static void answer_held(struct stele_call *call)
                 stele_call_message_end(call);
             } else {
                 stele_call_message_cancel(call);
-                stele_call_fail(call, STELE_GRPC_RESOURCE_EXHAUSTED, "no memory for the answer");
+                stele_native__refuse(call, STELE_E_NO_MEMORY, "no memory for the answer");
             }
         }
         release(call, pending);
@@ -192,7 +199,7 @@ static void take_message(struct stele_call *call, struct stele_bytes message)
     struct pending *pending = stele_allocate_zeroed(alloc, size);
     if (pending == NULL) {
         stele_arena_deinit(&room.arena, alloc);
-        stele_call_fail(call, STELE_GRPC_RESOURCE_EXHAUSTED, "no memory for the request");
+        stele_native__refuse(call, STELE_E_NO_MEMORY, "no memory for the request");
         return;
     }
     pending->size = size;
@@ -242,7 +249,7 @@ static void take_single(struct stele_call *call, struct stele_bytes message)
 {
     struct append_call *state = stele_call_state(call);
     if (state->single) {
-        stele_call_fail(call, STELE_GRPC_INVALID_ARGUMENT, "one request was expected");
+        stele_native__refuse(call, STELE_E_INVALID, "one request was expected");
         return;
     }
     state->single = true;
@@ -253,7 +260,7 @@ static void on_single_half_closed(struct stele_call *call)
 {
     struct append_call *state = stele_call_state(call);
     if (!state->single) {
-        stele_call_fail(call, STELE_GRPC_INVALID_ARGUMENT, "a request was expected");
+        stele_native__refuse(call, STELE_E_INVALID, "a request was expected");
         return;
     }
     state->half_closed = true;

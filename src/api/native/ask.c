@@ -9,7 +9,7 @@ static struct stele_engine *engine_of(struct stele_call *call)
 static void expect_request(struct stele_call *call)
 {
     if (!stele_call_is_over(call)) {
-        stele_call_fail(call, STELE_GRPC_INVALID_ARGUMENT, "a request was expected");
+        stele_native__refuse(call, STELE_E_INVALID, "a request was expected");
     }
 }
 
@@ -292,7 +292,7 @@ static void take_streams(struct stele_call *call, struct stele_bytes message)
         }
     }
     if (reader.bad || !fits) {
-        stele_call_fail(call, STELE_GRPC_INVALID_ARGUMENT, "the request is malformed");
+        stele_native__refuse(call, STELE_E_INVALID, "the request is malformed");
         return;
     }
     if (asks_info) {
@@ -357,7 +357,7 @@ static void send_result(struct stele_call *call, const struct stele_appending *a
         stele_call_finish(call, STELE_GRPC_OK, "");
     } else {
         stele_call_message_cancel(call);
-        stele_call_fail(call, STELE_GRPC_RESOURCE_EXHAUSTED, "no memory for the answer");
+        stele_native__refuse(call, STELE_E_NO_MEMORY, "no memory for the answer");
     }
     stele_buf_deinit(&result, alloc);
 }
@@ -411,7 +411,7 @@ static void get_metadata(struct stele_call *call, const char *stream)
             stele_call_finish(call, STELE_GRPC_OK, "");
         } else {
             stele_call_message_cancel(call);
-            stele_call_fail(call, STELE_GRPC_RESOURCE_EXHAUSTED, "no memory for the answer");
+            stele_native__refuse(call, STELE_E_NO_MEMORY, "no memory for the answer");
         }
     } else {
         stele_native__fail(call, outcome, &err);
@@ -480,7 +480,7 @@ static void take_meta(struct stele_call *call, struct stele_bytes message)
     struct meta_call *state = stele_call_state(call);
     struct meta_request request;
     if (state->has_request || !decode_meta(message, &request)) {
-        stele_call_fail(call, STELE_GRPC_INVALID_ARGUMENT, "the request is malformed");
+        stele_native__refuse(call, STELE_E_INVALID, "the request is malformed");
         return;
     }
     state->has_request = true;

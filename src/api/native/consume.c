@@ -9,7 +9,7 @@
 
 #define IN_FLIGHT_DEFAULT 10
 #define IN_FLIGHT_MAX 2000
-#define IDS_MAX 2000
+#define IDS_MAX 2000 /* Of one decision. */
 #define GROUP_NAME_SIZE_MAX 512
 #define CONNECTION_NAME_SIZE_MAX 1024
 
@@ -98,7 +98,7 @@ static void send(struct consume_call *state, const struct stele_group_event *eve
     struct stele_buf *buf = stele_call_message_begin(call);
     if (!stele_native__add_delivery(buf, stele_call_loop(call)->alloc, event, sees, retries)) {
         stele_call_message_cancel(call);
-        stele_call_fail(call, STELE_GRPC_RESOURCE_EXHAUSTED, "no memory for the event");
+        stele_native__refuse(call, STELE_E_NO_MEMORY, "no memory for the event");
         return;
     }
     stele_call_message_end(call);
@@ -299,8 +299,8 @@ static void decide(struct stele_call *call, bool is_ack, struct stele_bytes mess
     struct consume_call *state = stele_call_state(call);
     STELE_UNINITIALIZED struct decision decision;
     if (!decode_decision(message, &decision)) {
-        stele_call_fail(call, STELE_GRPC_INVALID_ARGUMENT,
-                        "the decision is malformed, or about more than %d events", IDS_MAX);
+        stele_native__refuse(call, STELE_E_INVALID,
+                             "the decision is malformed, or about more than 2000 events");
     } else if (is_ack) {
         stele_consumer_ack(state->consumer, decision.ids[0], decision.count);
     } else {
@@ -321,11 +321,11 @@ static void take_message(struct stele_call *call, struct stele_bytes message)
         }
     }
     if (reader.bad || what.number == 0) {
-        stele_call_fail(call, STELE_GRPC_INVALID_ARGUMENT, "the request is malformed");
+        stele_native__refuse(call, STELE_E_INVALID, "the request is malformed");
     } else if ((what.number == 1) != (state->consumer == NULL)) {
-        stele_call_fail(call, STELE_GRPC_INVALID_ARGUMENT,
-                        what.number == 1 ? "it has joined already"
-                                         : "the first message has to join a group");
+        stele_native__refuse(call, STELE_E_INVALID,
+                             what.number == 1 ? "it has joined already"
+                                              : "the first message has to join a group");
     } else if (what.number == 1) {
         join(call, what.bytes);
     } else {

@@ -2,6 +2,8 @@
  * behind them, because libstele takes C strings. */
 #include "api/native/native_internal.h"
 
+#define FILTER_TEXTS_MAX 10000 /* Of each list of a filter. */
+
 static int fail_malformed(struct stele_error *err, const char *what)
 {
     return stele_fail(err, STELE_E_INVALID, 0, "%s is malformed", what);
@@ -59,14 +61,19 @@ static size_t count_fields(struct stele_bytes message, uint32_t number)
     return count;
 }
 
-/* The texts of a repeated field. */
-static int decode_texts(struct stele_bytes message, uint32_t number,
+/* The texts of a repeated field, at most max: what is decoded is larger than what was sent, so every
+ * list has a bound before there is memory for it. */
+static int decode_texts(struct stele_bytes message, uint32_t number, size_t max,
                         struct stele_native__room *room, const char *what,
                         const char *const **out_texts, size_t *out_count, struct stele_error *err)
 {
     const size_t count = count_fields(message, number);
     *out_count = 0;
     *out_texts = NULL;
+    if (count > max) {
+        return stele_fail(err, STELE_E_LIMIT, 0, "%s is given %zu times, the limit is %zu", what,
+                          count, max);
+    }
     if (count == 0) {
         return STELE_OK;
     }
@@ -81,7 +88,7 @@ static int decode_texts(struct stele_bytes message, uint32_t number,
         if (field.number == number && field.wire == STELE_PB_BYTES) {
             texts[at] = stele_native__text(room, field.bytes, what, err);
             if (texts[at++] == NULL) {
-                return STELE_E_INVALID;
+                return err->outcome;
             }
         }
     }
@@ -142,26 +149,30 @@ static int decode_draft(struct stele_bytes message, struct stele_native__room *r
     }
     draft->type = stele_native__text(room, type, "an event's type", err);
     if (draft->type == NULL) {
-        return STELE_E_INVALID;
+        return err->outcome;
     }
     if (content_type.size > 0) {
         draft->content_type = stele_native__text(room, content_type, "a content type", err);
         if (draft->content_type == NULL) {
-            return STELE_E_INVALID;
+            return err->outcome;
         }
     }
-    return tags ? decode_texts(message, 6, room, "a tag", &draft->tags, &draft->tags_count, err)
+    return tags ? decode_texts(message, 6, STELE_TAGS_MAX, room, "a tag", &draft->tags,
+                               &draft->tags_count, err)
                 : STELE_OK;
 }
 
+/* events: of the whole append, so far. */
 static int decode_stream_append(struct stele_bytes message, struct stele_native__room *room,
-                                struct stele_append *append, struct stele_error *err)
+                                size_t *events, struct stele_append *append,
+                                struct stele_error *err)
 {
     const size_t count = count_fields(message, 4);
     struct stele_event_draft *drafts = NULL;
-    if (count > STELE_APPEND_EVENTS_MAX) {
-        return stele_fail(err, STELE_E_LIMIT, 0, "an append has %zu events, the limit is %u", count,
-                          STELE_APPEND_EVENTS_MAX);
+    *events += count;
+    if (*events > STELE_APPEND_EVENTS_MAX) {
+        return stele_fail(err, STELE_E_LIMIT, 0, "an append has %zu events, the limit is %u",
+                          *events, STELE_APPEND_EVENTS_MAX);
     }
     if (count > 0) {
         drafts = allocate(room, count * sizeof *drafts, err);
@@ -200,7 +211,7 @@ static int decode_stream_append(struct stele_bytes message, struct stele_native_
     append->expected = stele_native__expected(expectation, revision);
     append->events = drafts;
     append->count = count;
-    return append->stream == NULL ? STELE_E_INVALID : STELE_OK;
+    return append->stream == NULL ? err->outcome : STELE_OK;
 }
 
 static int decode_query_item(struct stele_bytes message, struct stele_native__room *room,
@@ -213,9 +224,11 @@ static int decode_query_item(struct stele_bytes message, struct stele_native__ro
     if (reader.bad) {
         return fail_malformed(err, "a query");
     }
-    int outcome = decode_texts(message, 1, room, "a type", &item->types, &item->types_count, err);
+    int outcome = decode_texts(message, 1, STELE_CONDITIONS_MAX, room, "a type", &item->types,
+                               &item->types_count, err);
     if (outcome == STELE_OK) {
-        outcome = decode_texts(message, 2, room, "a tag", &item->tags, &item->tags_count, err);
+        outcome = decode_texts(message, 2, STELE_TAGS_MAX, room, "a tag", &item->tags,
+                               &item->tags_count, err);
     }
     return outcome;
 }
@@ -225,6 +238,10 @@ static int decode_condition(struct stele_bytes message, struct stele_native__roo
 {
     const size_t count = count_fields(message, 1);
     struct stele_query_item *items = NULL;
+    if (count > STELE_CONDITIONS_MAX) {
+        return stele_fail(err, STELE_E_LIMIT, 0, "a condition has %zu items, the limit is %u",
+                          count, STELE_CONDITIONS_MAX);
+    }
     if (count > 0) {
         items = allocate(room, count * sizeof *items, err);
         if (items == NULL) {
@@ -268,13 +285,16 @@ int stele_native__decode_conditions(struct stele_bytes message, uint32_t number,
     struct stele_pb_reader reader = stele_pb_reader(message);
     struct stele_pb_field field;
     size_t at = 0;
-    while (at < count && stele_pb_next(&reader, &field)) {
-        if (field.number == number && field.wire == STELE_PB_BYTES) {
+    while (stele_pb_next(&reader, &field)) {
+        if (field.number == number && field.wire == STELE_PB_BYTES && at < count) {
             const int outcome = decode_condition(field.bytes, room, &conditions[at++], err);
             if (outcome != STELE_OK) {
                 return outcome;
             }
         }
+    }
+    if (reader.bad) {
+        return fail_malformed(err, "the request");
     }
     *out_conditions = conditions;
     *out_count = count;
@@ -297,6 +317,7 @@ int stele_native__decode_append(struct stele_bytes message, struct stele_native_
         return STELE_E_NO_MEMORY;
     }
     bool conditions = false;
+    size_t events = 0;
     size_t at = 0;
     struct stele_pb_reader reader = stele_pb_reader(message);
     struct stele_pb_field field;
@@ -305,7 +326,7 @@ int stele_native__decode_append(struct stele_bytes message, struct stele_native_
             request->correlation = field.value;
         } else if (field.number == 2 && field.wire == STELE_PB_BYTES && at < count) {
             const int outcome =
-                decode_stream_append(field.bytes, room, &request->streams[at++], err);
+                decode_stream_append(field.bytes, room, &events, &request->streams[at++], err);
             if (outcome != STELE_OK) {
                 return outcome;
             }
@@ -355,8 +376,8 @@ int stele_native__decode_filter(struct stele_bytes message, struct stele_native_
         {8, "a tag", &filter->tags, &filter->tags_count},
     };
     for (size_t i = 0; i < STELE_COUNT_OF(lists); i++) {
-        const int outcome = decode_texts(message, lists[i].number, room, lists[i].what,
-                                         lists[i].texts, lists[i].count, err);
+        const int outcome = decode_texts(message, lists[i].number, FILTER_TEXTS_MAX, room,
+                                         lists[i].what, lists[i].texts, lists[i].count, err);
         if (outcome != STELE_OK) {
             return outcome;
         }
@@ -364,13 +385,13 @@ int stele_native__decode_filter(struct stele_bytes message, struct stele_native_
     if (type_regex.size > 0) {
         filter->type_regex = stele_native__text(room, type_regex, "type_regex", err);
         if (filter->type_regex == NULL) {
-            return STELE_E_INVALID;
+            return err->outcome;
         }
     }
     if (stream_regex.size > 0) {
         filter->stream_regex = stele_native__text(room, stream_regex, "stream_regex", err);
         if (filter->stream_regex == NULL) {
-            return STELE_E_INVALID;
+            return err->outcome;
         }
     }
     return STELE_OK;
@@ -443,13 +464,13 @@ int stele_native__decode_read(struct stele_bytes message, struct stele_native__r
     if (stream.size > 0) {
         request->stream = stele_native__text(room, stream, "the stream's name", err);
         if (request->stream == NULL) {
-            return STELE_E_INVALID;
+            return err->outcome;
         }
     }
     if (token.size > 0) {
         request->options.token = stele_native__text(room, token, "the token", err);
         if (request->options.token == NULL) {
-            return STELE_E_INVALID;
+            return err->outcome;
         }
     }
     if (from_end) {

@@ -312,7 +312,7 @@ static void answer(struct stele_call *call, const struct stele_groups_request *r
     }
     if (out.failed) {
         stele_call_message_cancel(call);
-        stele_call_fail(call, STELE_GRPC_RESOURCE_EXHAUSTED, "no memory for the answer");
+        stele_native__refuse(call, STELE_E_NO_MEMORY, "no memory for the answer");
         return;
     }
     stele_call_message_end(call);
@@ -343,7 +343,7 @@ static void take_request(struct stele_call *call, struct stele_bytes message)
     struct groups_call *state = stele_call_state(call);
     struct stele_error err = {.outcome = STELE_OK};
     if (state->asked) {
-        stele_call_fail(call, STELE_GRPC_INVALID_ARGUMENT, "one request was expected");
+        stele_native__refuse(call, STELE_E_INVALID, "one request was expected");
         return;
     }
     state->asked = true;
@@ -376,7 +376,7 @@ static void on_half_closed(struct stele_call *call)
 {
     const struct groups_call *state = stele_call_state(call);
     if (!state->asked) {
-        stele_call_fail(call, STELE_GRPC_INVALID_ARGUMENT, "a request was expected");
+        stele_native__refuse(call, STELE_E_INVALID, "a request was expected");
     }
 }
 

@@ -124,6 +124,8 @@ bool stele_native__is_message(struct stele_bytes name);
 /* Ends the call with the status that belongs to an outcome, its words, and the trailer
  * "stele-outcome". */
 void stele_native__fail(struct stele_call *call, int outcome, const struct stele_error *err);
+/* The same with these words. */
+void stele_native__refuse(struct stele_call *call, int outcome, const char *words);
 /* "$all" for NULL. false: the call was ended with PERMISSION_DENIED. */
 bool stele_native__allow(struct stele_call *call, const char *stream, enum stele_right right);
 

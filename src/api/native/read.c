@@ -51,7 +51,7 @@ static void send_end(struct stele_call *call, struct read_call *state, int outco
     struct stele_buf *buf = stele_call_message_begin(call);
     if (stele_buf_reserve(buf, stele_call_loop(call)->alloc, size + 24) != STELE_OK) {
         stele_call_message_cancel(call);
-        stele_call_fail(call, STELE_GRPC_RESOURCE_EXHAUSTED, "no memory for the answer");
+        stele_native__refuse(call, STELE_E_NO_MEMORY, "no memory for the answer");
         return;
     }
     uint8_t *to = buf->data + buf->size;
@@ -100,7 +100,7 @@ static bool send_events(struct stele_call *call, struct read_call *state)
     }
     if (!fits) {
         stele_call_message_cancel(call);
-        stele_call_fail(call, STELE_GRPC_RESOURCE_EXHAUSTED, "no memory for the answer");
+        stele_native__refuse(call, STELE_E_NO_MEMORY, "no memory for the answer");
         return false;
     }
     stele_call_message_end(call);
@@ -244,7 +244,7 @@ static void take_request(struct stele_call *call, struct stele_bytes message)
     struct read_call *state = stele_call_state(call);
     struct stele_error err = {.outcome = STELE_OK};
     if (state->has_request) {
-        stele_call_fail(call, STELE_GRPC_INVALID_ARGUMENT, "one request was expected");
+        stele_native__refuse(call, STELE_E_INVALID, "one request was expected");
         return;
     }
     state->has_request = true;
@@ -276,7 +276,7 @@ static void on_half_closed(struct stele_call *call)
 {
     const struct read_call *state = stele_call_state(call);
     if (!state->has_request) {
-        stele_call_fail(call, STELE_GRPC_INVALID_ARGUMENT, "a request was expected");
+        stele_native__refuse(call, STELE_E_INVALID, "a request was expected");
     }
 }
 

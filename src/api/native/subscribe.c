@@ -117,7 +117,7 @@ static size_t send_events(void *context, const struct stele_event *events, size_
         }
         if (taken == before) {
             stele_call_message_cancel(call);
-            stele_call_fail(call, STELE_GRPC_RESOURCE_EXHAUSTED, "no memory for the event");
+            stele_native__refuse(call, STELE_E_NO_MEMORY, "no memory for the event");
             return count;
         }
         stele_call_message_end(call);
@@ -157,9 +157,8 @@ static void on_progress(void *context, uint64_t position, uint64_t scanned, bool
 
 static void on_end(void *context, int outcome, const struct stele_error *err)
 {
-    struct subscribe_call *state = context;
-    state->follow = NULL;
-    if (!stele_call_is_over(state->call)) {
+    const struct subscribe_call *state = context;
+    if (!stele_call_is_over(state->call)) { /* Its end stops the follow. */
         stele_native__fail(state->call, outcome, err);
     }
 }
@@ -227,7 +226,7 @@ static int decode_start(struct stele_bytes message, struct subscribe_call *state
     if (!state->all) {
         start->stream = stele_native__text(&state->room, stream, "the stream's name", err);
         if (start->stream == NULL) {
-            return STELE_E_INVALID;
+            return err->outcome;
         }
         if (stream.size == 0 || stream.size >= sizeof state->stream) {
             return stele_fail(err, stream.size == 0 ? STELE_E_INVALID : STELE_E_LIMIT, 0,
@@ -309,9 +308,9 @@ static void on_message(struct stele_call *call, struct stele_bytes message)
         }
     }
     if (!stele_call_is_over(call) && (reader.bad || !state->started)) {
-        stele_call_fail(call, STELE_GRPC_INVALID_ARGUMENT,
-                        reader.bad ? "the request is malformed"
-                                   : "the first message has to start the subscription");
+        stele_native__refuse(call, STELE_E_INVALID,
+                             reader.bad ? "the request is malformed"
+                                        : "the first message has to start the subscription");
     }
 }
 
@@ -331,7 +330,7 @@ static void on_half_closed(struct stele_call *call)
 {
     const struct subscribe_call *state = stele_call_state(call);
     if (!state->started) {
-        stele_call_fail(call, STELE_GRPC_INVALID_ARGUMENT, "a request was expected");
+        stele_native__refuse(call, STELE_E_INVALID, "a request was expected");
     }
 }
 
