@@ -1,298 +1,202 @@
-// The console: views of what /api, /stats and /health tell. No framework, no network but this server.
+// The console: routes, keys, who is signed in. Views are in the other files. No framework, no network
+// but this server, nothing that is not in the binary.
+
+import { ask, signIn, signOut, whenBack, Refused, Unreachable } from '/api.js';
+import { element, field, problem, button, put } from '/dom.js';
+import { overview } from '/overview.js';
+import { streamsView } from '/streams.js';
+import { eventsView } from '/events.js';
+import { liveView } from '/live.js';
+import { groupsView } from '/groups.js';
+import { usersView } from '/users.js';
 
 const main = document.getElementById('main');
-let leave = () => {};
-let pager = {};
+const who = document.getElementById('who');
+let me = { anonymous: true };
+let view;
 
-// ---- Small helpers -------------------------------------------------------------------------
-
-function element(name, attributes = {}, ...children) {
-  const node = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) {
-    if (key.startsWith('on')) node.addEventListener(key.slice(2), value);
-    else if (value !== undefined && value !== false) node.setAttribute(key, value === true ? '' : value);
-  }
-  for (const child of children.flat()) {
-    if (child !== undefined && child !== null) node.append(child);
-  }
-  return node;
-}
-
-function show(...nodes) {
-  main.replaceChildren(...nodes.flat().filter(Boolean));
-}
-
-async function ask(path) {
-  const response = await fetch(path, { headers: { accept: 'application/json' } });
-  const text = await response.text();
-  let body;
-  try { body = JSON.parse(text); } catch { body = { message: text || response.statusText }; }
-  if (!response.ok) throw new Error(`${response.status}: ${body.message ?? body.error}`);
-  return body;
-}
-
-function fail(error) {
-  show(element('p', { class: 'error', role: 'alert' }, error.message));
-}
-
-const number = (value) => Number(value).toLocaleString('en');
-function size(bytes) {
-  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
-  let at = 0;
-  while (bytes >= 1024 && at < units.length - 1) { bytes /= 1024; at++; }
-  return `${at === 0 ? bytes : bytes.toFixed(1)} ${units[at]}`;
-}
-
-function query(values) {
-  const pairs = Object.entries(values).filter(([, value]) => value !== '' && value !== undefined);
-  return pairs.length === 0 ? '' : `?${new URLSearchParams(pairs)}`;
-}
-
-const streamPath = (name) => encodeURIComponent(name);
-const streamLink = (name) => element('a', { href: `#/stream/${streamPath(name)}` }, name);
-
-// ---- Events --------------------------------------------------------------------------------
-
-function body(event) {
-  const parts = [];
-  const add = (title, value) => {
-    if (value === undefined) return;
-    const text = typeof value === 'string' ? value : JSON.stringify(value, null, 2);
-    parts.push(element('div', { class: 'quiet' }, title), element('pre', {}, text));
-  };
-  add('data', event.data ?? event.data_base64);
-  add('metadata', event.metadata ?? event.metadata_base64);
-  add('tags', event.tags);
-  parts.push(element('div', { class: 'quiet' }, `id ${event.id} · position ${event.position}`));
-  return parts;
-}
-
-function eventRow(event, withStream) {
-  return element('tr', {},
-    element('td', { class: 'number' }, number(event.revision)),
-    withStream ? element('td', {}, streamLink(event.stream)) : undefined,
-    element('td', {}, element('details', {}, element('summary', {}, event.type), ...body(event))),
-    element('td', { class: 'quiet' }, String(event.created).replace('T', ' ').replace('Z', '')));
-}
-
-function eventTable(events, withStream) {
-  const head = ['Revision', withStream ? 'Stream' : undefined, 'Type', 'Created (UTC)'];
-  return element('table', {},
-    element('thead', {}, element('tr', {}, head.filter(Boolean).map((title, index) =>
-      element('th', { scope: 'col', class: index === 0 ? 'number' : undefined }, title)))),
-    element('tbody', {}, events.map((event) => eventRow(event, withStream))));
-}
-
-function field(label, name, value, placeholder) {
-  return element('label', {}, label, element('input', { name, value, placeholder, autocomplete: 'off' }));
-}
-
-// A page of a stream or of all events, newest first. state: from, as_of, type, prefix.
-async function eventsView(title, path, withStream, state = {}, trail = []) {
-  const limit = 50;
-  const page = await ask(path + query({ ...state, backwards: 1, limit }));
-  const go = (next, way) => eventsView(title, path, withStream, next, way).catch(fail);
-  const form = element('form', {
-    class: 'bar', role: 'search',
-    onsubmit: (submit) => {
-      submit.preventDefault();
-      go(Object.fromEntries(new FormData(submit.target)), []);
+// What a view is given. A view that was left draws no more: an answer that comes late is dropped.
+function makeView() {
+  const leaving = [];
+  return {
+    left: false,
+    pressed: {},
+    show(...nodes) {
+      if (!this.left) put(main, (main.replaceChildren(), nodes));
     },
-  },
-  withStream ? field('Stream begins with', 'prefix', state.prefix ?? '') : undefined,
-  field('Type', 'type', state.type ?? ''),
-  field('As of', 'as_of', state.as_of ?? '', '2026-11-20T15:00:00Z'),
-  element('button', {}, 'Show'));
-  pager = {
-    n: () => page.next && go({ ...state, from: page.next.from }, [...trail, state]),
-    p: () => trail.length > 0 && go(trail.at(-1), trail.slice(0, -1)),
-  };
-  show(element('h1', {}, title), form,
-    page.events.length > 0 ? eventTable(page.events, withStream)
-      : element('p', { class: 'quiet' }, 'No events.'),
-    element('div', { class: 'pages' },
-      element('button', { disabled: trail.length === 0, onclick: pager.p }, 'Newer'),
-      element('button', { disabled: !page.next, onclick: pager.n }, 'Older')));
-}
-
-// ---- Views ---------------------------------------------------------------------------------
-
-function chart(values) {
-  const top = Math.max(1, ...values);
-  const points = values.map((value, index) =>
-    `${(index / Math.max(1, values.length - 1)) * 100},${46 - (value / top) * 44}`);
-  const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
-  svg.setAttribute('viewBox', '0 0 100 48');
-  svg.setAttribute('preserveAspectRatio', 'none');
-  svg.setAttribute('aria-hidden', 'true');
-  const line = document.createElementNS('http://www.w3.org/2000/svg', 'path');
-  line.setAttribute('d', points.length > 0 ? `M${points.join('L')}` : '');
-  svg.append(line);
-  return svg;
-}
-
-function card(title, value, series) {
-  return element('div', { class: 'card' }, element('span', { class: 'quiet' }, title),
-    element('b', {}, value), series ? chart(series) : undefined);
-}
-
-async function overview() {
-  const rates = [], delays = [], cpu = [], sizes = [];
-  let last;
-  const push = (list, value) => { list.push(value); if (list.length > 90) list.shift(); };
-  const tick = async () => {
-    const begin = performance.now();
-    const stats = await ask('/stats');
-    push(delays, performance.now() - begin);
-    const now = performance.now() / 1000;
-    if (last) {
-      const seconds = now - last.now;
-      push(rates, (stats.events - last.stats.events) / seconds);
-      push(cpu, (100 * (stats.cpu_seconds - last.stats.cpu_seconds)) / seconds);
-    }
-    push(sizes, stats.disk_size);
-    last = { stats, now };
-    if (location.hash.replace('#/', '') !== '') return;
-    show(element('h1', {}, 'Overview'),
-      stats.fenced ? element('p', { class: 'error', role: 'alert' },
-        'A write failed: the store takes no appends until it is opened again.') : undefined,
-      stats.damage > 0 ? element('p', { class: 'error', role: 'alert' },
-        `${stats.damage} damaged places were found: run stele verify.`) : undefined,
-      element('div', { class: 'cards' },
-        card('Appended a second', (rates.at(-1) ?? 0).toFixed(0), rates),
-        card('This page’s round trip', `${delays.at(-1).toFixed(1)} ms`, delays),
-        card('CPU', `${(cpu.at(-1) ?? 0).toFixed(1)} %`, cpu),
-        card('Size on disk', size(stats.disk_size), sizes),
-        card('Events', number(stats.events)),
-        card('Streams', number(stats.streams)),
-        card('Index behind', size(stats.index_behind)),
-        card('Memory of the store', size(stats.memory)),
-        card('Live tails', number(stats.http_tails)),
-        card('Up', `${number(Math.floor(stats.uptime_seconds))} s`)),
-      element('p', { class: 'quiet' }, `Store ${stats.store}, position ${stats.position}.`));
-  };
-  await tick();
-  const timer = setInterval(() => tick().catch(fail), 1000);
-  leave = () => clearInterval(timer);
-}
-
-async function streams(prefix = '', trail = ['']) {
-  const names = await ask(`/api/streams${query({ prefix, after: trail.at(-1), limit: 100 })}`);
-  const go = (next, way) => streams(next, way).catch(fail);
-  const input = element('input', {
-    name: 'prefix', value: prefix, autocomplete: 'off', id: 'search',
-    oninput: (change) => go(change.target.value, ['']).then(() => {
-      const again = document.getElementById('search');
-      again.focus();
-      again.setSelectionRange(again.value.length, again.value.length);
-    }),
-  });
-  pager = {
-    n: () => names.length === 100 && go(prefix, [...trail, names.at(-1).name]),
-    p: () => trail.length > 1 && go(prefix, trail.slice(0, -1)),
-  };
-  show(element('h1', {}, 'Streams'),
-    element('form', { class: 'bar', role: 'search', onsubmit: (submit) => submit.preventDefault() },
-      element('label', {}, 'Name begins with', input)),
-    element('table', {},
-      element('thead', {}, element('tr', {}, element('th', { scope: 'col' }, 'Stream'),
-        element('th', { scope: 'col', class: 'number' }, 'Events'))),
-      element('tbody', {}, names.map((one) => element('tr', {}, element('td', {}, streamLink(one.name)),
-        element('td', { class: 'number' }, number(one.count)))))),
-    element('div', { class: 'pages' },
-      element('button', { disabled: trail.length === 1, onclick: pager.p }, 'Previous'),
-      element('button', { disabled: names.length < 100, onclick: pager.n }, 'Next')));
-}
-
-function tail() {
-  const rows = element('tbody');
-  const state = element('span', { class: 'quiet', role: 'status' }, 'connecting…');
-  let paused = false;
-  const source = new EventSource('/api/tail');
-  source.onopen = () => { state.textContent = 'live'; state.className = 'good'; };
-  source.onerror = () => { state.textContent = 'reconnecting…'; state.className = 'quiet'; };
-  source.onmessage = (message) => {
-    if (paused) return;
-    rows.prepend(eventRow(JSON.parse(message.data), true));
-    while (rows.children.length > 200) rows.lastChild.remove();
-  };
-  leave = () => source.close();
-  show(element('h1', {}, 'Live ', state),
-    element('form', { class: 'bar', onsubmit: (submit) => submit.preventDefault() },
-      element('button', {
-        onclick: (click) => {
-          paused = !paused;
-          click.target.textContent = paused ? 'Go on' : 'Pause';
-        },
-      }, 'Pause')),
-    element('table', {},
-      element('thead', {}, element('tr', {}, ['Revision', 'Stream', 'Type', 'Created (UTC)'].map((title) =>
-        element('th', { scope: 'col' }, title)))), rows));
-}
-
-function listView(title, path, columns, empty) {
-  return async () => {
-    const rows = await ask(path);
-    show(element('h1', {}, title), rows.length === 0 ? element('p', { class: 'quiet' }, empty)
-      : element('table', {},
-        element('thead', {}, element('tr', {}, columns.map(([label]) =>
-          element('th', { scope: 'col' }, label)))),
-        element('tbody', {}, rows.map((row) => element('tr', {}, columns.map(([, read]) =>
-          element('td', {}, String(read(row) ?? ''))))))));
+    fail(error) {
+      if (this.left || error.name === 'AbortError') return;
+      if (error instanceof Refused && error.status === 401) askWho(error);
+      else if (!(error instanceof Unreachable) || main.children.length === 0) {
+        this.show(element('h1', {}, 'That did not work'), problem(error.message));
+      }
+    },
+    keys(map) { Object.assign(this.pressed, map); },
+    onLeave(callback) { leaving.push(callback); },
+    leave() {
+      this.left = true;
+      leaving.forEach((callback) => callback());
+    },
   };
 }
 
-const groups = listView('Groups', '/api/groups', [
-  ['Stream', (row) => row.stream], ['Group', (row) => row.group], ['Status', (row) => row.status],
-  ['Waiting', (row) => row.waiting], ['In flight', (row) => row.in_flight],
-  ['Parked', (row) => row.parked], ['Consumers', (row) => row.consumers],
-], 'No persistent subscriptions.');
+// ---- Signing in ----------------------------------------------------------------------------
 
-const users = listView('Users', '/api/users', [
-  ['Login', (row) => row.login], ['Name', (row) => row.full_name],
-  ['Groups', (row) => row.groups.join(', ')], ['State', (row) => (row.disabled ? 'disabled' : 'active')],
-], 'No users.');
+function showWho() {
+  who.replaceChildren();
+  if (me.insecure) {
+    who.append(element('span', { class: 'tag', title: 'Started with --insecure: no users, no passwords' }, 'insecure'));
+  } else if (!me.anonymous) {
+    who.append(element('span', { class: 'quiet' }, me.name), ' ', button('Sign out', () => {
+      signOut();
+      me = { anonymous: true };
+      showWho();
+      route();
+    }, { class: 'plain' }));
+  }
+}
 
-// ---- Routing and keys ----------------------------------------------------------------------
+function askWho(error) {
+  const words = element('div', {}, me.anonymous ? undefined : problem(error.message));
+  const form = element('form', {
+    class: 'signin',
+    onsubmit: async (submit) => {
+      submit.preventDefault();
+      const { login, password } = Object.fromEntries(new FormData(form));
+      try {
+        me = await signIn(login, password);
+        showWho();
+        route();
+      } catch (failure) {
+        words.replaceChildren(problem(failure.message));
+        form.elements.password.select();
+      }
+    },
+  }, element('h1', {}, 'Sign in'), words,
+  field('User', 'login', '', { required: true, autocomplete: 'username', autocapitalize: 'none' }),
+  field('Password', 'password', '', { required: true, type: 'password', autocomplete: 'current-password' }),
+  element('button', { class: 'primary' }, 'Sign in'));
+  view.show(form);
+  form.elements.login.focus();
+}
+
+// ---- Routes --------------------------------------------------------------------------------
+
+async function draw(now, path, state) {
+  if (path === '') return overview(now);
+  if (path === 'streams' || path === 'categories' || path === 'types') return streamsView(now, path, state);
+  if (path === 'events') return eventsView(now, undefined, state);
+  if (path === 'live') return liveView(now, state);
+  if (path === 'groups') return groupsView(now, me);
+  if (path === 'users') return usersView(now, me);
+  if (path.startsWith('stream/')) return eventsView(now, decodeURIComponent(path.slice(7)), state);
+  return now.show(element('h1', {}, 'There is no such view'),
+    element('p', {}, element('a', { href: '#/' }, 'To the overview')));
+}
+
+function place() {
+  const [path, words] = location.hash.replace(/^#\/?/, '').split(/\?(.*)/s);
+  return { path, state: Object.fromEntries(new URLSearchParams(words ?? '')) };
+}
 
 async function route() {
-  leave();
-  leave = () => {};
-  pager = {};
-  const path = location.hash.replace(/^#\/?/, '');
-  for (const link of document.querySelectorAll('nav a')) {
-    const target = link.getAttribute('href').replace('#/', '');
-    const here = target === path || (target === 'streams' && path.startsWith('stream/'));
-    if (here) link.setAttribute('aria-current', 'page');
-    else link.removeAttribute('aria-current');
+  if (location.hash === '#main') return; // "Skip to content".
+  view?.leave();
+  const now = makeView();
+  view = now;
+  const { path, state } = place();
+  const tab = path.startsWith('stream/') || path === 'categories' || path === 'types' ? 'streams' : path;
+  for (const one of document.querySelectorAll('header nav a')) {
+    if (one.getAttribute('href') === `#/${tab}`) {
+      one.setAttribute('aria-current', 'page');
+      document.title = `${path.startsWith('stream/') ? decodeURIComponent(path.slice(7)) : one.textContent} · Stele`;
+    } else one.removeAttribute('aria-current');
   }
   try {
-    if (path === '') await overview();
-    else if (path === 'streams') await streams();
-    else if (path === 'all') await eventsView('Events', '/api/all', true);
-    else if (path === 'tail') tail();
-    else if (path === 'groups') await groups();
-    else if (path === 'users') await users();
-    else if (path.startsWith('stream/')) {
-      const name = decodeURIComponent(path.slice('stream/'.length));
-      await eventsView(name, `/api/streams/${streamPath(name)}`, false);
-    } else show(element('p', {}, 'There is no such view.'));
+    await draw(now, path, state);
   } catch (error) {
-    fail(error);
+    now.fail(error);
   }
 }
 
-addEventListener('hashchange', route);
+// ---- Keys ----------------------------------------------------------------------------------
+
+const KEYS = [
+  ['1 … 6', 'the views, from Overview to Users'], ['/', 'to the search field'],
+  ['j  k', 'down and up in a table'], ['Enter', 'open what has the focus'],
+  ['n  p', 'older and newer page, or next and previous'], ['g', 'the newest page'],
+  ['s', 'in Live: stop and go on'], ['t', 'dark, light, or as the system has it'],
+  ['Esc', 'out of a field or a dialog'], ['?', 'this list'],
+];
+
+function showKeys() {
+  if (document.querySelector('dialog')) return;
+  const box = element('dialog', { 'aria-label': 'Keyboard shortcuts' },
+    element('h2', {}, 'Keyboard shortcuts'),
+    element('dl', { class: 'keys' }, KEYS.map(([keys, words]) => element('div', {},
+      element('dt', {}, keys.split('  ').map((key) => element('kbd', {}, key))),
+      element('dd', {}, words)))),
+    element('form', { method: 'dialog', class: 'actions' }, element('button', {}, 'Close')));
+  box.addEventListener('close', () => box.remove());
+  document.body.append(box);
+  box.showModal();
+}
+
+const THEMES = { auto: ['◐', 'as the system has it'], light: ['☀', 'light'], dark: ['☾', 'dark'] };
+const themeButton = document.getElementById('theme');
+function showTheme() {
+  const [sign, words] = THEMES[document.documentElement.dataset.theme] ?? THEMES.auto;
+  themeButton.textContent = sign;
+  themeButton.title = `Colours: ${words} (t)`;
+  themeButton.setAttribute('aria-label', `Colours: ${words}`);
+}
+function turnTheme() {
+  const names = Object.keys(THEMES);
+  const next = names[(names.indexOf(document.documentElement.dataset.theme) + 1) % names.length];
+  document.documentElement.dataset.theme = next;
+  localStorage.setItem('stele-theme', next);
+  showTheme();
+}
+
+function step(way) {
+  const stops = [...main.querySelectorAll('tbody tr:not([hidden])')]
+    .map((row) => row.querySelector('button.opener, a, button')).filter(Boolean);
+  const at = stops.findIndex((stop) => stop.closest('tr').contains(document.activeElement));
+  const next = stops[Math.min(stops.length - 1, Math.max(0, at < 0 ? 0 : at + way))];
+  next?.focus();
+  next?.scrollIntoView({ block: 'nearest' });
+}
+
 addEventListener('keydown', (press) => {
-  if (press.target.matches('input, textarea') || press.ctrlKey || press.metaKey || press.altKey) return;
-  const link = document.querySelector(`nav a[data-key="${CSS.escape(press.key)}"]`);
-  if (link) location.hash = link.getAttribute('href');
-  else if (press.key === '/') {
-    const input = main.querySelector('input');
-    if (input) { press.preventDefault(); input.focus(); }
-  } else if (pager[press.key]) pager[press.key]();
+  if (press.ctrlKey || press.metaKey || press.altKey || document.querySelector('dialog')) return;
+  if (press.target.matches('input, textarea')) {
+    if (press.key === 'Escape') press.target.blur();
+    return;
+  }
+  const target = document.querySelector(`header nav a[data-key="${CSS.escape(press.key)}"]`);
+  if (target) location.hash = target.getAttribute('href');
+  else if (press.key === '/') main.querySelector('input')?.focus();
+  else if (press.key === '?') showKeys();
+  else if (press.key === 't') turnTheme();
+  else if (press.key === 'j') step(1);
+  else if (press.key === 'k') step(-1);
+  else if (view?.pressed[press.key]) view.pressed[press.key]();
+  else return;
+  press.preventDefault();
 });
-ask('/api/me').then((me) => {
-  document.getElementById('who').textContent = me.insecure ? 'insecure' : me.anonymous ? '' : me.name;
-}).catch(() => {});
-route();
+document.getElementById('keys').addEventListener('click', showKeys);
+themeButton.addEventListener('click', turnTheme);
+addEventListener('hashchange', route);
+
+async function begin() {
+  try {
+    me = await ask('/api/me');
+  } catch (error) {
+    if (error instanceof Refused && error.status === 401) signOut(); // A password that was changed.
+  }
+  showWho();
+  route();
+}
+whenBack(begin);
+showTheme();
+begin();

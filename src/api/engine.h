@@ -27,9 +27,31 @@ struct stele_appending {
     struct stele_append_result result;
     /* Of each stream of the request, in its order; the asker provides room (or NULL). */
     uint64_t *revisions_last;
-    struct stele_error err; /* If outcome is none that is expected. */
-    void *engine;           /* The engine's. */
+    struct stele_error err;     /* If outcome is none that is expected. */
+    void *engine;               /* The engine's, like the rest. */
+    int64_t began_us, ended_us; /* By the monotonic clock; 0: not measured. */
+    uint64_t events, bytes;
 };
+
+/* What an engine has done since it was made. Durations: from staging until durable (or refused). */
+#define STELE_ENGINE_BOUNDS 16
+struct stele_engine_took {
+    uint64_t count, sum_us;
+    uint64_t at_most[STELE_ENGINE_BOUNDS + 1]; /* [i]: above bound i - 1; the last: above all. */
+};
+struct stele_engine_counts {
+    struct stele_engine_took done, refused; /* Appends. */
+    uint64_t events_written, bytes_written; /* Data and metadata; repeated appends count again. */
+    uint64_t events_read, bytes_read;
+};
+/* 50 us, 100 us, 200 us, 500 us, … 5 s: 1-2-5, so that no boundary is far from any duration. */
+static inline uint64_t stele_engine_bound_us(size_t index)
+{
+    static const uint32_t bounds[STELE_ENGINE_BOUNDS] = {
+        50,    100,   200,    500,    1000,   2000,    5000,    10000,
+        20000, 50000, 100000, 200000, 500000, 1000000, 2000000, 5000000};
+    return bounds[index];
+}
 
 /* Told when something new has become visible. Embedded; added to a loop's list. */
 struct stele_watch {
@@ -106,6 +128,8 @@ struct stele_engine_ops {
     uint64_t (*last_position)(struct stele_engine *engine);
     int (*stats)(struct stele_engine *engine, struct stele_stats *out_stats,
                  struct stele_error *err);
+    /* From any thread; NULL: this engine does not count. */
+    void (*counts)(struct stele_engine *engine, struct stele_engine_counts *out_counts);
     /* STELE_OK: on_done will be called, never before this returns. on_done must call
      * chore_forget() when it has read the damages. */
     int (*chore)(struct stele_engine *engine, struct stele_chore *chore, struct stele_error *err);

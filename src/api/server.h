@@ -10,6 +10,7 @@ struct stele_groups;  /* subs/groups.h: persistent subscriptions. */
 struct stele_hub;     /* subs/follow.h: live events. */
 struct stele_metrics; /* api/metrics.h. */
 struct stele_gate;    /* net/net.h: what the loops count together. */
+struct stele_config;  /* ops/config.h. */
 
 /* One hub for each loop. */
 #define STELE_LOOPS_MAX 64
@@ -48,6 +49,7 @@ struct stele_server {
     char advertised_host[256]; /* What gossip and /info tell clients. */
     uint16_t advertised_port;
     bool insecure;
+    const struct stele_config *settings; /* For showing; NULL: there are none. */
     int64_t started_wall_us;
     uint32_t append_size_max; /* Bytes of one append. */
     uint32_t event_size_max;  /* Of one event. */

@@ -321,6 +321,7 @@ static int run(struct serve *serve)
     set_store(from, &options, &config);
     config.sandbox = !stele_config_flag(from, STELE_SETTING_NO_SANDBOX);
     config.notify_socket = getenv("NOTIFY_SOCKET");
+    config.settings = from;
     config.context = serve;
     config.on_log = on_log;
     config.on_ready = on_ready;

@@ -30,6 +30,12 @@ struct station {
     _Atomic bool visible_posted;
     struct stele_watch *first;     /* Watches. */
     struct stele_watch *next_told; /* While they are being told. */
+    int64_t staged_us;             /* When the first of this turn was staged. */
+    /* The loop's thread alone writes, without locking the bus; anybody reads. */
+    struct counts {
+        _Atomic uint64_t count[2], sum_us[2], at_most[2][STELE_ENGINE_BOUNDS + 1];
+        _Atomic uint64_t events, bytes;
+    } counts; /* [0]: done, [1]: refused or failed. */
 };
 
 enum deed { TOMBSTONE, SOFT_DELETE };
@@ -54,6 +60,7 @@ struct embedded {
     bool stopping;
     pthread_t worker;
     uint32_t chores; /* Threads that are running one, under the lock. */
+    _Atomic uint64_t events_read, bytes_read;
 };
 
 struct stele_reading {
@@ -167,10 +174,46 @@ static void watch_stop(struct stele_engine *engine, struct stele_watch *watch)
 
 /* ---- Appending ---- */
 
+static int64_t monotonic_us(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+static void add(_Atomic uint64_t *to, uint64_t value)
+{
+    atomic_store_explicit(to, atomic_load_explicit(to, memory_order_relaxed) + value,
+                          memory_order_relaxed);
+}
+
+static void count(const struct stele_appending *appending)
+{
+    struct station *station = find_station(appending->engine, appending->loop);
+    const int64_t took_us = appending->ended_us - appending->began_us;
+    STELE_ASSERT(station != NULL);
+    struct counts *counts = &station->counts;
+    const int kind = appending->outcome == STELE_OK ? 0 : 1;
+    size_t at = 0;
+    while (at < STELE_ENGINE_BOUNDS && took_us > (int64_t)stele_engine_bound_us(at)) {
+        at++;
+    }
+    add(&counts->count[kind], 1);
+    add(&counts->sum_us[kind], (uint64_t)took_us);
+    add(&counts->at_most[kind][at], 1);
+    if (kind == 0) {
+        add(&counts->events, appending->events);
+        add(&counts->bytes, appending->bytes);
+    }
+}
+
 static void run_done(struct stele_task *task)
 {
     struct stele_appending *appending =
         (struct stele_appending *)((char *)task - offsetof(struct stele_appending, task));
+    if (appending->began_us != 0) {
+        count(appending);
+    }
     appending->on_done(appending);
 }
 
@@ -179,7 +222,21 @@ static void on_appended(void *context, int outcome, const struct stele_append_re
     struct stele_appending *appending = context;
     appending->outcome = outcome;
     appending->result = *result;
+    appending->ended_us = monotonic_us();
     stele_loop_post(appending->loop, &appending->task);
+}
+
+static void weigh(struct stele_appending *appending, const struct stele_append *streams,
+                  size_t streams_count)
+{
+    appending->events = 0;
+    appending->bytes = 0;
+    for (size_t i = 0; i < streams_count; i++) {
+        appending->events += streams[i].count;
+        for (size_t k = 0; k < streams[i].count; k++) {
+            appending->bytes += streams[i].events[k].data_size + streams[i].events[k].metadata_size;
+        }
+    }
 }
 
 static int append(struct stele_engine *base, struct stele_appending *appending,
@@ -194,6 +251,11 @@ static int append(struct stele_engine *base, struct stele_appending *appending,
     }
     appending->task.run = run_done;
     appending->engine = engine;
+    if (station->staged == 0) {
+        station->staged_us = monotonic_us();
+    }
+    appending->began_us = station->staged_us;
+    weigh(appending, streams, streams_count);
     const int outcome = stele_client_append_stage(engine->store, streams, streams_count, conditions,
                                                   conditions_count, appending->revisions_last,
                                                   &appending->err, on_appended, appending, err);
@@ -261,6 +323,7 @@ static int give_job(struct embedded *engine, enum deed deed, struct stele_append
     job->stream[size] = '\0';
     appending->task.run = run_done;
     appending->engine = engine;
+    appending->began_us = 0;
     (void)pthread_mutex_lock(&engine->lock);
     *engine->last = job;
     engine->last = &job->next;
@@ -307,7 +370,16 @@ static int read_open(struct stele_engine *base, const char *stream,
 static int read_next(struct stele_reading *reading, const struct stele_event **out_events,
                      size_t *out_count, struct stele_error *err)
 {
-    return stele_iterator_next(reading->iterator, out_events, out_count, err);
+    const int outcome = stele_iterator_next(reading->iterator, out_events, out_count, err);
+    if (outcome == STELE_OK && *out_count > 0) {
+        uint64_t bytes = 0;
+        for (size_t i = 0; i < *out_count; i++) {
+            bytes += (*out_events)[i].data_size + (*out_events)[i].metadata_size;
+        }
+        atomic_fetch_add_explicit(&reading->engine->events_read, *out_count, memory_order_relaxed);
+        atomic_fetch_add_explicit(&reading->engine->bytes_read, bytes, memory_order_relaxed);
+    }
+    return outcome;
 }
 
 static uint64_t read_position(const struct stele_reading *reading)
@@ -367,6 +439,34 @@ static int stats(struct stele_engine *engine, struct stele_stats *out_stats,
     return stele_stats(embedded_of(engine)->store, out_stats, err);
 }
 
+static uint64_t get(const _Atomic uint64_t *from)
+{
+    return atomic_load_explicit(from, memory_order_relaxed);
+}
+
+static void add_took(struct stele_engine_took *took, const struct counts *counts, int kind)
+{
+    took->count += get(&counts->count[kind]);
+    took->sum_us += get(&counts->sum_us[kind]);
+    for (size_t i = 0; i <= STELE_ENGINE_BOUNDS; i++) {
+        took->at_most[i] += get(&counts->at_most[kind][i]);
+    }
+}
+
+static void give_counts(struct stele_engine *base, struct stele_engine_counts *out_counts)
+{
+    struct embedded *engine = embedded_of(base);
+    *out_counts = (struct stele_engine_counts){.events_read = get(&engine->events_read),
+                                               .bytes_read = get(&engine->bytes_read)};
+    for (struct station *station = atomic_load(&engine->stations); station != NULL;
+         station = station->next) {
+        add_took(&out_counts->done, &station->counts, 0);
+        add_took(&out_counts->refused, &station->counts, 1);
+        out_counts->events_written += get(&station->counts.events);
+        out_counts->bytes_written += get(&station->counts.bytes);
+    }
+}
+
 /* ---- Chores: one thread each ---- */
 
 #define DAMAGES_MAX 1000
@@ -390,9 +490,7 @@ static void run_chore_done(struct stele_task *task)
 static int on_chore_progress(void *context, uint64_t done, uint64_t total)
 {
     struct stele_chore *chore = context;
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    const int64_t now_us = (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+    const int64_t now_us = monotonic_us();
     atomic_store(&chore->done, done);
     atomic_store(&chore->total, total);
     if (chore->on_progress != NULL && now_us - chore->told_us >= PROGRESS_US &&
@@ -517,6 +615,7 @@ static const struct stele_engine_ops embedded_ops = {
     .list = list,
     .last_position = last_position,
     .stats = stats,
+    .counts = give_counts,
     .chore = start_chore,
     .chore_forget = forget_chore,
     .watch_start = watch_start,

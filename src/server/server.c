@@ -441,6 +441,7 @@ int stele_server_run(const struct stele_server_config *config, struct stele_erro
     process->server.alloc = alloc;
     process->server.gate = &process->gate;
     process->server.insecure = config->insecure;
+    process->server.settings = config->settings;
     process->server.append_size_max = config->append_size_max;
     process->server.event_size_max = config->event_size_max;
     process->server.shut_down = shut_down;

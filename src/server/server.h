@@ -32,6 +32,8 @@ enum stele_server_log {
 };
 
 /* Texts are borrowed while the server runs. NULL and 0 are the defaults. */
+struct stele_config; /* ops/config.h */
+
 struct stele_server_config {
     const char *store_path;
     const struct stele_options *store_options; /* NULL: the usual ones. */
@@ -61,6 +63,8 @@ struct stele_server_config {
     bool sandbox;         /* From the start on, only what a server needs: system calls, files. */
 
     const char *notify_socket; /* Where systemd waits to hear; NULL: nobody does. */
+
+    const struct stele_config *settings; /* Where all this came from, for showing; or NULL. */
 
     void *context;
     /* Any thread. */

@@ -16,14 +16,19 @@ static void send_file(struct stele_web__request *request, const struct stele_web
     struct stele_exchange *exchange = request->exchange;
     const struct stele_text seen = stele_exchange_header(exchange, "if-none-match");
     const bool fresh = text_is(seen, file->etag);
+    if (!fresh && stele_web__is_crowded(request, file->size)) {
+        return;
+    }
     /* Nothing but what this server sends is loaded or run. */
     const struct stele_http_header headers[] = {
         {.name = text_of("content-type"), .value = text_of(file->content_type)},
         {.name = text_of("etag"), .value = text_of(file->etag)},
         {.name = text_of("cache-control"), .value = text_of("no-cache")},
         {.name = text_of("content-security-policy"),
-         .value = text_of("default-src 'self'; frame-ancestors 'none'; base-uri 'none'; "
-                          "form-action 'self'")},
+         .value = text_of("default-src 'none'; script-src 'self'; style-src 'self'; "
+                          "img-src 'self'; connect-src 'self'; frame-ancestors 'none'; "
+                          "base-uri 'none'; form-action 'none'; "
+                          "require-trusted-types-for 'script'; trusted-types 'none'")},
         {.name = text_of("x-content-type-options"), .value = text_of("nosniff")},
         {.name = text_of("referrer-policy"), .value = text_of("no-referrer")},
     };

@@ -11,6 +11,7 @@
 struct asking {
     struct stele_groups_request request;
     struct stele_web__request *web;
+    void (*on_sum)(struct stele_web__request *request, const struct stele_web__groups_sum *sum);
     bool kurrent;
     bool single; /* One object instead of a list. */
     char stream[STELE_STREAM_NAME_SIZE_MAX + 3];
@@ -30,10 +31,49 @@ static bool put_place(struct stele_buf *body, struct stele_alloc *alloc, uint64_
                : stele_web__putf(body, alloc, "\"%llu\"", (unsigned long long)place);
 }
 
-static bool put_own(struct stele_buf *body, struct stele_alloc *alloc,
+/* How far a group is behind. What it knows and is not done with is counted. Behind that: the rest of
+ * a stream by its revisions; of $all, categories and types, which have no numbers without holes, only
+ * the time is known. */
+struct lag {
+    uint64_t events;
+    double seconds;
+    bool counted; /* events is all there is. */
+};
+
+static struct lag lag_of(const struct asking *asking, const struct stele_group_info *info)
+{
+    const struct stele_group_stats *stats = &info->stats;
+    struct stele_engine *engine = asking->web->web->server->engine;
+    struct lag lag = {.events = (uint64_t)stats->waiting + stats->retrying + stats->in_flight +
+                                stats->parking,
+                      .counted = true};
+    const bool known = stats->last_known != STELE_GROUP_NO_PLACE;
+    if (info->is_live || (!known && info->start == UINT64_MAX)) {
+        return lag;
+    }
+    struct stele_stream_info stream;
+    struct stele_error err;
+    if (info->stream == NULL || strncmp(info->stream, "$ce-", 4) == 0 ||
+        strncmp(info->stream, "$et-", 4) == 0) {
+        const uint64_t last = engine->ops->last_position(engine);
+        const bool is_position = info->stream == NULL && known && last > stats->last_known;
+        lag.counted = false;
+        lag.seconds =
+            is_position
+                ? (double)(stele_position_time(last) - stele_position_time(stats->last_known)) / 1e6
+                : 0;
+    } else if (engine->ops->stream_info(engine, info->stream, &stream, &err) == STELE_OK) {
+        const uint64_t next = known ? stats->last_known + 1 : info->start;
+        lag.events += stream.revision_last >= next ? stream.revision_last - next + 1 : 0;
+    }
+    return lag;
+}
+
+static bool put_own(const struct asking *asking, struct stele_buf *body, struct stele_alloc *alloc,
                     const struct stele_group_info *info)
 {
     const struct stele_group_stats *stats = &info->stats;
+    const struct lag lag = lag_of(asking, info);
     return stele_web__put(body, alloc, "{\"stream\":") &&
            stele_web__put_string(body, alloc,
                                  text_of(info->stream == NULL ? "$all" : info->stream)) &&
@@ -48,7 +88,10 @@ static bool put_own(struct stele_buf *body, struct stele_alloc *alloc,
                            (unsigned long long)info->average_per_second) &&
            put_place(body, alloc, stats->last_checkpoint) &&
            stele_web__put(body, alloc, ",\"last_known\":") &&
-           put_place(body, alloc, stats->last_known) && stele_web__put(body, alloc, "}");
+           put_place(body, alloc, stats->last_known) &&
+           stele_web__putf(
+               body, alloc, ",\"lag_events\":%llu,\"lag_counted\":%s,\"lag_seconds\":%.3f}",
+               (unsigned long long)lag.events, lag.counted ? "true" : "false", lag.seconds);
 }
 
 static bool put_kurrent(struct stele_buf *body, struct stele_alloc *alloc,
@@ -84,7 +127,7 @@ static void answer_infos(struct asking *asking)
     for (size_t i = 0; fits && i < request->infos_count; i++) {
         fits = (i == 0 || stele_web__put(&body, alloc, ",\n")) &&
                (asking->kurrent ? put_kurrent(&body, alloc, &request->infos[i])
-                                : put_own(&body, alloc, &request->infos[i]));
+                                : put_own(asking, &body, alloc, &request->infos[i]));
     }
     fits = fits && stele_web__put(&body, alloc, asking->single ? "\n" : "]\n");
     if (fits) {
@@ -95,13 +138,31 @@ static void answer_infos(struct asking *asking)
     stele_buf_deinit(&body, alloc);
 }
 
+static void sum_up(const struct asking *asking)
+{
+    const struct stele_groups_request *request = &asking->request;
+    struct stele_web__groups_sum sum = {.groups = request->infos_count};
+    for (size_t i = 0; i < request->infos_count; i++) {
+        const struct stele_group_info *info = &request->infos[i];
+        const struct lag lag = lag_of(asking, info);
+        sum.consumers += info->consumers_count;
+        sum.in_flight += info->stats.in_flight;
+        sum.parked += info->parked;
+        sum.lag_events += lag.events;
+        sum.lag_seconds_max = lag.seconds > sum.lag_seconds_max ? lag.seconds : sum.lag_seconds_max;
+    }
+    asking->on_sum(asking->web, &sum);
+}
+
 static void on_done(struct stele_groups_request *request)
 {
     struct asking *asking = (struct asking *)request;
     struct stele_web__request *web = asking->web;
     const bool listing = request->what == STELE_GROUPS_LIST || request->what == STELE_GROUPS_INFO;
-    if (request->outcome == STELE_NOT_FOUND && request->what == STELE_GROUPS_LIST &&
-        !asking->kurrent) {
+    if (asking->on_sum != NULL) {
+        sum_up(asking); /* Without an answer there are none. */
+    } else if (request->outcome == STELE_NOT_FOUND && request->what == STELE_GROUPS_LIST &&
+               !asking->kurrent) {
         stele_web__answer(web, 200, "application/json", stele_bytes_of_text("[]\n"));
     } else if (request->outcome == STELE_NOT_FOUND) {
         stele_web__refuse(web, 404, "not-found", "there is no such group");
@@ -153,6 +214,23 @@ void stele_web__groups(struct stele_web__request *request)
 {
     struct asking *asking = make_asking(request, STELE_GROUPS_LIST);
     if (asking != NULL) {
+        asking->request.all_streams = true;
+        ask(asking);
+    }
+}
+
+void stele_web__sum_groups(struct stele_web__request *request,
+                           void (*on_sum)(struct stele_web__request *request,
+                                          const struct stele_web__groups_sum *sum))
+{
+    if (request->web->server->groups == NULL) {
+        const struct stele_web__groups_sum none = {.groups = 0};
+        on_sum(request, &none);
+        return;
+    }
+    struct asking *asking = make_asking(request, STELE_GROUPS_LIST);
+    if (asking != NULL) {
+        asking->on_sum = on_sum;
         asking->request.all_streams = true;
         ask(asking);
     }

@@ -1,6 +1,7 @@
 /* What a server tells about itself: health, info, statistics, metrics. */
 #include "api/http/web_internal.h"
 #include "net/net.h"
+#include "ops/config.h"
 
 #include <stdio.h>
 #include <sys/resource.h>
@@ -10,9 +11,13 @@ static struct stele_engine *engine_of(const struct stele_web__request *request)
     return request->web->server->engine;
 }
 
-/* Ends a request with a body that was built, or with 503 if there was no memory for it. */
-static void answer_built(struct stele_web__request *request, bool fits, const char *content_type,
-                         struct stele_buf *body)
+static struct stele_text text_of(const char *text)
+{
+    return (struct stele_text){.data = text, .size = strlen(text)};
+}
+
+void stele_web__answer_built(struct stele_web__request *request, bool fits,
+                             const char *content_type, struct stele_buf *body)
 {
     if (fits) {
         stele_web__answer_buf(request, 200, content_type, body);
@@ -67,6 +72,57 @@ void stele_web__info(struct stele_web__request *request)
     stele_web__answer(request, 200, "application/json", stele_bytes_of_text(text));
 }
 
+static bool put_setting(struct stele_buf *body, struct stele_alloc *alloc,
+                        const struct stele_config *config, enum stele_setting setting)
+{
+    static const char *const sources[] = {
+        [STELE_CONFIG_DEFAULT] = "Default",
+        [STELE_CONFIG_FILE] = "Config File",
+        [STELE_CONFIG_ENVIRONMENT] = "Environment Variable",
+        [STELE_CONFIG_FLAG] = "Command Line",
+    };
+    const struct stele_setting_row *row = stele_setting_row(setting);
+    bool fits = stele_web__putf(body, alloc, "{\"name\":\"%s\",\"description\":", row->name) &&
+                stele_web__put_string(body, alloc, text_of(row->help)) &&
+                stele_web__put(body, alloc, ",\"group\":\"stele\",\"value\":");
+    if (row->kind == STELE_SETTING_KIND_SECRET) {
+        fits = fits &&
+               stele_web__put(body, alloc,
+                              stele_config_text(config, setting) == NULL ? "\"\"" : "\"****\"");
+    } else if (row->kind == STELE_SETTING_KIND_LIST) {
+        fits = fits && stele_web__put(body, alloc, "[");
+        const char *item = stele_config_item(config, setting, 0);
+        for (size_t i = 0; fits && item != NULL; item = stele_config_item(config, setting, ++i)) {
+            fits = (i == 0 || stele_web__put(body, alloc, ",")) &&
+                   stele_web__put_string(body, alloc, text_of(item));
+        }
+        fits = fits && stele_web__put(body, alloc, "]");
+    } else if (row->kind == STELE_SETTING_KIND_FLAG) {
+        fits = fits &&
+               stele_web__put(body, alloc, stele_config_flag(config, setting) ? "true" : "false");
+    } else {
+        const char *text = stele_config_text(config, setting);
+        fits = fits && stele_web__put_string(body, alloc, text_of(text == NULL ? "" : text));
+    }
+    return fits && stele_web__putf(body, alloc, ",\"configurationSource\":\"%s\"}",
+                                   sources[stele_config_source(config, setting)]);
+}
+
+/* Every setting with its value and where that comes from; of secrets only whether they are set. */
+void stele_web__info_options(struct stele_web__request *request)
+{
+    const struct stele_config *config = request->web->server->settings;
+    struct stele_alloc *alloc = request->web->alloc;
+    struct stele_buf body = {.data = NULL};
+    bool fits = stele_web__put(&body, alloc, "[");
+    for (int i = 0; fits && config != NULL && i < STELE_SETTING_COUNT; i++) {
+        fits = (i == 0 || stele_web__put(&body, alloc, ",\n")) &&
+               put_setting(&body, alloc, config, (enum stele_setting)i);
+    }
+    fits = fits && stele_web__put(&body, alloc, "]\n");
+    stele_web__answer_built(request, fits, "application/json", &body);
+}
+
 void stele_web__gossip(struct stele_web__request *request)
 {
     const struct stele_server *server = request->web->server;
@@ -90,18 +146,12 @@ void stele_web__gossip(struct stele_web__request *request)
         stele_web__put(&body, alloc, "}],\"serverIp\":") &&
         stele_web__put_string(&body, alloc, name) &&
         stele_web__putf(&body, alloc, ",\"serverPort\":%u}\n", server->advertised_port);
-    answer_built(request, fits, "application/json", &body);
+    stele_web__answer_built(request, fits, "application/json", &body);
 }
 
-/* What the process uses. */
-struct usage {
-    uint64_t resident;
-    double cpu_seconds;
-};
-
-static struct usage read_usage(void)
+struct stele_web__usage stele_web__read_usage(void)
 {
-    struct usage usage = {.resident = 0};
+    struct stele_web__usage usage = {.resident = 0};
     struct rusage counted;
     if (getrusage(RUSAGE_SELF, &counted) == 0) {
         usage.cpu_seconds = (double)counted.ru_utime.tv_sec + (double)counted.ru_stime.tv_sec +
@@ -109,6 +159,41 @@ static struct usage read_usage(void)
         usage.resident = (uint64_t)counted.ru_maxrss * 1024;
     }
     return usage;
+}
+
+void stele_web__read_counts(const struct stele_web__request *request,
+                            struct stele_engine_counts *out_counts)
+{
+    struct stele_engine *engine = engine_of(request);
+    *out_counts = (struct stele_engine_counts){.events_read = 0};
+    if (engine->ops->counts != NULL) {
+        engine->ops->counts(engine, out_counts);
+    }
+}
+
+/* "appends_us": how long appends took, in buckets: [[50,12],[100,3],…,[null,0]]. */
+static bool put_counts(struct stele_buf *body, struct stele_alloc *alloc,
+                       const struct stele_web__request *request)
+{
+    struct stele_engine_counts counts;
+    stele_web__read_counts(request, &counts);
+    const struct stele_gate *gate = request->web->server->gate;
+    bool fits = stele_web__putf(
+        body, alloc,
+        "\"appends\":%llu,\"appends_refused\":%llu,\"events_written\":%llu,"
+        "\"bytes_written\":%llu,\"events_read\":%llu,\"bytes_read\":%llu,"
+        "\"connections\":%u,\"appends_us\":[",
+        (unsigned long long)counts.done.count, (unsigned long long)counts.refused.count,
+        (unsigned long long)counts.events_written, (unsigned long long)counts.bytes_written,
+        (unsigned long long)counts.events_read, (unsigned long long)counts.bytes_read,
+        gate == NULL ? 0 : atomic_load(&gate->connections));
+    for (size_t i = 0; fits && i < STELE_ENGINE_BOUNDS; i++) {
+        fits = stele_web__putf(body, alloc, "[%llu,%llu],",
+                               (unsigned long long)stele_engine_bound_us(i),
+                               (unsigned long long)counts.done.at_most[i]);
+    }
+    return fits && stele_web__putf(body, alloc, "[null,%llu]],",
+                                   (unsigned long long)counts.done.at_most[STELE_ENGINE_BOUNDS]);
 }
 
 void stele_web__stats(struct stele_web__request *request)
@@ -122,7 +207,7 @@ void stele_web__stats(struct stele_web__request *request)
         return;
     }
     struct stele_buf body = {.data = NULL};
-    const struct usage usage = read_usage();
+    const struct stele_web__usage usage = stele_web__read_usage();
     const int64_t now_us = request->loop->ops->wall_us(request->loop);
     char id[37];
     stele_id_to_text(s.store_id, id);
@@ -138,6 +223,7 @@ void stele_web__stats(struct stele_web__request *request)
                         s.segments, s.index_runs, (unsigned long long)s.index_behind,
                         (unsigned long long)s.memory, s.fenced ? "true" : "false",
                         (unsigned long long)s.damage) &&
+        put_counts(&body, web->alloc, request) &&
         stele_web__putf(&body, web->alloc,
                         "\"partitions\":%u,\"uptime_seconds\":%.3f,\"cpu_seconds\":%.3f,"
                         "\"resident_max\":%llu,\"http_requests\":%llu,\"http_tails\":%llu}\n",
@@ -145,118 +231,7 @@ void stele_web__stats(struct stele_web__request *request)
                         usage.cpu_seconds, (unsigned long long)usage.resident,
                         (unsigned long long)atomic_load(&web->requests),
                         (unsigned long long)atomic_load(&web->tails));
-    answer_built(request, fits, "application/json", &body);
-}
-
-static bool put_metric(struct stele_buf *body, struct stele_alloc *alloc, const char *name,
-                       const char *kind, const char *help, double value)
-{
-    return stele_web__putf(body, alloc, "# HELP %s %s\n# TYPE %s %s\n%s %.17g\n", name, help, name,
-                           kind, name, value);
-}
-
-static bool put_traffic(struct stele_buf *body, struct stele_alloc *alloc,
-                        const struct stele_gate *gate)
-{
-    const struct {
-        const char *name, *kind, *help;
-        double value;
-    } metrics[] = {
-        {"stele_connections", "gauge", "Open connections.", atomic_load(&gate->connections)},
-        {"stele_connections_accepted_total", "counter", "Connections accepted.",
-         (double)atomic_load(&gate->accepted)},
-        {"stele_connections_refused_total", "counter", "Connections above the limit.",
-         (double)atomic_load(&gate->refused)},
-        {"stele_handshakes_failed_total", "counter", "TLS handshakes that failed.",
-         (double)atomic_load(&gate->failed_handshakes)},
-        {"stele_received_bytes_total", "counter", "Bytes received from clients.",
-         (double)atomic_load(&gate->bytes_in)},
-        {"stele_sent_bytes_total", "counter", "Bytes sent to clients.",
-         (double)atomic_load(&gate->bytes_out)},
-    };
-    bool fits = true;
-    for (size_t i = 0; fits && i < STELE_COUNT_OF(metrics); i++) {
-        fits = put_metric(body, alloc, metrics[i].name, metrics[i].kind, metrics[i].help,
-                          metrics[i].value);
-    }
-    return fits;
-}
-
-void stele_web__metrics(struct stele_web__request *request)
-{
-    struct stele_stats s;
-    struct stele_error err = {.outcome = STELE_OK};
-    struct stele_web *web = request->web;
-    const int outcome = engine_of(request)->ops->stats(engine_of(request), &s, &err);
-    if (outcome != STELE_OK) {
-        stele_web__fail(request, outcome, &err);
-        return;
-    }
-    struct stele_auth_counts auth;
-    stele_auth_counts(web->server->auth, &auth);
-    const struct usage usage = read_usage();
-    const int64_t now_us = request->loop->ops->wall_us(request->loop);
-    const struct {
-        const char *name, *kind, *help;
-        double value;
-    } metrics[] = {
-        {"stele_events_total", "counter", "Events ever appended.", (double)s.events},
-        {"stele_streams", "gauge", "Streams ever written.", (double)s.streams},
-        {"stele_position", "gauge", "Position of the last event.", (double)s.position_last},
-        {"stele_log_bytes", "gauge", "Bytes of log in use.", (double)s.log_size},
-        {"stele_disk_bytes", "gauge", "Bytes of all files of the store.", (double)s.disk_size},
-        {"stele_index_bytes", "gauge", "Bytes of index runs.", (double)s.index_size},
-        {"stele_index_behind_bytes", "gauge", "Bytes of log that no index covers yet.",
-         (double)s.index_behind},
-        {"stele_index_runs", "gauge", "Index runs.", s.index_runs},
-        {"stele_segments", "gauge", "Log segments.", s.segments},
-        {"stele_memory_bytes", "gauge", "Bytes allocated by the store.", (double)s.memory},
-        {"stele_fenced", "gauge", "1: a write failed, appends are refused.", s.fenced},
-        {"stele_damages", "gauge", "Places of damage found since opening.", (double)s.damage},
-        {"stele_http_requests_total", "counter", "HTTP requests that are not gRPC.",
-         (double)atomic_load(&web->requests)},
-        {"stele_http_tails", "gauge", "Open server-sent event streams.",
-         (double)atomic_load(&web->tails)},
-        {"stele_logins_total", "counter", "Proofs of identity checked and right.",
-         (double)auth.logins_ok},
-        {"stele_logins_failed_total", "counter", "Proofs of identity checked and wrong.",
-         (double)auth.logins_failed},
-        {"stele_logins_limited_total", "counter", "Proofs refused unchecked.",
-         (double)auth.logins_limited},
-        {"process_cpu_seconds_total", "counter", "CPU time of the process.", usage.cpu_seconds},
-        {"process_start_time_seconds", "gauge", "Start of the process since 1970.",
-         (double)web->server->started_wall_us / 1e6},
-        {"kurrentdb_proc_up_time_seconds_total", "counter", "Seconds since the start.",
-         (double)(now_us - web->server->started_wall_us) / 1e6},
-        {"kurrentdb_proc_mem_bytes", "gauge", "Most bytes resident so far.",
-         (double)usage.resident},
-    };
-    struct stele_buf body = {.data = NULL};
-    bool fits = true;
-    for (size_t i = 0; fits && i < STELE_COUNT_OF(metrics); i++) {
-        fits = put_metric(&body, web->alloc, metrics[i].name, metrics[i].kind, metrics[i].help,
-                          metrics[i].value);
-    }
-    if (web->server->gate != NULL) {
-        fits = fits && put_traffic(&body, web->alloc, web->server->gate);
-    }
-    fits = fits &&
-           stele_web__putf(&body, web->alloc,
-                           "# HELP kurrentdb_checkpoints Positions.\n# TYPE kurrentdb_checkpoints "
-                           "gauge\nkurrentdb_checkpoints{name=\"writer\",read=\"non-flushed\"} "
-                           "%llu\n# HELP kurrentdb_statuses State of the node.\n# TYPE "
-                           "kurrentdb_statuses gauge\nkurrentdb_statuses{name=\"Node\","
-                           "status=\"Leader\"} 1\n",
-                           (unsigned long long)s.position_last);
-    for (int class = 1; fits && class < 6; class ++) {
-        fits =
-            stele_web__putf(&body, web->alloc, "%sstele_http_answers_total{class=\"%dxx\"} %llu\n",
-                            class == 1 ? "# HELP stele_http_answers_total Answers by class.\n"
-                                         "# TYPE stele_http_answers_total counter\n"
-                                       : "",
-                            class, (unsigned long long)atomic_load(&web->by_class[class]));
-    }
-    answer_built(request, fits, "text/plain; version=0.0.4; charset=utf-8", &body);
+    stele_web__answer_built(request, fits, "application/json", &body);
 }
 
 void stele_web__me(struct stele_web__request *request)
@@ -275,7 +250,7 @@ void stele_web__me(struct stele_web__request *request)
                         me->is_admin || everything ? "true" : "false",
                         me->is_ops || everything ? "true" : "false",
                         request->web->server->insecure ? "true" : "false");
-    answer_built(request, fits, "application/json", &body);
+    stele_web__answer_built(request, fits, "application/json", &body);
 }
 
 /* ---- Lists of names ---- */
@@ -331,7 +306,7 @@ static void answer_names(struct stele_web__request *request, int what)
         return;
     }
     fits = fits && !names.failed && stele_web__put(&names.body, request->web->alloc, "]\n");
-    answer_built(request, fits, "application/json", &names.body);
+    stele_web__answer_built(request, fits, "application/json", &names.body);
 }
 
 void stele_web__streams(struct stele_web__request *request)
@@ -387,7 +362,7 @@ void stele_web__users(struct stele_web__request *request)
         return;
     }
     fits = fits && !names.failed && stele_web__put(&names.body, request->web->alloc, "]\n");
-    answer_built(request, fits, "application/json", &names.body);
+    stele_web__answer_built(request, fits, "application/json", &names.body);
 }
 
 void stele_web__shutdown(struct stele_web__request *request)

@@ -10,6 +10,7 @@ const stele_web__handler stele_web__handlers[STELE_ROUTE_COUNT] = {
     [STELE_ROUTE_READY] = stele_web__ready,
     [STELE_ROUTE_PING] = stele_web__ping,
     [STELE_ROUTE_INFO] = stele_web__info,
+    [STELE_ROUTE_INFO_OPTIONS] = stele_web__info_options,
     [STELE_ROUTE_STATS] = stele_web__stats,
     [STELE_ROUTE_GOSSIP] = stele_web__gossip,
     [STELE_ROUTE_METRICS] = stele_web__metrics,
@@ -74,10 +75,22 @@ static struct stele_text text_of(const char *text)
     return (struct stele_text){.data = text, .size = strlen(text)};
 }
 
+bool stele_web__is_crowded(struct stele_web__request *request, size_t size)
+{
+    if (size < 4096 || stele_http_conn_pending(stele_exchange_conn(request->exchange)) + size <=
+                           STELE_WEB__PENDING_MAX) {
+        return false;
+    }
+    stele_web__refuse(request, 503, "overloaded",
+                      "take the answers that wait on this connection first");
+    return true;
+}
+
 void stele_web__answer(struct stele_web__request *request, int status, const char *content_type,
                        struct stele_bytes body)
 {
-    if (request->exchange == NULL || stele_exchange_has_responded(request->exchange)) {
+    if (request->exchange == NULL || stele_exchange_has_responded(request->exchange) ||
+        stele_web__is_crowded(request, body.size)) {
         return;
     }
     char length[24];
@@ -90,7 +103,10 @@ void stele_web__answer(struct stele_web__request *request, int status, const cha
         {.name = text_of("www-authenticate"), .value = text_of("Basic realm=\"stele\"")},
     };
     atomic_fetch_add(&request->web->by_class[status / 100 % 6], 1);
-    const size_t count = STELE_COUNT_OF(headers) - (status == 401 ? 0 : 1);
+    /* Pages that ask for the password themselves say so, and browsers then leave it to them. */
+    const bool challenge =
+        status == 401 && stele_exchange_header(request->exchange, "x-requested-with").size == 0;
+    const size_t count = STELE_COUNT_OF(headers) - (challenge ? 0 : 1);
     struct stele_exchange *exchange = request->exchange;
     if (body.size == 0) {
         stele_exchange_respond(exchange, status, headers + (status == 204 ? 2 : 0),

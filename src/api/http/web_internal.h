@@ -9,6 +9,7 @@
 
 #define STELE_WEB__BODY_MAX ((size_t)STELE_APPEND_SIZE_MAX + (size_t)1024 * 1024)
 #define STELE_WEB__PAGE_MAX 4096
+#define STELE_WEB__PENDING_MAX ((size_t)256 * 1024) /* Of one connection. */
 
 struct stele_web {
     struct stele_server *server;
@@ -74,6 +75,13 @@ void stele_web__answer(struct stele_web__request *request, int status, const cha
                        struct stele_bytes body);
 void stele_web__answer_buf(struct stele_web__request *request, int status, const char *content_type,
                            const struct stele_buf *body);
+/* Whoever asks for much and takes nothing would have the server keep the answers. true: an answer of
+ * this size has no room on its connection, and the request was refused. Reads and tails wait by
+ * themselves, what is small is given all the same. */
+bool stele_web__is_crowded(struct stele_web__request *request, size_t size);
+/* With 200 and the body, or with 503 if there was no memory to build it. Releases the body. */
+void stele_web__answer_built(struct stele_web__request *request, bool fits,
+                             const char *content_type, struct stele_buf *body);
 STELE_PRINTF(4, 5)
 void stele_web__refuse(struct stele_web__request *request, int status, const char *error,
                        const char *format, ...);
@@ -104,12 +112,32 @@ bool stele_web__put_event(struct stele_buf *buf, struct stele_alloc *alloc,
                           const struct stele_event *event, bool cloudevents);
 bool stele_web__is_json(const void *data, size_t size);
 
+/* ---- Numbers ---- */
+struct stele_web__usage { /* Of the process. */
+    uint64_t resident;
+    double cpu_seconds;
+};
+struct stele_web__usage stele_web__read_usage(void);
+void stele_web__read_counts(const struct stele_web__request *request,
+                            struct stele_engine_counts *out_counts);
+/* Of all persistent subscription groups together. */
+struct stele_web__groups_sum {
+    uint64_t groups, consumers, in_flight, parked;
+    uint64_t lag_events;
+    double lag_seconds_max;
+};
+/* Calls on_sum on the request's loop, perhaps before it returns. */
+void stele_web__sum_groups(struct stele_web__request *request,
+                           void (*on_sum)(struct stele_web__request *request,
+                                          const struct stele_web__groups_sum *sum));
+
 /* ---- Routes ---- */
 extern const stele_web__handler stele_web__handlers[STELE_ROUTE_COUNT];
 void stele_web__live(struct stele_web__request *request);
 void stele_web__ready(struct stele_web__request *request);
 void stele_web__ping(struct stele_web__request *request);
 void stele_web__info(struct stele_web__request *request);
+void stele_web__info_options(struct stele_web__request *request);
 void stele_web__stats(struct stele_web__request *request);
 void stele_web__gossip(struct stele_web__request *request);
 void stele_web__metrics(struct stele_web__request *request);
