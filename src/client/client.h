@@ -24,9 +24,12 @@
 #define POOL_MAX 128
 
 /* Where the appends of one group sleep. word: number of the last finished group of this slot, times
- * two, plus one if a sleeper is asked to commit the next group. Slots are reused; numbers grow. */
+ * two, plus one if a sleeper is asked to commit the next group. Slots are reused; numbers grow.
+ * others: the first of the sleepers who sees that the group has ended is to wake the others. Whoever
+ * ends a group holds the lock, and wakes only one of what may be dozens. */
 struct slot {
     _Atomic uint32_t word;
+    _Atomic bool others;
     uint32_t sleepers; /* Under the lock. */
 };
 

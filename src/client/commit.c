@@ -43,10 +43,14 @@ static bool has_reached(uint32_t word, uint32_t group)
 static void wake_group(struct stele *store, uint32_t group)
 {
     struct slot *slot = slot_of(store, group);
+    const uint32_t sleepers = slot->sleepers;
+    slot->sleepers = 0;
+    if (sleepers > 1) {
+        atomic_store(&slot->others, true);
+    }
     atomic_store(&slot->word, group << 1);
-    if (slot->sleepers > 0) {
-        slot->sleepers = 0;
-        futex_wake(&slot->word, INT_MAX);
+    if (sleepers > 0) {
+        futex_wake(&slot->word, 1);
     }
 }
 
@@ -171,6 +175,9 @@ static bool sleep_on(struct slot *slot, uint32_t group)
     for (;;) {
         uint32_t word = atomic_load(&slot->word);
         if (has_reached(word, group)) {
+            if (atomic_load(&slot->others) && atomic_exchange(&slot->others, false)) {
+                futex_wake(&slot->word, INT_MAX);
+            }
             return false;
         }
         if ((word & 1U) != 0) {
