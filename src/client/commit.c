@@ -280,7 +280,7 @@ int stele_client__roll(struct stele *store, uint64_t size, struct stele_error *e
 bool stele_client__writer_may_take(const struct stele *store)
 {
     const uint32_t in_flight = stele_store_in_flight(store->core);
-    return in_flight == 0 ||
+    return (in_flight == 0 && !store->delivering) ||
            (in_flight < WRITERS && stele_store_staged_size(store->core) >= SECOND_GROUP_SIZE);
 }
 
