@@ -278,12 +278,12 @@ static int conclude(struct stele_auth__verification *verification, bool matches,
     return STELE_OK;
 }
 
-/* Where there is no such user a hash is made of the password and thrown away: that takes as long. */
+/* Where there is no such user, or one that was imported with a hash of another kind, a hash is made of the password and thrown away: that takes as long. */
 static bool check_password(const struct stele_auth__verification *verification)
 {
     const struct stele_auth_options *const options = &verification->auth->options;
     const char *const password = verification->credentials.password;
-    if (verification->exists) {
+    if (verification->exists && stele_password_is_hash(verification->user.hash)) {
         return stele_password_verify(password, verification->user.hash);
     }
     char hash[STELE_PASSWORD_HASH_SIZE];
@@ -361,13 +361,27 @@ static void give_up(struct stele_auth *auth, struct stele_auth__verification *ve
     free_verification(verification);
 }
 
+/* One address may fill a quarter of the queue: others want to log in, too. What is waiting has not
+ * been found wrong yet, so the count of failures does not bound it. */
+static bool has_place(struct stele_auth *auth, const struct stele_auth_question *question)
+{
+    const char *const peer = question->peer == NULL ? "" : question->peer;
+    uint32_t waiting = 0;
+    stele_auth__lock(auth);
+    for (const struct stele_auth__verification *v = auth->verifications; v != NULL; v = v->next) {
+        waiting += stele_limit_same(v->peer, peer);
+    }
+    stele_auth__unlock(auth);
+    return waiting < (auth->options.questions_max + 3) / 4;
+}
+
 static void ask_basic(struct stele_auth *auth, struct stele_auth_question *question,
                       struct stele_text encoded, const uint8_t *key)
 {
     if (join(auth, question, key)) {
         return;
     }
-    if (is_limited(auth, question)) {
+    if (is_limited(auth, question) || !has_place(auth, question)) {
         refuse_unchecked(auth, question);
         return;
     }

@@ -243,5 +243,11 @@ void stele_auth_counts(struct stele_auth *auth, struct stele_auth_counts *out_co
 {
     stele_auth__lock(auth);
     *out_counts = auth->counts;
+    for (size_t i = 0; i < STELE_AUTH__QUOTA_BUCKETS; i++) {
+        for (struct stele_auth__quota *quota = auth->quotas[i]; quota != NULL;
+             quota = quota->next) {
+            out_counts->quota_refused += __atomic_load_n(&quota->refused, __ATOMIC_RELAXED);
+        }
+    }
     stele_auth__unlock(auth);
 }

@@ -12,6 +12,7 @@
 #define STELE_AUTH_AUTH_H
 
 #include "api/engine.h"
+#include "auth/quota.h"
 #include "auth/table.h"
 #include "auth/user.h"
 #include "base/alloc.h"
@@ -63,6 +64,7 @@ struct stele_auth_options {
     uint32_t failures_max;            /* Wrong passwords in a row from one address; default 10. */
     uint32_t failures_refill_seconds; /* One more is allowed every so many; default 6. */
     uint32_t audit_per_second;        /* Most events written to $stele-audit; default 50. */
+    struct stele_quota_limits quota; /* Of each user, and of all callers without a name together. */
     /* The first password of a user that the first start makes. Once, on the loop, when it is
      * durable. password is wiped afterwards. */
     void (*on_first_password)(void *context, const char *login, const char *password);
@@ -123,6 +125,17 @@ enum stele_rule stele_auth_route_rule(enum stele_route route);
 const char *stele_auth_route_method(enum stele_route route); /* "GET" */
 const char *stele_auth_route_path(enum stele_route route);   /* "*" at the end: any rest. */
 
+/* ---- How much may they? ---- */
+
+/* A call or request of this principal begins, which was allowed to call. NULL: it may go on, and
+ * stele_auth_leave() ends it. Otherwise: what there was too much of, in words, and *out_retry_us is
+ * when it may be tried again. What anybody may call is not counted, nor ended: health checks. */
+const char *stele_auth_enter(const struct stele_principal *principal, enum stele_rule rule,
+                             int64_t now_us, int64_t *out_retry_us);
+void stele_auth_leave(const struct stele_principal *principal, enum stele_rule rule);
+/* The principal's; lives as long as they do. */
+struct stele_quota *stele_auth_quota(const struct stele_principal *principal);
+
 enum stele_right {
     STELE_RIGHT_READ,
     STELE_RIGHT_WRITE,
@@ -151,6 +164,20 @@ static inline bool stele_auth_hides(struct stele_auth *auth,
     return stream.size > 0 && stream.data[0] == '$' && !principal->all_rights &&
            !principal->is_admin && stele_auth_is_secret(stream) &&
            !stele_auth_may(auth, principal, stream, STELE_RIGHT_READ);
+}
+/* The same for what a read or subscription of `subject` finds (data NULL: $all). The right to a view
+ * ($ce-…, $et-…) is none to the streams in it: the events of those that the caller may not read are
+ * left out. The right to $all is the right to all. */
+static inline bool stele_auth_hides_in(struct stele_auth *auth,
+                                       const struct stele_principal *principal,
+                                       struct stele_text subject, struct stele_text stream)
+{
+    const bool is_view =
+        subject.size > 4 && subject.data[0] == '$' &&
+        (memcmp(subject.data, "$ce-", 4) == 0 || memcmp(subject.data, "$et-", 4) == 0);
+    return stele_auth_hides(auth, principal, stream) ||
+           (is_view && !principal->all_rights && !principal->is_admin &&
+            !stele_auth_may(auth, principal, stream, STELE_RIGHT_READ));
 }
 
 /* ---- Users ---- */
@@ -211,6 +238,7 @@ struct stele_auth_counts {
     uint64_t proofs_known;   /* Answered from memory. */
     uint64_t audit_dropped;  /* Events not written to $stele-audit, over the bound. */
     uint64_t acl_loads;      /* ACLs read from the store. */
+    uint64_t quota_refused;  /* Calls and requests refused because of a user's quota. */
 };
 void stele_auth_counts(struct stele_auth *auth, struct stele_auth_counts *out_counts);
 

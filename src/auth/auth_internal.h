@@ -16,6 +16,7 @@
 #include <pthread.h>
 
 #define STELE_AUTH__PROOFS 1024u
+#define STELE_AUTH__QUOTA_BUCKETS 256u
 #define STELE_AUTH__PROOF_KEY_SIZE 32
 #define STELE_AUTH__ACLS_MAX 16384u
 #define STELE_AUTH__ACL_BUCKETS 16384u
@@ -23,6 +24,16 @@
     ((size_t)1024 * 1024)           /* Of metadata. Larger: administrators only. */
 #define STELE_AUTH__AUDITS_MAX 256u /* Events for the audit stream under way. */
 #define STELE_AUDIT_STREAM "$stele-audit"
+
+/* ---- Quotas: one for each name that a principal has ---- */
+
+struct stele_auth__quota {
+    struct stele_quota face;
+    struct stele_auth__quota *next;
+    uint32_t refs;    /* Atomic. Principals. */
+    uint64_t refused; /* Atomic. Not in the counts yet. */
+    char name[STELE_LOGIN_SIZE_MAX + 1];
+};
 
 /* ---- Principals ---- */
 
@@ -33,6 +44,7 @@ struct stele_auth__principal {
     struct stele_alloc *alloc;
     struct stele_auth *auth; /* Atomic; NULL once the module is gone. */
     struct stele_auth__principal *next, *previous;
+    struct stele_auth__quota *quota;
 };
 
 /* With one reference; NULL: no memory. Under the lock. groups: the first of an array of names as a
@@ -86,6 +98,7 @@ struct stele_auth {
     struct stele_auth_counts counts;
 
     struct stele_auth__principal *principals;
+    struct stele_auth__quota *quotas[STELE_AUTH__QUOTA_BUCKETS];
     struct stele_principal *anonymous, *anything;
     struct stele_auth__proof *proofs;
     uint8_t proof_key[STELE_AUTH__PROOF_KEY_SIZE];

@@ -87,6 +87,15 @@ bool stele_limit_allows(const struct stele_limit *limit, const char *peer, int64
     return found == NULL || found->debt_us - now_us <= limit->burst_us - limit->refill_us;
 }
 
+bool stele_limit_same(const char *peer, const char *other)
+{
+    uint8_t address[16];
+    uint8_t other_address[16];
+    address_of(peer, address);
+    address_of(other, other_address);
+    return memcmp(address, other_address, sizeof address) == 0;
+}
+
 void stele_limit_failed(struct stele_limit *limit, const char *peer, int64_t now_us)
 {
     uint8_t address[16];

@@ -28,6 +28,8 @@ void stele_limit_deinit(struct stele_limit *limit, struct stele_alloc *alloc);
 
 /* peer: "1.2.3.4", "1.2.3.4:567", "[::1]:567", "::1"; others count as one address by their text. */
 bool stele_limit_allows(const struct stele_limit *limit, const char *peer, int64_t now_us);
+/* Do both count as one address? */
+bool stele_limit_same(const char *peer, const char *other);
 void stele_limit_failed(struct stele_limit *limit, const char *peer, int64_t now_us);
 
 #endif

@@ -33,9 +33,14 @@ static bool has_fair_costs(const char *hash)
     return memory_kib <= MEMORY_KIB_MAX && passes <= PASSES_MAX;
 }
 
+bool stele_password_is_hash(const char hash[STELE_PASSWORD_HASH_SIZE])
+{
+    return memchr(hash, '\0', STELE_PASSWORD_HASH_SIZE) != NULL && has_fair_costs(hash);
+}
+
 bool stele_password_verify(const char *password, const char hash[STELE_PASSWORD_HASH_SIZE])
 {
-    return memchr(hash, '\0', STELE_PASSWORD_HASH_SIZE) != NULL && has_fair_costs(hash) &&
+    return stele_password_is_hash(hash) &&
            crypto_pwhash_argon2id_str_verify(hash, password, strlen(password)) == 0;
 }
 

@@ -17,6 +17,8 @@ int stele_password_hash(const char *password, uint64_t memory, uint32_t passes,
 
 /* Whether the password is that of the hash. Only Argon2id with costs that a server would choose is
  * looked at: a hash from elsewhere must not cost a gigabyte. */
+/* Could stele_password_verify() say yes to any password? false: it costs nothing to ask. */
+bool stele_password_is_hash(const char hash[STELE_PASSWORD_HASH_SIZE]);
 bool stele_password_verify(const char *password, const char hash[STELE_PASSWORD_HASH_SIZE]);
 
 /* 24 letters and digits that cannot be mistaken for each other, from 15 random bytes. */

@@ -206,6 +206,7 @@ static void set_limits(const struct stele_config *from, struct stele_server_conf
     config->http.idle_ms = number(from, STELE_SETTING_IDLE_TIMEOUT);
     config->http.keepalive_ms = number(from, STELE_SETTING_KEEPALIVE_INTERVAL);
     config->http.keepalive_timeout_ms = number(from, STELE_SETTING_KEEPALIVE_TIMEOUT);
+    config->output_memory = stele_config_number(from, STELE_SETTING_OUTPUT_MEMORY);
     config->append_size_max = number(from, STELE_SETTING_APPEND_SIZE_MAX);
     config->event_size_max = number(from, STELE_SETTING_EVENT_SIZE_MAX);
 }
@@ -227,6 +228,10 @@ static void set_auth(const struct stele_config *from, struct stele_server_config
     auth->failures_max = number(from, STELE_SETTING_LOGIN_FAILURES_MAX);
     auth->failures_refill_seconds = number(from, STELE_SETTING_LOGIN_FAILURES_REFILL) / 1000;
     auth->audit_per_second = number(from, STELE_SETTING_AUDIT_RATE);
+    auth->quota.requests_per_s = stele_config_number(from, STELE_SETTING_USER_REQUESTS_MAX);
+    auth->quota.bytes_per_s = stele_config_number(from, STELE_SETTING_USER_BYTES_MAX);
+    auth->quota.calls = number(from, STELE_SETTING_USER_CALLS_MAX);
+    auth->quota.memory = stele_config_number(from, STELE_SETTING_USER_MEMORY);
 }
 
 static void set_store(const struct stele_config *from, struct stele_options *options,

@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #define MESSAGE_TEXT_MAX 2048 /* Of a status. */
+#define KEPT_UNZIPPED_MAX 65536
 #define TEXT(literal) ((struct stele_text){.data = (literal), .size = sizeof(literal) - 1})
 
 /* ---- Looking at a call --------------------------------------------------------------------- */
@@ -95,6 +96,22 @@ void stele_call_release(struct stele_call *call)
     stele_release(alloc, call, call->size);
 }
 
+/* The memory that the messages take, to the user's quota; a little is free. */
+static bool tell_kept(struct stele_call *call)
+{
+    const size_t free_size = 4096;
+    size_t kept = call->state == CALL_OVER ? 0 : call->in.capacity + call->unzipped.capacity;
+    kept = kept <= free_size ? 0 : kept;
+    if (kept == call->kept) {
+        return true;
+    }
+    if (!stele_quota_keep(stele_auth_quota(call->principal), call->kept, kept)) {
+        return false;
+    }
+    call->kept = kept;
+    return true;
+}
+
 /* From here on the method is told nothing more. */
 static void end_call(struct stele_call *call, enum stele_grpc_code reason)
 {
@@ -107,6 +124,12 @@ static void end_call(struct stele_call *call, enum stele_grpc_code reason)
         stele_exchange_consume(call->exchange, call->owed);
     }
     call->owed = 0;
+    if (call->entered) {
+        call->entered = false;
+        const bool fits = tell_kept(call);
+        STELE_ASSERT(fits); /* It is less. */
+        stele_auth_leave(call->principal, stele_auth_rpc_rule(call->method->rpc));
+    }
     if (was_started && call->method->closed != NULL) {
         call->method->closed(call, reason);
     }
@@ -292,8 +315,32 @@ static bool may_deliver(const struct stele_call *call)
     return call->state == CALL_STARTED && !call->paused;
 }
 
+static void fail_memory(struct stele_call *call)
+{
+    stele_call_trailer(call, "grpc-retry-pushback-ms", stele_bytes_of_text("1000"));
+    stele_call_finish(call, STELE_GRPC_RESOURCE_EXHAUSTED,
+                      "Resource Exhausted: this user has too many requests on their way");
+}
+
+/* Each message of a stream is a request; who sends too many is taken in more slowly. */
+static void count_message(struct stele_call *call)
+{
+    if (call->messages++ == 0) {
+        return; /* The call was counted when it began. */
+    }
+    struct stele_quota *const quota = stele_auth_quota(call->principal);
+    if (call->entered && quota->limits.requests_per_s > 0 && call->exchange != NULL) {
+        const int64_t now_us = stele_loop_now_us(call->loop);
+        const int64_t wait_us = stele_quota_pay_requests(quota, 1, now_us);
+        if (wait_us > 0) {
+            stele_exchange_hold(call->exchange, now_us + wait_us);
+        }
+    }
+}
+
 static void hand_out(struct stele_call *call, bool zipped, struct stele_bytes message)
 {
+    count_message(call);
     if (zipped) {
         if (call->coding == CODING_IDENTITY) {
             stele_call_finish(call, STELE_GRPC_INTERNAL,
@@ -311,10 +358,18 @@ static void hand_out(struct stele_call *call, bool zipped, struct stele_bytes me
                 call->message_max);
             return;
         }
+        if (!tell_kept(call)) {
+            fail_memory(call);
+            return;
+        }
         message = (struct stele_bytes){.data = call->unzipped.data, .size = call->unzipped.size};
     }
     if (call->method->message != NULL) {
         call->method->message(call, message);
+    }
+    /* A few bytes that unzip to many must not stay as many for as long as the call is open. */
+    if (call->unzipped.capacity > KEPT_UNZIPPED_MAX) {
+        stele_buf_deinit(&call->unzipped, call->loop->alloc);
     }
 }
 
@@ -387,6 +442,9 @@ static void keep(struct stele_call *call, struct stele_bytes bytes)
         stele_buf_append(&call->in, call->loop->alloc, bytes) != STELE_OK) {
         stele_call_finish(call, STELE_GRPC_RESOURCE_EXHAUSTED, "no memory for the message");
     }
+    if (call->state == CALL_STARTED && !tell_kept(call)) {
+        fail_memory(call);
+    }
 }
 
 static void tell_end(struct stele_call *call)
@@ -422,6 +480,9 @@ static void take_in(struct stele_call *call, struct stele_bytes bytes)
         deliver_kept(call);
     }
     call->delivering = false;
+    if (call->state == CALL_STARTED && !tell_kept(call)) {
+        fail_memory(call);
+    }
     settle(call);
     tell_end(call);
     stele_call_release(call);
@@ -449,6 +510,35 @@ static void on_due(struct stele_timer *timer)
     stele_call_finish(call, STELE_GRPC_DEADLINE_EXCEEDED, "Deadline Exceeded");
 }
 
+static int64_t on_bytes(void *context, size_t bytes, int64_t now_us)
+{
+    const struct stele_call *call = context;
+    return stele_quota_pay_bytes(stele_auth_quota(call->principal), bytes, now_us);
+}
+
+/* false: the user has asked for too much, and the call has ended. */
+static bool enter(struct stele_call *call)
+{
+    int64_t retry_us = 0;
+    const enum stele_rule rule = stele_auth_rpc_rule(call->method->rpc);
+    const char *what =
+        stele_auth_enter(call->principal, rule, stele_loop_now_us(call->loop), &retry_us);
+    if (what == NULL) {
+        call->entered = rule != STELE_RULE_ANYONE;
+        if (call->entered && stele_auth_quota(call->principal)->limits.bytes_per_s > 0) {
+            stele_exchange_set_meter(call->exchange, on_bytes, call);
+        }
+        return true;
+    }
+    /* github.com/grpc/proposal A6: clients that retry wait so long. */
+    char text[24];
+    (void)snprintf(text, sizeof text, "%lld", (long long)((retry_us + 999) / 1000));
+    stele_call_trailer(call, "grpc-retry-pushback-ms", stele_bytes_of_text(text));
+    stele_call_fail(call, STELE_GRPC_RESOURCE_EXHAUSTED,
+                    "Resource Exhausted: %s; try again in %s ms", what, text);
+    return false;
+}
+
 static void on_answer(struct stele_auth_question *question, int outcome,
                       struct stele_principal *principal)
 {
@@ -468,7 +558,7 @@ static void on_answer(struct stele_auth_question *question, int outcome,
         } else if (!stele_auth_may_call(principal, stele_auth_rpc_rule(call->method->rpc))) {
             stele_call_trailer(call, "exception", stele_bytes_of_text("access-denied"));
             stele_call_finish(call, STELE_GRPC_PERMISSION_DENIED, "Access Denied");
-        } else {
+        } else if (enter(call)) {
             call->state = CALL_STARTED;
             if (call->method->start != NULL) {
                 call->method->start(call);

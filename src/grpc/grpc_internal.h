@@ -42,6 +42,7 @@ struct stele_call {
     uint32_t message_max;
     enum stele_grpc__state state;
     enum stele_grpc__coding coding;
+    bool entered; /* It counts in the quota of its user. */
     bool paused;
     bool delivering;  /* Messages are being handed out further up the stack. */
     bool ended;       /* The client sends no more. */
@@ -50,6 +51,8 @@ struct stele_call {
     struct stele_buf in; /* Bytes of messages that are not whole yet, or wait for resume(). */
     size_t in_at;        /* What is before was handed out. */
     size_t owed;         /* Bytes that the client may not send again yet. */
+    size_t kept;         /* Bytes of `in` and `unzipped` that the user's quota knows of. */
+    uint32_t messages;   /* That were handed out. */
     struct stele_buf unzipped;
 
     struct stele_buf *message; /* Between begin and end: where, */

@@ -270,7 +270,7 @@ bool stele_http_conn_wants_input(const struct stele_http_conn *conn)
         return false;
     }
     if (conn->version == STELE_HTTP__H1) {
-        return conn->h1.backlog.size < STELE_HTTP__BACKLOG_MAX &&
+        return conn->held_count == 0 && conn->h1.backlog.size < STELE_HTTP__BACKLOG_MAX &&
                (conn->h1.exchange == NULL || conn->h1.exchange->unconsumed < conn->limits.window);
     }
     /* Answers to frames that need one, from a peer that does not take them. */
@@ -402,7 +402,8 @@ static void on_due(struct stele_timer *timer)
     if (conn->open_count == 0) {
         stele_http__h2_forget_blocks(conn); /* Idle connections are many, perhaps. */
     }
-    int64_t due_us = check_headers(conn, now_us);
+    int64_t due_us =
+        earlier(stele_http__exchanges_go_on(conn, now_us), check_headers(conn, now_us));
     if (!conn->closing && !conn->over) {
         due_us = earlier(due_us, check_idle(conn, now_us));
     }

@@ -4,6 +4,9 @@
 #define TRAILER_PREFIX 8   /* Two sizes in front of each trailer. */
 #define HEADERS_FIRST 16
 
+/* How far what all connections share may be behind, for each. */
+#define TELL_STEP ((size_t)16 * 1024)
+
 /* ---- Life ------------------------------------------------------------------------------------ */
 
 struct stele_exchange *stele_http__exchange_new(struct stele_http_conn *conn)
@@ -74,6 +77,21 @@ static void release(struct stele_exchange *exchange)
     conn->spare_count++;
 }
 
+/* The connection's part of the memory that all share. Not with every message: others count there,
+ * too, on other processors. */
+static void tell_memory(struct stele_http_conn *conn)
+{
+    struct stele_http_memory *const memory = conn->limits.memory;
+    const size_t told = conn->pending_told;
+    if (memory == NULL || (conn->pending < told + TELL_STEP && conn->pending + TELL_STEP > told &&
+                           (conn->pending > 0 || told == 0))) {
+        return;
+    }
+    conn->pending_told = conn->pending;
+    (void)__atomic_add_fetch(&memory->output, (uint64_t)conn->pending - (uint64_t)told,
+                             __ATOMIC_RELAXED);
+}
+
 static void leave_writable(struct stele_exchange *exchange)
 {
     struct stele_exchange **link = &exchange->conn->writable;
@@ -93,6 +111,9 @@ void stele_http__exchange_over(struct stele_exchange *exchange, bool finished)
     if (exchange->in_writable) {
         leave_writable(exchange);
     }
+    if (exchange->held_until_us != 0) {
+        conn->held_count--;
+    }
     if (exchange->previous != NULL) {
         exchange->previous->next = exchange->next;
     } else {
@@ -106,10 +127,90 @@ void stele_http__exchange_over(struct stele_exchange *exchange, bool finished)
     conn->open_count--;
     STELE_ASSERT(conn->pending >= exchange->output_counted - exchange->output_at);
     conn->pending -= exchange->output_counted - exchange->output_at;
+    tell_memory(conn);
     if (conn->open_count == 0) {
         conn->idle_us = stele_loop_now_us(conn->loop);
     }
     release(exchange);
+}
+
+/* ---- Slower ---------------------------------------------------------------------------------- */
+
+void stele_exchange_set_meter(struct stele_exchange *exchange, stele_exchange_meter meter,
+                              void *context)
+{
+    exchange->meter = meter;
+    exchange->meter_context = context;
+}
+
+void stele_exchange_hold(struct stele_exchange *exchange, int64_t due_us)
+{
+    struct stele_http_conn *const conn = exchange->conn;
+    if (conn->dying || exchange->was_reset || due_us <= exchange->held_until_us) {
+        return;
+    }
+    if (exchange->held_until_us == 0) {
+        conn->held_count++;
+    }
+    exchange->held_until_us = due_us;
+    exchange->is_full = true;
+    stele_http__conn_arm(conn, due_us);
+}
+
+static void pass_meter(struct stele_exchange *exchange, size_t size)
+{
+    if (exchange->meter == NULL || size == 0) {
+        return;
+    }
+    const int64_t now_us = stele_loop_now_us(exchange->conn->loop);
+    const int64_t wait_us = exchange->meter(exchange->meter_context, size, now_us);
+    if (wait_us > 0) {
+        stele_exchange_hold(exchange, now_us + wait_us);
+    }
+}
+
+static void become_writable(struct stele_exchange *exchange)
+{
+    struct stele_http_conn *const conn = exchange->conn;
+    exchange->is_full = false;
+    if (!exchange->in_writable && !exchange->finished) {
+        exchange->in_writable = true;
+        exchange->next_writable = conn->writable;
+        conn->writable = exchange;
+    }
+}
+
+static bool is_low(const struct stele_exchange *exchange);
+
+static void go_on(struct stele_exchange *exchange)
+{
+    struct stele_http_conn *const conn = exchange->conn;
+    const size_t size = exchange->withheld;
+    exchange->held_until_us = 0;
+    exchange->withheld = 0;
+    conn->held_count--;
+    if (size > 0 && conn->version == STELE_HTTP__H2) {
+        stele_http__h2_consume_stream(exchange, size);
+    }
+    if (exchange->is_full && is_low(exchange)) {
+        become_writable(exchange);
+    }
+}
+
+int64_t stele_http__exchanges_go_on(struct stele_http_conn *conn, int64_t now_us)
+{
+    int64_t next_us = INT64_MAX;
+    if (conn->held_count == 0) {
+        return next_us;
+    }
+    for (struct stele_exchange *e = conn->open; e != NULL; e = e->next) {
+        if (e->held_until_us != 0 && e->held_until_us <= now_us) {
+            go_on(e);
+        } else if (e->held_until_us != 0 && e->held_until_us < next_us) {
+            next_us = e->held_until_us;
+        }
+    }
+    return next_us;
 }
 
 /* ---- The request ----------------------------------------------------------------------------- */
@@ -142,9 +243,34 @@ int stele_http__exchange_add_header(struct stele_exchange *exchange,
     return STELE_OK;
 }
 
+/* RFC 9110 section 5.3: a header that is no list may come once. Of two that say who is calling, or
+ * for whom a request is, a proxy before us may have believed the other one. */
+static bool is_ambiguous(const struct stele_exchange *exchange)
+{
+    static const struct stele_text once[] = {{.data = "authorization", .size = 13},
+                                             {.data = "content-type", .size = 12},
+                                             {.data = "host", .size = 4}};
+    uint32_t seen[STELE_COUNT_OF(once)] = {0};
+    for (size_t i = 0; i < exchange->headers_count; i++) {
+        const struct stele_text name = exchange->headers[i].name;
+        for (size_t k = 0; k < STELE_COUNT_OF(once); k++) {
+            if (name.size == once[k].size && memcmp(name.data, once[k].data, name.size) == 0 &&
+                ++seen[k] > 1) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 void stele_http__exchange_request(struct stele_exchange *exchange)
 {
     STELE_ASSERT(!exchange->announced);
+    if (is_ambiguous(exchange)) {
+        exchange->conn->h1.keep_alive = false; /* Where it ends is not sure, either. */
+        stele_http__exchange_refuse(exchange, 400);
+        return;
+    }
     exchange->announced = true;
     exchange->conn->events->on_request(exchange->conn->context, exchange);
 }
@@ -154,6 +280,7 @@ void stele_http__exchange_body(struct stele_exchange *exchange, struct stele_byt
     struct stele_http_conn *const conn = exchange->conn;
     exchange->unconsumed += bytes.size;
     conn->unconsumed += bytes.size;
+    pass_meter(exchange, bytes.size);
     if (exchange->announced && !exchange->was_reset && !exchange->finished) {
         conn->events->on_body(conn->context, exchange, bytes);
     } else {
@@ -180,7 +307,10 @@ void stele_exchange_consume(struct stele_exchange *exchange, size_t size)
     if (conn->dying || size == 0) {
         return;
     }
-    if (conn->version == STELE_HTTP__H2) {
+    if (conn->version == STELE_HTTP__H2 && exchange->held_until_us != 0) {
+        stele_http__h2_consume_connection(exchange, size);
+        exchange->withheld += size;
+    } else if (conn->version == STELE_HTTP__H2) {
         stele_http__h2_consume(exchange, size);
     }
     stele_http__conn_has_output(conn);
@@ -297,11 +427,26 @@ struct stele_buf *stele_exchange_output(struct stele_exchange *exchange)
     return output;
 }
 
+/* Too much waits already: for the peer, or for all of them. */
+static bool is_short(const struct stele_http_conn *conn)
+{
+    const struct stele_http_memory *const memory = conn->limits.memory;
+    return conn->pending > conn->limits.conn_output_high ||
+           (memory != NULL &&
+            __atomic_load_n(&memory->output, __ATOMIC_RELAXED) > memory->output_max);
+}
+
 static size_t high_of(const struct stele_exchange *exchange)
 {
-    const struct stele_http_limits *const limits = &exchange->conn->limits;
-    return exchange->conn->pending > limits->conn_output_high ? STELE_HTTP__OUTPUT_LITTLE
-                                                              : limits->output_high;
+    return is_short(exchange->conn) ? STELE_HTTP__OUTPUT_LITTLE
+                                    : exchange->conn->limits.output_high;
+}
+
+static bool is_low(const struct stele_exchange *exchange)
+{
+    const struct stele_http_conn *const conn = exchange->conn;
+    return stele_http__exchange_pending(exchange) <=
+           (is_short(conn) ? STELE_HTTP__OUTPUT_LITTLE / 2 : conn->limits.output_low);
 }
 
 void stele_exchange_written(struct stele_exchange *exchange)
@@ -316,8 +461,11 @@ void stele_exchange_written(struct stele_exchange *exchange)
     if (exchange->output.size == exchange->output_counted) {
         return;
     }
-    conn->pending += exchange->output.size - exchange->output_counted;
+    const size_t written = exchange->output.size - exchange->output_counted;
+    conn->pending += written;
     exchange->output_counted = exchange->output.size;
+    tell_memory(conn);
+    pass_meter(exchange, written);
     if (stele_http__exchange_pending(exchange) >= high_of(exchange)) {
         exchange->is_full = true;
     }
@@ -338,21 +486,14 @@ void stele_http__exchange_took(struct stele_exchange *exchange, size_t size)
     STELE_ASSERT(size <= exchange->output_counted - exchange->output_at);
     exchange->output_at += size;
     conn->pending -= size;
-    const size_t pending = stele_http__exchange_pending(exchange);
-    if (pending == 0) {
+    tell_memory(conn);
+    if (stele_http__exchange_pending(exchange) == 0) {
         exchange->output.size = 0;
         exchange->output_at = 0;
         exchange->output_counted = 0;
     }
-    const size_t low = conn->pending > conn->limits.conn_output_high ? STELE_HTTP__OUTPUT_LITTLE / 2
-                                                                     : conn->limits.output_low;
-    if (exchange->is_full && pending <= low) {
-        exchange->is_full = false;
-        if (!exchange->in_writable && !exchange->finished) {
-            exchange->in_writable = true;
-            exchange->next_writable = conn->writable;
-            conn->writable = exchange;
-        }
+    if (exchange->is_full && exchange->held_until_us == 0 && is_low(exchange)) {
+        become_writable(exchange);
     }
 }
 

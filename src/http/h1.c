@@ -157,6 +157,33 @@ static void set_pointers(struct stele_exchange *exchange)
     strip_origin(exchange);
 }
 
+/* RFC 9112 section 5.1: no blank before the colon. http-parser takes it for a part of the name, so that
+ * "Transfer-Encoding : chunked" would say nothing to us and perhaps something to a proxy. */
+static bool has_blank_name(const struct stele_exchange *exchange)
+{
+    for (size_t i = 0; i < exchange->headers_count; i++) {
+        const struct stele_text name = exchange->headers[i].name;
+        if (memchr(name.data, ' ', name.size) != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What we cannot decode has an end that we cannot find. */
+static bool has_other_coding(const struct stele_exchange *exchange)
+{
+    uint32_t count = 0;
+    for (size_t i = 0; i < exchange->headers_count; i++) {
+        const struct stele_http__header *const header = &exchange->headers[i];
+        if (text_is(header->name, "transfer-encoding") &&
+            (++count > 1 || !text_is(header->value, "chunked"))) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int on_headers_complete(http_parser *parser)
 {
     struct stele_http_conn *const conn = conn_of(parser);
@@ -172,6 +199,9 @@ static int on_headers_complete(http_parser *parser)
     h1->keep_alive = http_should_keep_alive(parser) != 0 && !conn->draining && !conn->eof;
     if (parser->http_major != 1) {
         return refuse(conn, 505);
+    }
+    if (has_blank_name(exchange) || has_other_coding(exchange)) {
+        return refuse(conn, 400);
     }
     if (is_11 && exchange->authority.data == NULL) {
         return refuse(conn, 400); /* RFC 9112 section 3.2. */

@@ -510,6 +510,16 @@ void stele_http__h2_consume(struct stele_exchange *exchange, size_t size)
     (void)nghttp2_session_consume(exchange->conn->session, exchange->stream_id, size);
 }
 
+void stele_http__h2_consume_connection(struct stele_exchange *exchange, size_t size)
+{
+    (void)nghttp2_session_consume_connection(exchange->conn->session, size);
+}
+
+void stele_http__h2_consume_stream(struct stele_exchange *exchange, size_t size)
+{
+    (void)nghttp2_session_consume_stream(exchange->conn->session, exchange->stream_id, size);
+}
+
 void stele_http__h2_drain(struct stele_http_conn *conn)
 {
     /* Those that are on their way when this arrives are served as well; see RFC 9113 section 6.8. */

@@ -34,6 +34,13 @@ struct stele_http_header {
     struct stele_text value;
 };
 
+/* Output that peers do not take, of all connections that share this, on whatever loop: when it is more
+ * than output_max, every exchange with 4 KiB of its own is full. */
+struct stele_http_memory {
+    uint64_t output_max;
+    uint64_t output; /* Atomic. In steps of some KiB for each connection. */
+};
+
 struct stele_http_limits {
     uint32_t exchanges_max;        /* At once on one connection. Default 1024. */
     uint32_t header_size_max;      /* Bytes of all headers of a request. Default 64 KiB. */
@@ -48,11 +55,12 @@ struct stele_http_limits {
     uint32_t output_low;       /* And on_writable comes: 64 KiB. */
     uint32_t conn_output_high; /* Of all exchanges of a connection; above it every exchange with
                                   * 4 KiB of its own is full. Default 4 MiB. */
+    struct stele_http_memory *memory; /* Of all connections together; NULL: not bounded. */
 };
 #define STELE_HTTP_LIMITS_INIT                                                                     \
     {                                                                                              \
         1024u, 65536u, 0u, 10000u, 10000u, 10000u, 4000u, 400u, 1u << 20, 256u << 10, 64u << 10,   \
-            4u << 20                                                                               \
+            4u << 20, NULL                                                                         \
     }
 
 /* How the server is told. For each exchange: on_request, then any on_body, then on_end unless the
@@ -151,5 +159,15 @@ void stele_exchange_finish(struct stele_exchange *exchange,
                            const struct stele_http_header *trailers, size_t count);
 /* RST_STREAM (HTTP/2) or closing the connection (HTTP/1.1). on_close comes, perhaps at once. */
 void stele_exchange_reset(struct stele_exchange *exchange, uint32_t h2_error);
+
+/* ---- Slower ---- */
+
+/* Is told the bytes of bodies, of the request and of the response, and returns for how many
+ * microseconds there should be no more of them: 0, or the exchange is held so long. Until on_close. */
+typedef int64_t (*stele_exchange_meter)(void *context, size_t bytes, int64_t now_us);
+void stele_exchange_set_meter(struct stele_exchange *exchange, stele_exchange_meter meter,
+                              void *context);
+/* Until due_us nothing that is consumed lets the peer send more, and the output is full. */
+void stele_exchange_hold(struct stele_exchange *exchange, int64_t due_us);
 
 #endif

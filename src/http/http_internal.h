@@ -86,6 +86,12 @@ struct stele_exchange {
     bool is_head;
     bool no_body; /* The response has none, whatever is written: HEAD, 204, 304. */
 
+    /* Slower. */
+    stele_exchange_meter meter;
+    void *meter_context;
+    int64_t held_until_us; /* 0: it is not held. */
+    size_t withheld;       /* Bytes that were consumed; the peer does not know yet. */
+
     /* The request. */
     struct stele_http__header *headers;
     size_t headers_count;
@@ -121,6 +127,8 @@ int stele_http__exchange_add_header(struct stele_exchange *exchange,
 void stele_http__exchange_request(struct stele_exchange *exchange);
 void stele_http__exchange_body(struct stele_exchange *exchange, struct stele_bytes bytes);
 void stele_http__exchange_end(struct stele_exchange *exchange);
+/* Those that have been held long enough go on. When the next one does, INT64_MAX: none is held. */
+int64_t stele_http__exchanges_go_on(struct stele_http_conn *conn, int64_t now_us);
 /* Bytes of the output have gone to the connection. */
 void stele_http__exchange_took(struct stele_exchange *exchange, size_t size);
 /* The trailer at *at, which moves to the next. */
@@ -173,6 +181,8 @@ struct stele_http_conn {
     uint32_t spare_count;
     struct stele_exchange *writable; /* Owed an on_writable. */
     size_t pending;                  /* Bytes of output of all exchanges. */
+    size_t pending_told;             /* As limits.memory knows it. */
+    uint32_t held_count;             /* Exchanges that are held. */
 
     struct stele_timer timer;
     int64_t heard_us;   /* When the last bytes came. */
@@ -227,6 +237,9 @@ void stele_http__h2_respond(struct stele_exchange *exchange, int status,
 void stele_http__h2_resume(struct stele_exchange *exchange);
 void stele_http__h2_reset(struct stele_exchange *exchange, uint32_t error);
 void stele_http__h2_consume(struct stele_exchange *exchange, size_t size);
+/* The two halves of it: others of the connection may go on, and the exchange itself. */
+void stele_http__h2_consume_connection(struct stele_exchange *exchange, size_t size);
+void stele_http__h2_consume_stream(struct stele_exchange *exchange, size_t size);
 void stele_http__h2_drain(struct stele_http_conn *conn);
 void stele_http__h2_ping(struct stele_http_conn *conn);
 void stele_http__h2_calm(struct stele_http_conn *conn);

@@ -20,6 +20,7 @@ struct stele_tls_context;
 struct stele_gate {
     struct stele_tls_context *tls; /* NULL: plain text. */
     struct stele_http_limits limits;
+    struct stele_http_memory memory;
     uint32_t connections_max;     /* Of all loops. */
     uint32_t handshake_ms;        /* Until TLS stands. */
     _Atomic uint32_t connections; /* Open now. */

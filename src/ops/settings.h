@@ -67,6 +67,16 @@
         "after this time one more is allowed") \
     row(AUDIT_RATE, "audit-rate", NUMBER, "50", 1, 100000, "N", \
         "most events a second in the stream $stele-audit; others are counted") \
+    row(USER_REQUESTS_MAX, "user-requests-max", NUMBER, "0", 0, 1000000000, "N", \
+        "requests a second of one user, a second's worth at once; 0: not bounded") \
+    row(USER_BYTES_MAX, "user-bytes-max", SIZE, "0", 0, 1099511627776, "SIZE", \
+        "bytes a second of one user's requests and answers; 0: not bounded") \
+    row(USER_CALLS_MAX, "user-calls-max", NUMBER, "20000", 0, 100000000, "N", \
+        "calls and subscriptions of one user at once; 0: not bounded") \
+    row(USER_MEMORY, "user-memory", SIZE, "256MiB", 0, 1099511627776, "SIZE", \
+        "of one user's requests that are not whole yet; 0: not bounded") \
+    row(OUTPUT_MEMORY, "output-memory", SIZE, "256MiB", 1048576, 1099511627776, "SIZE", \
+        "answers that clients do not take; above it each call keeps little") \
     row(THREADS, "threads", NUMBER, "0", 0, 64, "N", \
         "threads that serve connections; 0: one less than there are processors") \
     row(CONNECTIONS_MAX, "connections-max", NUMBER, "10000", 1, 1000000, "N", \

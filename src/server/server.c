@@ -436,6 +436,8 @@ int stele_server_run(const struct stele_server_config *config, struct stele_erro
     process->signal_fd = -1;
     process->stop_fd = -1;
     process->gate.limits = config->http;
+    process->gate.memory.output_max = config->output_memory;
+    process->gate.limits.memory = &process->gate.memory;
     process->gate.connections_max = config->connections_max;
     process->gate.handshake_ms = config->handshake_ms;
     process->server.alloc = alloc;

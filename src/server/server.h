@@ -52,8 +52,9 @@ struct stele_server_config {
     uint32_t threads; /* Loops. 0: one less than there are processors, at least one. */
     uint32_t connections_max;
     uint32_t handshake_ms;
-    uint32_t drain_ms; /* From the signal until what is left is cut. */
-    struct stele_http_limits http;
+    uint32_t drain_ms;             /* From the signal until what is left is cut. */
+    struct stele_http_limits http; /* But for its memory. */
+    uint64_t output_memory;        /* Of answers that clients do not take. */
     uint32_t append_size_max;
     uint32_t event_size_max;
 
@@ -77,7 +78,7 @@ struct stele_server_config {
 #define STELE_SERVER_CONFIG_INIT                                                                   \
     {                                                                                              \
         .connections_max = 10000, .handshake_ms = 10000, .drain_ms = 10000,                        \
-        .http = STELE_HTTP_LIMITS_INIT, .append_size_max = 64u << 20,                              \
+        .http = STELE_HTTP_LIMITS_INIT, .output_memory = 256u << 20, .append_size_max = 64u << 20, \
         .event_size_max = STELE_EVENT_SIZE_MAX                                                     \
     }
 

@@ -283,6 +283,18 @@ void stele_exchange_finish(struct stele_exchange *exchange,
     note(exchange, trailers, count);
 }
 
+void stele_exchange_set_meter(struct stele_exchange *exchange, stele_exchange_meter meter,
+                              void *context)
+{
+    exchange->meter = meter;
+    exchange->meter_context = context;
+}
+
+void stele_exchange_hold(struct stele_exchange *exchange, int64_t due_us)
+{
+    exchange->held_until_us = due_us;
+}
+
 void stele_exchange_reset(struct stele_exchange *exchange, uint32_t h2_error)
 {
     exchange->reset = h2_error;
@@ -389,13 +401,14 @@ static void answer(struct stele_auth_question *question)
         question->on_answer(question, STELE_E_OVERLOADED, NULL);
         return;
     }
-    /* The allocator stands in front of it, for unref. */
+    /* The allocator stands in front of it, for unref, and the module. */
     struct stele_alloc **memory = stele_allocate_zeroed(alloc, 16 + sizeof(struct stele_principal));
     if (memory == NULL) {
         question->on_answer(question, STELE_E_NO_MEMORY, NULL);
         return;
     }
     memory[0] = alloc;
+    memory[1] = (void *)(uintptr_t)auth;
     struct stele_principal *principal = (struct stele_principal *)(void *)((char *)memory + 16);
     principal->refs = 1;
     if (proof.data == NULL) {
@@ -438,6 +451,31 @@ void stele_principal_unref(struct stele_principal *principal)
     if (--principal->refs == 0) {
         struct stele_alloc **memory = (struct stele_alloc **)(void *)((char *)principal - 16);
         stele_release(memory[0], memory, 16 + sizeof *principal);
+    }
+}
+
+struct stele_quota *stele_auth_quota(const struct stele_principal *principal)
+{
+    struct stele_auth **module =
+        (struct stele_auth **)(uintptr_t)((const char *)principal - sizeof(void *));
+    return &(*module)->quota;
+}
+
+const char *stele_auth_enter(const struct stele_principal *principal, enum stele_rule rule,
+                             int64_t now_us, int64_t *out_retry_us)
+{
+    if (rule == STELE_RULE_ANYONE) {
+        return NULL;
+    }
+    *out_retry_us = stele_quota_request(stele_auth_quota(principal), now_us);
+    return *out_retry_us == 0 && stele_quota_call_begin(stele_auth_quota(principal)) ? NULL
+                                                                                     : "too much";
+}
+
+void stele_auth_leave(const struct stele_principal *principal, enum stele_rule rule)
+{
+    if (rule != STELE_RULE_ANYONE) {
+        stele_quota_call_end(stele_auth_quota(principal));
     }
 }
 

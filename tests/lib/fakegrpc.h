@@ -54,6 +54,9 @@ struct stele_exchange {
     size_t received; /* Bytes of body given to it. */
     size_t consumed;
     uint32_t reset;
+    int64_t held_until_us;
+    stele_exchange_meter meter;
+    void *meter_context;
 };
 
 /* A request for a path by somebody ("" is anonymous), "" or NULL; adds what gRPC clients send. */
@@ -80,7 +83,8 @@ void fake_close(struct stele_grpc *grpc, struct stele_exchange *exchange);
 struct stele_auth {
     bool anonymous_is_nobody;
     uint64_t generation;
-    const char *closed; /* A stream that nobody but admins may read, or NULL. */
+    const char *closed;       /* A stream that nobody but admins may read, or NULL. */
+    struct stele_quota quota; /* Of everybody. */
 };
 
 #endif

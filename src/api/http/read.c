@@ -57,7 +57,8 @@ static bool put_events(struct stele_web__request *request, const struct stele_ev
     struct stele_buf *out = stele_exchange_output(request->exchange);
     for (size_t i = 0; i < count && request->left > 0; i++) {
         const uint64_t at = request->is_stream ? events[i].revision : events[i].position;
-        if (stele_auth_hides(request->web->server->auth, request->principal, events[i].stream)) {
+        if (stele_auth_hides_in(request->web->server->auth, request->principal,
+                                stele_web__subject(request), events[i].stream)) {
             request->next_from = request->backwards ? at - 1 : at + 1;
             continue;
         }

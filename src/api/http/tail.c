@@ -22,6 +22,28 @@ static bool send_text(struct stele_web__request *request, const char *text)
     return true;
 }
 
+/* A tail lasts: its user may have been changed, and the list of its stream. What is on its way to it
+ * is dropped, and the tail ends. */
+static bool still_allowed(struct stele_web__request *request)
+{
+    struct stele_auth *auth = request->web->server->auth;
+    const uint64_t generation = stele_auth_generation(auth);
+    const struct stele_text subject = stele_web__subject(request);
+    static const struct stele_text all = {.data = "$all", .size = 4};
+    if (generation == request->generation) {
+        return true;
+    }
+    if (stele_auth_may(auth, request->principal, subject.data == NULL ? all : subject,
+                       STELE_RIGHT_READ)) {
+        request->generation = generation;
+        return true;
+    }
+    if (send_text(request, "event: end\ndata: {\"outcome\":\"permission\"}\n\n")) {
+        stele_exchange_finish(request->exchange, NULL, 0);
+    }
+    return false;
+}
+
 static size_t on_events(void *context, const struct stele_event *events, size_t count,
                         uint64_t ordinal, struct stele_live *live)
 {
@@ -30,9 +52,13 @@ static size_t on_events(void *context, const struct stele_event *events, size_t 
     struct stele_web__request *request = context;
     struct stele_alloc *alloc = request->loop->alloc;
     size_t taken = 0;
+    if (!still_allowed(request)) {
+        return count;
+    }
     while (taken < count && !stele_exchange_is_full(request->exchange)) {
         const struct stele_event *event = &events[taken];
-        if (stele_auth_hides(request->web->server->auth, request->principal, event->stream)) {
+        if (stele_auth_hides_in(request->web->server->auth, request->principal,
+                                stele_web__subject(request), event->stream)) {
             taken++;
             continue;
         }
@@ -92,7 +118,7 @@ static void on_timer(struct stele_timer *timer)
         (struct stele_web__request *)((char *)timer - offsetof(struct stele_web__request, timer));
     const bool speak = request->quiet && !stele_exchange_is_full(request->exchange);
     request->quiet = true;
-    if (speak && !send_text(request, ": alive\n\n")) {
+    if (!still_allowed(request) || (speak && !send_text(request, ": alive\n\n"))) {
         return;
     }
     if (request->exchange != NULL) {
@@ -166,6 +192,7 @@ void stele_web__tail(struct stele_web__request *request)
     request->is_stream =
         stream != NULL && strncmp(stream, "$ce-", 4) != 0 && strncmp(stream, "$et-", 4) != 0;
     request->cloudevents = stele_web__query_flag(request, "cloudevents");
+    request->generation = stele_auth_generation(server->auth);
     const struct stele_follow_options options = {
         .stream = stream, .from = from, .filter = stream == NULL ? &filter : NULL};
     const int outcome = stele_follow_start(stele_hub_of(server->hubs, request->loop), &options,

@@ -95,18 +95,24 @@ void stele_web__answer(struct stele_web__request *request, int status, const cha
     }
     char length[24];
     (void)snprintf(length, sizeof length, "%zu", body.size);
+    char retry[12];
+    (void)snprintf(retry, sizeof retry, "%u", (unsigned)request->retry_after_s);
+    const struct stele_http_header last = {
+        .name = text_of(status == 401 ? "www-authenticate" : "retry-after"),
+        .value = text_of(status == 401 ? "Basic realm=\"stele\"" : retry)};
     const struct stele_http_header headers[] = {
         {.name = text_of("content-type"), .value = text_of(content_type)},
         {.name = text_of("content-length"), .value = text_of(length)},
         {.name = text_of("cache-control"), .value = text_of("no-store")},
         {.name = text_of("x-content-type-options"), .value = text_of("nosniff")},
-        {.name = text_of("www-authenticate"), .value = text_of("Basic realm=\"stele\"")},
+        last,
     };
     atomic_fetch_add(&request->web->by_class[status / 100 % 6], 1);
     /* Pages that ask for the password themselves say so, and browsers then leave it to them. */
     const bool challenge =
         status == 401 && stele_exchange_header(request->exchange, "x-requested-with").size == 0;
-    const size_t count = STELE_COUNT_OF(headers) - (challenge ? 0 : 1);
+    const size_t count =
+        STELE_COUNT_OF(headers) - (challenge || request->retry_after_s > 0 ? 0 : 1);
     struct stele_exchange *exchange = request->exchange;
     if (body.size == 0) {
         stele_exchange_respond(exchange, status, headers + (status == 204 ? 2 : 0),
@@ -186,6 +192,12 @@ void stele_web__fail(struct stele_web__request *request, int outcome, const stru
     }
     const char *name = stele_outcome_name(outcome);
     stele_web__refuse(request, status, name, "%s", err->message[0] == '\0' ? name : err->message);
+}
+
+struct stele_text stele_web__subject(const struct stele_web__request *request)
+{
+    const bool all = request->name[0] == '\0';
+    return all ? (struct stele_text){.data = NULL, .size = 0} : text_of(request->name);
 }
 
 bool stele_web__may(struct stele_web__request *request, const char *stream, enum stele_right right)
@@ -305,6 +317,65 @@ static enum stele_route find_route(struct stele_text method, struct stele_text p
     return best;
 }
 
+/* ---- How much may they? ---- */
+
+static void retry_after(struct stele_web__request *request, int64_t retry_us, const char *what)
+{
+    request->retry_after_s = (uint32_t)((retry_us + 999999) / 1000000);
+    stele_buf_deinit(&request->body, request->web->alloc);
+    stele_web__refuse(request, 429, "overloaded", "%s; try again in %u s", what,
+                      (unsigned)request->retry_after_s);
+}
+
+static int64_t on_bytes(void *context, size_t bytes, int64_t now_us)
+{
+    const struct stele_web__request *request = context;
+    return stele_quota_pay_bytes(stele_auth_quota(request->principal), bytes, now_us);
+}
+
+/* The memory of the body, to the user's quota; a little is free. false: refused. */
+static bool tell_kept(struct stele_web__request *request, size_t kept)
+{
+    const size_t free_size = 4096;
+    kept = kept <= free_size ? 0 : kept;
+    if (!request->entered || kept == request->body_kept) {
+        return true;
+    }
+    if (!stele_quota_keep(stele_auth_quota(request->principal), request->body_kept, kept)) {
+        retry_after(request, 1000000, "this user has too many requests on their way");
+        return false;
+    }
+    request->body_kept = kept;
+    return true;
+}
+
+/* false: refused. */
+static bool enter(struct stele_web__request *request)
+{
+    int64_t retry_us = 0;
+    const enum stele_rule rule = stele_auth_route_rule(request->route);
+    const char *what =
+        stele_auth_enter(request->principal, rule, stele_loop_now_us(request->loop), &retry_us);
+    if (what != NULL) {
+        retry_after(request, retry_us, what);
+        return false;
+    }
+    request->entered = rule != STELE_RULE_ANYONE;
+    if (request->entered && stele_auth_quota(request->principal)->limits.bytes_per_s > 0) {
+        stele_exchange_set_meter(request->exchange, on_bytes, request);
+    }
+    return tell_kept(request, request->body.capacity);
+}
+
+static void leave(struct stele_web__request *request)
+{
+    if (request->entered) {
+        (void)tell_kept(request, 0);
+        request->entered = false;
+        stele_auth_leave(request->principal, stele_auth_route_rule(request->route));
+    }
+}
+
 static void start(struct stele_web__request *request)
 {
     if (request->started || !request->allowed || !request->body_ended ||
@@ -324,8 +395,13 @@ static void on_answer(struct stele_auth_question *question, int outcome,
                       struct stele_principal *principal)
 {
     struct stele_web__request *request = (struct stele_web__request *)question;
+    request->answered = true;
+    if (request->exchange != NULL && request->unconsumed > 0) {
+        stele_exchange_consume(request->exchange, request->unconsumed);
+    }
     request->principal = outcome == STELE_OK ? principal : NULL;
     if (outcome != STELE_OK) {
+        request->retry_after_s = outcome == STELE_E_OVERLOADED ? 6 : 0;
         stele_web__refuse(request, outcome == STELE_E_OVERLOADED ? 429 : 401,
                           outcome == STELE_E_OVERLOADED ? "overloaded" : "unauthenticated",
                           outcome == STELE_E_OVERLOADED ? "too many attempts; try again later"
@@ -334,7 +410,7 @@ static void on_answer(struct stele_auth_question *question, int outcome,
         stele_web__refuse(request, principal->anonymous ? 401 : 403,
                           principal->anonymous ? "unauthenticated" : "permission",
                           principal->anonymous ? "say who you are" : "your user may not do that");
-    } else {
+    } else if (request->exchange != NULL && enter(request)) {
         request->allowed = true;
         start(request);
     }
@@ -382,6 +458,30 @@ static bool prepare_question(struct stele_web__request *request)
     return true;
 }
 
+/* A browser sends what a page of another site asks for, with the rights of whoever sits before it:
+ * on this machine, or behind a firewall, that may be more than the site has. It says where the page
+ * came from; programs say nothing. */
+static bool is_foreign(const struct stele_web__request *request)
+{
+    const struct stele_text origin = stele_exchange_header(request->exchange, "origin");
+    const struct stele_text site = stele_exchange_header(request->exchange, "sec-fetch-site");
+    const struct stele_text host = stele_exchange_authority(request->exchange);
+    if (text_is(stele_exchange_method(request->exchange), "GET") ||
+        text_is(stele_exchange_method(request->exchange), "HEAD")) {
+        return false; /* The page does not get to see the answer. */
+    }
+    if (site.data != NULL && !text_is(site, "same-origin") && !text_is(site, "none")) {
+        return true;
+    }
+    if (origin.data == NULL) {
+        return false;
+    }
+    const char *const slashes = memmem(origin.data, origin.size, "://", 3);
+    const size_t skip = slashes == NULL ? 0 : (size_t)(slashes - origin.data) + 3;
+    return slashes == NULL || origin.size - skip != host.size ||
+           memcmp(origin.data + skip, host.data, host.size) != 0;
+}
+
 void stele_web_on_request(struct stele_web *web, struct stele_exchange *exchange)
 {
     struct stele_web__request *request = stele_allocate_zeroed(web->alloc, sizeof *request);
@@ -410,6 +510,10 @@ void stele_web_on_request(struct stele_web *web, struct stele_exchange *exchange
                           other_method ? "that path has other methods" : "there is no such path");
         return;
     }
+    if (is_foreign(request)) {
+        stele_web__refuse(request, 403, "permission", "another web site asked for that");
+        return;
+    }
     if (!take_name(request, path)) {
         stele_web__refuse(request, 400, "invalid", "the path is malformed");
         return;
@@ -426,7 +530,11 @@ void stele_web_on_body(struct stele_web *web, struct stele_exchange *exchange,
                        struct stele_bytes bytes)
 {
     struct stele_web__request *request = stele_exchange_user(exchange);
-    stele_exchange_consume(exchange, bytes.size);
+    if (request == NULL || request->answered) {
+        stele_exchange_consume(exchange, bytes.size);
+    } else {
+        request->unconsumed += bytes.size;
+    }
     if (request == NULL || stele_exchange_has_responded(exchange)) {
         return;
     }
@@ -435,6 +543,8 @@ void stele_web_on_body(struct stele_web *web, struct stele_exchange *exchange,
                           STELE_WEB__BODY_MAX);
     } else if (stele_buf_append(&request->body, web->alloc, bytes) != STELE_OK) {
         stele_web__refuse(request, 503, "no-memory", "no memory for the body");
+    } else {
+        (void)tell_kept(request, request->body.capacity);
     }
 }
 
@@ -477,6 +587,7 @@ void stele_web_on_close(struct stele_web *web, struct stele_exchange *exchange, 
         request->reading = NULL;
     }
     stele_web__stop_tailing(request);
+    leave(request);
     stele_web__release(request);
 }
 

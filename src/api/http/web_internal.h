@@ -35,7 +35,12 @@ struct stele_web__request {
     struct stele_principal *principal;
     struct stele_buf body;
     bool body_ended;
+    bool answered; /* Who is calling is known, or that it will not be. */
     bool allowed;
+    bool entered;           /* It counts in the quota of its user. */
+    uint32_t retry_after_s; /* Of a refusal; 0: not said. */
+    size_t unconsumed; /* Bytes of the body that wait for the answer: strangers send one window. */
+    size_t body_kept;  /* Bytes of the body that the quota knows of. */
     bool started;
     bool posted;
 
@@ -60,6 +65,7 @@ struct stele_web__request {
     bool stalled;
     bool is_stream;
     bool quiet;
+    uint64_t generation; /* Of rights, when they were last looked at. */
 
     /* Appends. */
     uint64_t count;
@@ -88,6 +94,8 @@ void stele_web__refuse(struct stele_web__request *request, int status, const cha
 /* By the outcome: 404, 409, 410, 413, 422, 503, … */
 void stele_web__fail(struct stele_web__request *request, int outcome,
                      const struct stele_error *err);
+/* What is read or tailed; data NULL: all events. */
+struct stele_text stele_web__subject(const struct stele_web__request *request);
 bool stele_web__may(struct stele_web__request *request, const char *stream, enum stele_right right);
 
 /* ---- Requests ---- */

@@ -80,11 +80,13 @@ static bool send_events(struct stele_call *call, struct read_call *state)
         buf->size = (size_t)(stele_pb_put_u64(buf->data + buf->size, 1, state->at) - buf->data);
     }
     const bool ordinals = state->requests[state->at].options.by_ordinal != 0;
+    const char *const stream = state->requests[state->at].stream;
+    const struct stele_text subject = {.data = stream, .size = stream == NULL ? 0 : strlen(stream)};
     bool any = false;
     while (fits && state->events_at < state->events_count &&
            buf->size - begin < STELE_NATIVE__MESSAGE_SIZE) {
-        if (stele_auth_hides(stele_call_server(call)->auth, stele_call_principal(call),
-                             state->events[state->events_at].stream)) {
+        if (stele_auth_hides_in(stele_call_server(call)->auth, stele_call_principal(call), subject,
+                                state->events[state->events_at].stream)) {
             state->events_at++;
             continue;
         }

@@ -84,8 +84,11 @@ static void on_timer(struct stele_timer *timer)
 
 static bool is_hidden(struct stele_call *call, const struct stele_event *event)
 {
-    return stele_auth_hides(stele_call_server(call)->auth, stele_call_principal(call),
-                            event->stream);
+    const struct subscribe_call *state = stele_call_state(call);
+    const struct stele_text subject = {.data = state->all ? NULL : state->stream,
+                                       .size = state->all ? 0 : strlen(state->stream)};
+    return stele_auth_hides_in(stele_call_server(call)->auth, stele_call_principal(call), subject,
+                               event->stream);
 }
 
 static size_t send_events(void *context, const struct stele_event *events, size_t count,

@@ -400,7 +400,9 @@ TEST(a_full_queue_says_try_later)
         char password[32];
         (void)snprintf(password, sizeof password, "wrong-%d", i);
         (void)snprintf(headers[i], sizeof headers[i], "%.127s", basic("admin", password));
-        ask_start(&world, &askings[i], headers[i], NULL, "10.0.0.1");
+        char peer[32];
+        (void)snprintf(peer, sizeof peer, "10.0.0.%d", i);
+        ask_start(&world, &askings[i], headers[i], NULL, peer);
     }
     for (int i = 0; i < CONNECTIONS; i++) {
         world_until(&world, &askings[i].done);
@@ -410,6 +412,37 @@ TEST(a_full_queue_says_try_later)
     CHECK_EQ(refused + wrong, CONNECTIONS);
     CHECK(refused > 0);
     CHECK(wrong >= 4);
+    world_remove(&world);
+}
+
+TEST(one_address_cannot_fill_the_queue_for_others)
+{
+    enum { GUESSES = 40 };
+    static struct asking askings[GUESSES];
+    static char headers[GUESSES][128];
+    struct world world;
+    world_make(&world);
+    struct stele_auth_options options = world_options(&world);
+    options.hash_on_loop = false;
+    options.password_memory = (uint64_t)19 * 1024 * 1024;
+    options.questions_max = 16;
+    world_open_auth(&world, &options);
+    world_settle(&world);
+    for (int i = 0; i < GUESSES; i++) {
+        char password[32];
+        (void)snprintf(password, sizeof password, "guess-%d", i);
+        (void)snprintf(headers[i], sizeof headers[i], "%.127s", basic("admin", password));
+        ask_start(&world, &askings[i], headers[i], NULL, "10.0.0.1:1");
+    }
+    CHECK_EQ(ask_from(&world, basic("ops", "ops-password"), NULL, "10.0.0.2:1", NULL), STELE_OK);
+    size_t hashed = 0;
+    for (int i = 0; i < GUESSES; i++) {
+        world_until(&world, &askings[i].done);
+        hashed += askings[i].outcome == STELE_E_PERMISSION;
+    }
+    /* A quarter of the queue and what became free meanwhile. */
+    CHECK(hashed >= 4);
+    CHECK(hashed <= 12);
     world_remove(&world);
 }
 

@@ -3,6 +3,7 @@
  *
  * Method: one service that writes down what it is told, over exchanges that are buffers. Requests
  * come whole, in pieces of every size, zipped, too large, cut, and from clients that go away. */
+#include "grpc/grpc_internal.h"
 #include "lib/check.h"
 #include "lib/fakegrpc.h"
 #include "lib/testalloc.h"
@@ -454,6 +455,31 @@ TEST(a_bomb_is_refused_at_the_size_of_a_message)
     tear_down(&bench);
 }
 
+TEST(what_a_bomb_unzips_to_is_given_back_at_once)
+{
+    static char large[10000];
+    uint8_t bytes[256];
+    struct bench bench;
+    struct stele_method big = method;
+    big.message_max = 50 << 20;
+    set_up(&bench);
+    bench.grpc->table.methods[method.rpc] = &big;
+    request_zipped(&bench, "gzip");
+    body(&bench, bytes, zip(31, large, 10000, bytes, sizeof bytes));
+    const uint64_t before = bench.alloc.bytes;
+    char *const huge = calloc(1, (size_t)40 << 20);
+    uint8_t *const zipped = malloc(1 << 20);
+    CHECK(huge != NULL);
+    CHECK(zipped != NULL);
+    body(&bench, zipped, zip(31, huge, (size_t)40 << 20, zipped, 1 << 20));
+    CHECK(strstr(noted.said, "message[41943040]") != NULL);
+    CHECK_EQ(noted.closed, 0);
+    CHECK(bench.alloc.bytes < before + 65536);
+    free(huge);
+    free(zipped);
+    tear_down(&bench);
+}
+
 TEST(zipped_messages_that_are_damaged_or_unexpected_are_refused)
 {
     uint8_t bytes[256];
@@ -538,6 +564,87 @@ TEST(a_client_may_go_while_its_password_is_being_checked)
     CHECK_EQ(fake_loop_run(&bench.loop), 1);
     CHECK_TEXT_EQ(noted.said, "");
     tear_down(&bench);
+}
+
+TEST(who_asks_too_often_is_told_when_to_come_again)
+{
+    struct bench bench;
+    set_up(&bench);
+    bench.auth.quota.limits.requests_per_s = 4;
+    for (int i = 0; i < 4; i++) {
+        request(&bench, PATH, "ada");
+        CHECK_EQ(noted.closed, i);
+        fake_close(bench.grpc, &bench.exchange);
+    }
+    memset(&noted, 0, sizeof noted);
+    request(&bench, PATH, "ada");
+    CHECK_EQ(fake_status(&bench.exchange), STELE_GRPC_RESOURCE_EXHAUSTED);
+    CHECK_TEXT_EQ(fake_answer(&bench.exchange, "grpc-retry-pushback-ms"), "250");
+    CHECK_TEXT_EQ(noted.said, "");
+    CHECK_EQ(bench.auth.quota.calls, 0);
+    fake_close(bench.grpc, &bench.exchange);
+    fake_loop_advance(&bench.loop, 250000);
+    request(&bench, PATH, "ada");
+    CHECK_TEXT_EQ(noted.said, "start");
+    CHECK_EQ(bench.auth.quota.calls, 1);
+    tear_down(&bench);
+    CHECK_EQ(bench.auth.quota.calls, 0);
+}
+
+TEST(messages_of_a_stream_count_and_slow_it_down)
+{
+    struct bench bench;
+    set_up(&bench);
+    bench.auth.quota.limits.requests_per_s = 10;
+    request(&bench, PATH, "ada");
+    for (int i = 0; i < 10; i++) {
+        CHECK_EQ(bench.exchange.held_until_us, 0);
+        body(&bench, "\0\0\0\0\1a", 6);
+    }
+    body(&bench, "\0\0\0\0\1a", 6);
+    CHECK_EQ(bench.exchange.held_until_us, bench.loop.now_us + 100000);
+    CHECK_EQ(fake_status(&bench.exchange), -1); /* It is not refused. */
+    tear_down(&bench);
+}
+
+TEST(bytes_both_ways_are_metered_where_they_are_bounded)
+{
+    struct bench bench;
+    set_up(&bench);
+    request(&bench, PATH, "ada");
+    CHECK(bench.exchange.meter == NULL);
+    fake_close(bench.grpc, &bench.exchange);
+    bench.auth.quota.limits.bytes_per_s = 1000;
+    request(&bench, PATH, "ada");
+    CHECK(bench.exchange.meter != NULL);
+    CHECK_EQ(bench.exchange.meter(bench.exchange.meter_context, 1500, bench.loop.now_us), 500000);
+    tear_down(&bench);
+}
+
+TEST(memory_for_half_messages_is_bounded_for_each_user)
+{
+    static const char half[9000] = {0, 0, 0, 0x27, 0x10}; /* Of 10,000 bytes. */
+    struct bench bench;
+    set_up(&bench);
+    bench.auth.quota.limits.memory = 20000;
+    CHECK(stele_quota_keep(&bench.auth.quota, 0, 15000)); /* By another call. */
+    request(&bench, PATH, "ada");
+    body(&bench, half, 4000);
+    CHECK_EQ(fake_status(&bench.exchange), -1);
+    body(&bench, half + 4000, 5000);
+    CHECK_EQ(fake_status(&bench.exchange), STELE_GRPC_RESOURCE_EXHAUSTED);
+    CHECK_TEXT_EQ(fake_answer(&bench.exchange, "grpc-retry-pushback-ms"), "1000");
+    CHECK_EQ(noted.closed, 1);
+    CHECK_EQ(bench.auth.quota.memory, 15000);
+    fake_close(bench.grpc, &bench.exchange);
+    CHECK(stele_quota_keep(&bench.auth.quota, 15000, 0));
+    request(&bench, PATH, "ada");
+    body(&bench, half, 9000);
+    CHECK(bench.auth.quota.memory >= 9000);
+    body(&bench, half, 1005); /* Its end. */
+    CHECK(strstr(noted.said, "message[10000]") != NULL);
+    tear_down(&bench);
+    CHECK_EQ(bench.auth.quota.memory, 0);
 }
 
 TEST(a_writer_that_was_full_is_told_when_it_is_not)

@@ -19,8 +19,10 @@ struct handler {
     uint32_t open;
     size_t body; /* Bytes of all bodies. */
     size_t unconsumed_max;
-    bool echo_all;  /* Every path is /echo. */
-    size_t big_max; /* Of /big; 0: as much as is asked for. */
+    bool echo_all;   /* Every path is /echo. */
+    size_t big_max;  /* Of /big; 0: as much as is asked for. */
+    bool metered;    /* New requests get a byte each microsecond, 300,000 at once. */
+    int64_t paid_us; /* By all of them. */
 };
 
 struct handled {
@@ -66,6 +68,14 @@ static inline void handler_fill(struct stele_exchange *exchange)
     }
 }
 
+static inline int64_t handler_meter(void *context, size_t bytes, int64_t now_us)
+{
+    struct handler *const handler = context;
+    handler->paid_us = (handler->paid_us > now_us ? handler->paid_us : now_us) + (int64_t)bytes;
+    const int64_t ahead_us = handler->paid_us - now_us - 300000;
+    return ahead_us > 0 ? ahead_us : 0;
+}
+
 static inline void handler_respond(struct stele_exchange *exchange, int status, bool end)
 {
     const struct stele_http_header header = {.name = handler_text("content-type"),
@@ -86,6 +96,9 @@ static inline void handler_on_request(void *context, struct stele_exchange *exch
     stele_exchange_set_user(exchange, handled);
     handler->requests++;
     handler->open++;
+    if (handler->metered) {
+        stele_exchange_set_meter(exchange, handler_meter, handler);
+    }
     if (handler_is(exchange, "/ping")) {
         handler_respond(exchange, 200, false);
         handler_write(exchange, stele_bytes_of_text("pong"));

@@ -183,6 +183,48 @@ TEST(what_is_no_request_gets_400_and_the_end)
     }
 }
 
+/* Whoever stands before us may have read it otherwise, and let through what it would not have. */
+TEST(a_request_that_can_be_read_in_two_ways_is_refused)
+{
+    static const char *const headers[] = {
+        "Host: a\r\nHost: b",
+        "Host: a\r\nhOsT: a",
+        "Host: a\r\nAuthorization: Basic YTpi\r\nAuthorization: Basic YWRtaW46eA==",
+        "Host: a\r\nAuthorization: Basic YTpi\r\nAUTHORIZATION: Basic YTpi",
+        "Host: a\r\nContent-Type: text/plain\r\nContent-Type: application/json",
+        "Host: a\r\nTransfer-Encoding : chunked",
+        "Host: a\r\nTransfer-Encoding: xchunked",
+        "Host: a\r\nTransfer-Encoding: chunked, identity",
+        "Host: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity",
+        "Host: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5",
+        "Host: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked",
+        "Host: a\r\nContent-Length: 5\r\nContent-Length: 6",
+        "Host: a\r\nContent-Length: +5",
+        "Host: a\r\nContent-Length: -5",
+        "Host: a\r\nContent-Length: 0x5",
+        "Host: a\r\nContent-Length: 5 5",
+        "Host: a\r\nContent-Length: 5, 5",
+        "Host: a\r\nContent-Length: 18446744073709551617",
+        "Host: a\r\nContent-Length",
+        "Host: a\r\n: value",
+        "Host: a\r\nX\tY: value",
+    };
+    for (size_t i = 0; i < sizeof headers / sizeof headers[0]; i++) {
+        char request[512];
+        set_up();
+        (void)snprintf(request, sizeof request,
+                       "POST /echo HTTP/1.1\r\n%s\r\n\r\n5\r\nGET /\r\n0\r\n\r\n", headers[i]);
+        feed(request);
+        if (handler.requests != 0 || text()[9] != '4') {
+            (void)printf("# %s\n", headers[i]);
+        }
+        CHECK_EQ(handler.requests, 0);
+        CHECK_TEXT_HAS(text(), "HTTP/1.1 4");
+        CHECK_EQ(count_of("HTTP/1.1 "), 1);
+        tear_down();
+    }
+}
+
 TEST(headers_without_end_are_refused_by_size_and_by_time)
 {
     set_up();

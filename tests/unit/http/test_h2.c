@@ -171,6 +171,93 @@ TEST(a_body_that_is_not_consumed_stops_its_sender_and_no_other)
     tear_down();
 }
 
+TEST(all_connections_together_are_bounded_in_what_waits_for_them)
+{
+    enum { PEERS = 20 };
+    static struct testclient clients[PEERS];
+    struct stele_http_memory memory = {.output_max = (uint64_t)2 << 20};
+    struct stele_http_limits limits = STELE_HTTP_LIMITS_INIT;
+    limits.memory = &memory;
+    const char *const headers[] = {"size", "5000000"};
+    set_up(&limits, 1);
+    for (int i = 0; i < PEERS; i++) {
+        testclient_init_window(&clients[i], &loop, &limits, &handler_events, &handler, 1);
+        for (int k = 0; k < 10; k++) {
+            (void)testclient_request(&clients[i], "GET", "/big", headers, 1, true);
+        }
+        testclient_run(&clients[i]);
+    }
+    uint64_t pending = 0;
+    for (int i = 0; i < PEERS; i++) {
+        pending += stele_http_conn_pending(clients[i].conn);
+    }
+    /* Without it 4 MiB for each; with it, what was there and 5 KiB for each request. */
+    CHECK(pending < ((uint64_t)3 << 20) + (uint64_t)PEERS * 10 * 6000);
+    CHECK(memory.output > memory.output_max);
+    CHECK(memory.output < pending + (uint64_t)PEERS * 16 * 1024);
+    for (int i = 0; i < PEERS; i++) {
+        testclient_deinit(&clients[i]);
+    }
+    CHECK_EQ(memory.output, 0);
+    tear_down();
+}
+
+TEST(a_metered_response_comes_at_its_rate_and_others_are_not_held)
+{
+    set_up(NULL, 0);
+    const char *const headers[] = {"size", "3000000"};
+    handler.metered = true;
+    const int32_t slow = testclient_request(&client, "GET", "/big", headers, 1, true);
+    testclient_run(&client);
+    handler.metered = false;
+    CHECK(testclient_stream(&client, slow)->body_size <= 301000);
+    const int32_t fast = testclient_request(&client, "GET", "/big", headers, 1, true);
+    testclient_run(&client);
+    CHECK_EQ(testclient_stream(&client, fast)->body_size, 3000000);
+    const int64_t begin_us = loop.now_us;
+    while (!testclient_stream(&client, slow)->closed) {
+        const size_t before = testclient_stream(&client, slow)->body_size;
+        simloop_advance(&loop, 100000);
+        testclient_run(&client);
+        CHECK(testclient_stream(&client, slow)->body_size < before + 400000);
+        CHECK(loop.now_us < begin_us + 5000000);
+    }
+    CHECK_EQ(testclient_stream(&client, slow)->body_size, 3000000);
+    CHECK(loop.now_us > begin_us + 2500000);
+    tear_down();
+}
+
+TEST(a_metered_request_opens_its_window_at_its_rate_and_others_are_not_held)
+{
+    set_up(NULL, 0);
+    uint8_t *const body = calloc(1, 4 << 20);
+    CHECK(body != NULL);
+    handler.metered = true;
+    const int32_t slow = testclient_request(&client, "POST", "/missing", NULL, 0, false);
+    const int32_t echo = testclient_request(&client, "POST", "/echo", NULL, 0, false);
+    testclient_cancel(&client, slow);
+    testclient_send(&client, echo, (struct stele_bytes){.data = body, .size = 4 << 20}, true);
+    testclient_run(&client);
+    CHECK(handler.body <= (size_t)2 << 20);
+    handler.metered = false;
+    const size_t before = handler.body;
+    const int32_t other = testclient_request(&client, "POST", "/echo", NULL, 0, false);
+    testclient_send(&client, other, (struct stele_bytes){.data = body, .size = 4 << 20}, true);
+    testclient_run(&client);
+    CHECK_EQ(handler.body, before + ((size_t)4 << 20));
+    const int64_t begin_us = loop.now_us;
+    while (!testclient_stream(&client, echo)->closed) {
+        simloop_advance(&loop, 100000);
+        testclient_run(&client);
+        CHECK(loop.now_us < begin_us + 20000000);
+    }
+    CHECK_EQ(testclient_stream(&client, echo)->body_size, 4 << 20);
+    /* Each byte twice: it came in and went out. */
+    CHECK(loop.now_us > begin_us + 5000000);
+    free(body);
+    tear_down();
+}
+
 TEST(a_cancelled_exchange_is_closed_as_unfinished)
 {
     set_up(NULL, 0);
@@ -232,6 +319,20 @@ TEST(headers_that_are_too_large_are_refused_and_the_connection_lives)
     CHECK_EQ(testclient_stream(&client, third)->status, 200);
     CHECK_EQ(handler.requests, 2);
     free(large);
+    tear_down();
+}
+
+TEST(two_headers_that_say_who_is_calling_are_refused_and_the_connection_lives)
+{
+    set_up(NULL, 0);
+    const char *const twice[] = {"authorization", "Basic YTpi", "authorization", "Basic YTpj"};
+    const int32_t id = testclient_request(&client, "GET", "/ping", twice, 2, true);
+    testclient_run(&client);
+    CHECK_EQ(testclient_stream(&client, id)->status, 400);
+    CHECK_EQ(handler.requests, 0);
+    const int32_t next = testclient_request(&client, "GET", "/ping", twice, 1, true);
+    testclient_run(&client);
+    CHECK_EQ(testclient_stream(&client, next)->status, 200);
     tear_down();
 }
 
