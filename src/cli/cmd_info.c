@@ -31,7 +31,7 @@ static int show_store(struct stele *store)
     char id[37];
     stele_id_to_text(stats.store_id, id);
     stele_cli_table_begin();
-    stele_cli_table_text("path", stele_cli_store_path());
+    stele_cli_table_text("path", stele_cli_store_shown());
     stele_cli_table_text("store id", id);
     stele_cli_table_number("events", stats.events);
     stele_cli_table_number("streams", stats.streams);

@@ -140,6 +140,24 @@ static int read_config(struct serve *serve, struct stele_error *err)
     return outcome == STELE_OK ? stele_config_check(serve->config, err) : outcome;
 }
 
+/* Whoever may look at the process sees its environment for as long as it lives. The configuration has
+ * copies. */
+static void wipe_environment(void)
+{
+    for (int i = 0; i < STELE_SETTING_COUNT; i++) {
+        const enum stele_setting setting = (enum stele_setting)i;
+        char variable[64];
+        if (stele_setting_row(setting)->kind != STELE_SETTING_KIND_SECRET) {
+            continue;
+        }
+        stele_config_variable(setting, variable);
+        char *const value = getenv(variable);
+        if (value != NULL) {
+            explicit_bzero(value, strlen(value));
+        }
+    }
+}
+
 static int print_config(const struct serve *serve)
 {
     struct stele_alloc *const alloc = stele_linux_alloc();
@@ -352,6 +370,7 @@ int stele_cli_serve(int argc, char **argv)
     }
     struct stele_error err = {0};
     const int outcome = read_config(serve, &err);
+    wipe_environment();
     if (outcome == STELE_E_INVALID) {
         code = stele_cli_fail(STELE_CLI_USAGE, "usage", "serve: %s", err.message);
     } else if (outcome != STELE_OK) {

@@ -3,6 +3,7 @@
 #include "cli/options.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static int open_with(const char *path, int create, int read_only, struct stele **out_store,
                      struct stele_error *err)
@@ -18,6 +19,13 @@ int stele_cli_open(enum stele_cli_access access, struct stele **out_store)
     const char *const path = stele_cli_store_path();
     struct stele_error err = {0};
     int outcome = open_with(path, 0, access == STELE_CLI_READ, out_store, &err);
+    if (outcome == STELE_E_NOT_A_STORE && strstr(path, "://") != NULL) {
+        /* Nobody wants a directory of that name, and the message would show a password. */
+        return stele_cli_fail(STELE_CLI_USAGE, "usage",
+                              "%s is neither a directory nor an address: those begin with stele:// "
+                              "or kurrentdb://",
+                              stele_cli_store_shown());
+    }
     if (outcome == STELE_E_NOT_A_STORE && access == STELE_CLI_CREATE) {
         /* Tried without create first, so that a mistyped path does not make a store in silence. */
         outcome = open_with(path, 1, 0, out_store, &err);
@@ -27,7 +35,7 @@ int stele_cli_open(enum stele_cli_access access, struct stele **out_store)
     }
     if (outcome != STELE_OK) {
         char what[1100];
-        (void)snprintf(what, sizeof what, "open %.1000s", path);
+        (void)snprintf(what, sizeof what, "open %.1000s", stele_cli_store_shown());
         return stele_cli_fail_outcome(outcome, &err, what);
     }
     return STELE_CLI_OK;

@@ -31,6 +31,22 @@ const char *stele_cli_store_path(void)
     return from_environment != NULL && *from_environment != '\0' ? from_environment : "stele-data";
 }
 
+const char *stele_cli_store_shown(void)
+{
+    static char shown[512];
+    const char *const path = stele_cli_store_path();
+    const char *const slashes = strstr(path, "://");
+    if (slashes == NULL) {
+        return path;
+    }
+    /* A password may have a '/' or '?' in it by mistake, so the last '@' counts. */
+    const char *const at = strrchr(path, '@');
+    const char *const hosts = at == NULL ? slashes + 3 : at + 1;
+    (void)snprintf(shown, sizeof shown, "%.*s://%.*s", (int)(slashes - path), path,
+                   (int)strcspn(hosts, "/?"), hosts);
+    return shown;
+}
+
 const char *stele_cli_suggest(const char *word, const char *(*next)(const void *context, size_t i),
                               const void *context)
 {

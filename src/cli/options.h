@@ -64,6 +64,9 @@ const char *stele_cli_suggest(const char *word, const char *(*next)(const void *
 
 /* The path of the store: --store, or STELE_STORE, or "stele-data". */
 const char *stele_cli_store_path(void);
+/* The same for people to see: of an address only scheme and hosts, because the rest may be secret. The
+ * text is valid until the next call. */
+const char *stele_cli_store_shown(void);
 
 /* How a command wants the store. */
 enum stele_cli_access {

@@ -213,7 +213,7 @@ static bool is_loopback(const char *host)
            strcmp(host, "::1") == 0;
 }
 
-int stele_remote_parse(const char *text, struct far_address *address, struct stele_error *err)
+static int parse(const char *text, struct far_address *address, struct stele_error *err)
 {
     bool is_stele = false;
     const char *rest = behind_scheme(text, &is_stele);
@@ -252,4 +252,19 @@ int stele_remote_parse(const char *text, struct far_address *address, struct ste
     return *rest == '\0'
                ? STELE_OK
                : stele_fail(err, STELE_E_INVALID, 0, "address: \"%.60s\" is too much", rest);
+}
+
+int stele_remote_parse(const char *text, struct far_address *address, struct stele_error *err)
+{
+    const int outcome = parse(text, address, err);
+    const char *const at = strchr(text, '@');
+    const char *const slashes = strstr(text, "://");
+    /* What was taken for a host may be half a password. */
+    if (outcome != STELE_OK && at != NULL && slashes != NULL &&
+        strcspn(slashes + 3, "/?") < (size_t)(at - slashes - 3)) {
+        return stele_fail(
+            err, outcome, 0,
+            "address: it is malformed; '/' is written %%2F and '?' %%3F in a password");
+    }
+    return outcome;
 }

@@ -92,6 +92,9 @@ void stele_call_release(struct stele_call *call)
     stele_buf_deinit(&call->unzipped, alloc);
     stele_buf_deinit(&call->nowhere, alloc);
     stele_buf_deinit(&call->trailers, alloc);
+    if (call->proof.size > 0) {
+        explicit_bzero(call->proof.data, call->proof.size);
+    }
     stele_buf_deinit(&call->proof, alloc);
     stele_release(alloc, call, call->size);
 }

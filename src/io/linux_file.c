@@ -285,15 +285,37 @@ int stele_io__write_durable(struct stele_file *base, uint64_t offset, struct ste
 
 /* ---- Reading ------------------------------------------------------------------------------ */
 
+static bool is_same(int fd, int other)
+{
+    struct stat stat;
+    struct stat other_stat;
+    return fstat(fd, &stat) == 0 && fstat(other, &other_stat) == 0 &&
+           stat.st_dev == other_stat.st_dev && stat.st_ino == other_stat.st_ino;
+}
+
+/* By its name, which may be another file's by now; then by its descriptor. The other way round would
+ * do but for processes that may not be dumped: their /proc/self/fd belongs to root. */
+static int open_again(const struct linux_file *file)
+{
+    const int by_name = stele_io__open_regular(stele_io__linux_of(file->base.io), file->base.name,
+                                               O_RDONLY | O_DIRECT);
+    if (by_name >= 0 && is_same(by_name, file->fd)) {
+        return by_name;
+    }
+    if (by_name >= 0) {
+        (void)close(by_name);
+    }
+    char path[sizeof "/proc/self/fd/" + 3 * sizeof(int)];
+    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", file->fd);
+    return open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
+}
+
 /* The file opened once more, for reading past the page cache. -1 if it cannot be. */
 static int direct_of(struct linux_file *file)
 {
     (void)pthread_mutex_lock(&file->mutex);
     if (file->direct == -1) {
-        /* By its descriptor, because meanwhile the name may be another file's. */
-        char path[sizeof "/proc/self/fd/" + 3 * sizeof(int)];
-        (void)snprintf(path, sizeof path, "/proc/self/fd/%d", file->fd);
-        const int fd = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
+        const int fd = open_again(file);
         file->direct = fd >= 0 ? fd : -2;
     }
     const int direct = file->direct;

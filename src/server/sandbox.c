@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -80,7 +81,9 @@ static int add_paths(int ruleset, const struct stele_sandbox_paths *paths, uint6
 
 static int give_up_privileges(struct stele_error *err)
 {
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) {
+    const struct rlimit none = {.rlim_cur = 0, .rlim_max = 0};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0 ||
+        setrlimit(RLIMIT_CORE, &none) != 0) {
         return stele_fail(err, STELE_E_UNSUPPORTED, errno, "sandbox: prctl");
     }
     return STELE_OK;
@@ -88,7 +91,12 @@ static int give_up_privileges(struct stele_error *err)
 
 int stele_sandbox_files(const struct stele_sandbox_paths *paths, struct stele_error *err)
 {
+    /* Also where the kernel has no Landlock. */
+    int outcome = give_up_privileges(err);
     const int version = landlock_version();
+    if (outcome != STELE_OK) {
+        return outcome;
+    }
     if (version < 1) {
         return stele_fail(err, STELE_E_UNSUPPORTED, errno, "sandbox: the kernel has no Landlock");
     }
@@ -99,10 +107,7 @@ int stele_sandbox_files(const struct stele_sandbox_paths *paths, struct stele_er
     if (ruleset < 0) {
         return stele_fail(err, STELE_E_UNSUPPORTED, errno, "sandbox: no Landlock rules");
     }
-    int outcome = add_paths(ruleset, paths, more, err);
-    if (outcome == STELE_OK) {
-        outcome = give_up_privileges(err);
-    }
+    outcome = add_paths(ruleset, paths, more, err);
     if (outcome == STELE_OK && syscall(SYS_landlock_restrict_self, ruleset, 0) != 0) {
         outcome = stele_fail(err, STELE_E_UNSUPPORTED, errno, "sandbox: Landlock refuses");
     }

@@ -7,9 +7,12 @@
 #include "lib/scratch.h"
 #include "lib/testalloc.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 
 static struct stele_error err;
 
@@ -695,5 +698,86 @@ TEST(any_failed_allocation_is_said_and_leaks_nothing)
         CHECK_EQ(alloc.bytes, 0);
         CHECK_EQ(scratch_count_descriptors(), descriptors);
     }
+    scratch_remove(&scratch);
+}
+
+/* ---- Reading past the page cache ------------------------------------------------------------- */
+
+/* Descriptors of this process that go past the page cache. */
+static int count_direct(void)
+{
+    int count = 0;
+    for (int fd = 3; fd < 256; fd++) {
+        const int flags = fcntl(fd, F_GETFL);
+        count += flags >= 0 && (flags & O_DIRECT) != 0;
+    }
+    return count;
+}
+
+static void read_direct(struct stele_file *file, const char *want)
+{
+    char text[32] = "";
+    size_t size = 0;
+    CHECK_OK(file->io->ops->read(file, 0, text, sizeof text, true, &size, &err), err);
+    CHECK_EQ(size, strlen(want));
+    CHECK_BYTES_EQ(text, want, size);
+}
+
+static bool can_direct(const char *path)
+{
+    const int fd = open(path, O_RDONLY | O_DIRECT);
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    return fd >= 0;
+}
+
+/* A server runs so: its /proc/self/fd belongs to root, and cannot be used to open a file again. */
+TEST(a_process_that_may_not_be_dumped_reads_past_the_page_cache)
+{
+    struct scratch scratch;
+    scratch_make(&scratch);
+    struct stele_io *io = open_io(below(&scratch, "store"), false);
+    put(io, "file", "text");
+    stele_linux_io_close(io);
+    const bool can = can_direct(below(&scratch, "store/file"));
+    CHECK_EQ(chmod(scratch.path, 0777), 0);
+    CHECK_EQ(chmod(below(&scratch, "store"), 0777), 0);
+    CHECK_EQ(chmod(below(&scratch, "store/file"), 0666), 0);
+    (void)fflush(stdout);
+    const pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        if (getuid() == 0) {
+            CHECK_EQ(setgid(65534), 0);
+            CHECK_EQ(setuid(65534), 0);
+        }
+        CHECK_EQ(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), 0);
+        struct stele_io *again = open_io(below(&scratch, "store"), true);
+        struct stele_file *file = NULL;
+        CHECK_OK(again->ops->open(again, "file", false, &file, &err), err);
+        read_direct(file, "text");
+        CHECK_EQ(count_direct(), can ? 1 : 0);
+        _exit(0);
+    }
+    int status = 0;
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    CHECK_EQ(status, 0);
+    scratch_remove(&scratch);
+}
+
+TEST(a_name_that_became_another_files_is_not_read_past_the_page_cache)
+{
+    struct scratch scratch;
+    scratch_make(&scratch);
+    struct stele_io *io = open_io(scratch.path, false);
+    put(io, "file", "old");
+    struct stele_file *file = NULL;
+    CHECK_OK(io->ops->open(io, "file", false, &file, &err), err);
+    put(io, "other", "new");
+    CHECK_EQ(rename(below(&scratch, "other"), below(&scratch, "file")), 0);
+    read_direct(file, "old");
+    io->ops->close(file);
+    stele_linux_io_close(io);
     scratch_remove(&scratch);
 }
