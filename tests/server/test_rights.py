@@ -225,7 +225,7 @@ MESSAGES = {
     "KURRENT_OPERATIONS_SHUTDOWN": None,
 }
 # Rows that the server may have no handler for; every other one has to be answered.
-OPTIONAL = {"INFO_OPTIONS"}
+OPTIONAL = {"INFO_OPTIONS", "KURRENT_PROJECTIONS_CREATE"}
 
 STREAM_ROUTES = {
     "STREAM_READ": ("$r", None), "STREAM_APPEND": ("$w", "{}"), "STREAM_DELETE": ("$d", None),
