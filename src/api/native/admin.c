@@ -50,7 +50,7 @@ static void answer_stats(struct stele_call *call)
     uint8_t body[32 + 13 * 12];
     uint8_t *to = stele_pb_put_bytes(body, 1, stats.store_id, sizeof stats.store_id);
     for (uint32_t i = 0; i < STELE_COUNT_OF(numbers); i++) {
-        to = stele_pb_put_u64(to, i + 2, numbers[i]);
+        to = stele_native__put_number(to, i + 2, numbers[i]);
     }
     stele_call_hold(call);
     send_inside(call, 1, body, (size_t)(to - body));
@@ -67,19 +67,19 @@ static void on_progress(struct stele_chore *chore)
         return;
     }
     uint8_t body[32];
-    uint8_t *to = stele_pb_put_u64(body, 1, atomic_load(&chore->done));
-    to = stele_pb_put_u64(to, 2, atomic_load(&chore->total));
+    uint8_t *to = stele_native__put_number(body, 1, atomic_load(&chore->done));
+    to = stele_native__put_number(to, 2, atomic_load(&chore->total));
     send_inside(state->call, 2, body, (size_t)(to - body));
 }
 
 static void send_scavenged(struct stele_call *call, const struct stele_scavenge_result *result)
 {
     uint8_t body[64];
-    uint8_t *to = stele_pb_put_u64(body, 1, result->segments);
-    to = stele_pb_put_u64(to, 2, result->segments_rewritten);
-    to = stele_pb_put_u64(to, 3, result->events_removed);
-    to = stele_pb_put_u64(to, 4, result->bytes_before);
-    to = stele_pb_put_u64(to, 5, result->bytes_after);
+    uint8_t *to = stele_native__put_number(body, 1, result->segments);
+    to = stele_native__put_number(to, 2, result->segments_rewritten);
+    to = stele_native__put_number(to, 3, result->events_removed);
+    to = stele_native__put_number(to, 4, result->bytes_before);
+    to = stele_native__put_number(to, 5, result->bytes_after);
     send_inside(call, 3, body, (size_t)(to - body));
 }
 
@@ -89,8 +89,8 @@ static void send_damage(struct stele_call *call, const struct stele_damage *dama
     const size_t file = strnlen(damage->file, 255);
     const size_t what = strnlen(damage->what, 600);
     uint8_t *to = stele_pb_put_bytes(body, 1, damage->file, file);
-    to = stele_pb_put_u64(to, 2, damage->offset);
-    to = stele_pb_put_u64(to, 3, damage->position);
+    to = stele_native__put_number(to, 2, damage->offset);
+    to = stele_native__put_number(to, 3, damage->position);
     to = stele_pb_put_bytes(to, 4, damage->what, what);
     send_inside(call, 4, body, (size_t)(to - body));
 }
@@ -103,11 +103,11 @@ static void send_verified(struct stele_call *call, const struct stele_chore *cho
         send_damage(call, &noted->damage);
     }
     uint8_t body[80 + STELE_DIGEST_SIZE];
-    uint8_t *to = stele_pb_put_u64(body, 1, result->frames);
-    to = stele_pb_put_u64(to, 2, result->events);
-    to = stele_pb_put_u64(to, 3, result->bytes);
-    to = stele_pb_put_u64(to, 4, result->index_entries);
-    to = stele_pb_put_u64(to, 5, result->damages);
+    uint8_t *to = stele_native__put_number(body, 1, result->frames);
+    to = stele_native__put_number(to, 2, result->events);
+    to = stele_native__put_number(to, 3, result->bytes);
+    to = stele_native__put_number(to, 4, result->index_entries);
+    to = stele_native__put_number(to, 5, result->damages);
     to = stele_pb_put_bytes(to, 6, result->digest, strnlen(result->digest, STELE_DIGEST_SIZE));
     send_inside(call, 5, body, (size_t)(to - body));
 }

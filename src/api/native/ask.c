@@ -239,12 +239,12 @@ static void tell_about(struct stele_call *call, const char *stream)
         return;
     }
     uint8_t body[80];
-    uint8_t *to = stele_pb_put_u64(body, 1, info.revision_first);
-    to = stele_pb_put_u64(to, 2, info.revision_last);
-    to = stele_pb_put_u64(to, 3, info.position_last);
-    to = stele_pb_put_u64(to, 4, info.partition);
-    to = stele_pb_put_u64(to, 5, info.deleted != 0);
-    to = stele_pb_put_u64(to, 6, info.tombstoned != 0);
+    uint8_t *to = stele_native__put_number(body, 1, info.revision_first);
+    to = stele_native__put_number(to, 2, info.revision_last);
+    to = stele_native__put_number(to, 3, info.position_last);
+    to = stele_native__put_number(to, 4, info.partition);
+    to = stele_native__put_number(to, 5, info.deleted != 0);
+    to = stele_native__put_number(to, 6, info.tombstoned != 0);
     uint8_t answer[96];
     const uint8_t *end = stele_pb_put_bytes(answer, 2, body, (size_t)(to - body));
     stele_call_send(call, (struct stele_bytes){.data = answer, .size = (size_t)(end - answer)});
@@ -403,8 +403,8 @@ static void get_metadata(struct stele_call *call, const char *stream)
             uint8_t *to = buf->data + buf->size;
             if (found) {
                 to = stele_pb_put_u64(to, 1, 1);
-                to = stele_pb_put_bytes(to, 2, json, size);
-                to = stele_pb_put_u64(to, 3, revision);
+                to = stele_native__put_bytes(to, 2, json, size);
+                to = stele_native__put_number(to, 3, revision);
             }
             buf->size = (size_t)(to - buf->data);
             stele_call_message_end(call);

@@ -61,6 +61,18 @@ static size_t count_fields(struct stele_bytes message, uint32_t number)
     return count;
 }
 
+/* The last value of a number; 0 without one. */
+static uint64_t number_of(struct stele_bytes message, uint32_t number)
+{
+    struct stele_pb_reader reader = stele_pb_reader(message);
+    struct stele_pb_field field;
+    uint64_t value = 0;
+    while (stele_pb_next(&reader, &field)) {
+        value = field.number == number && field.wire == STELE_PB_VARINT ? field.value : value;
+    }
+    return value;
+}
+
 /* The texts of a repeated field, at most max: what is decoded is larger than what was sent, so every
  * list has a bound before there is memory for it. */
 static int decode_texts(struct stele_bytes message, uint32_t number, size_t max,
@@ -306,7 +318,9 @@ int stele_native__decode_append(struct stele_bytes message, struct stele_native_
                                 struct stele_error *err)
 {
     const size_t count = count_fields(message, 2);
-    *request = (struct stele_native__append_request){.streams_count = count};
+    /* First of all, because refusals carry it as well. */
+    *request = (struct stele_native__append_request){.streams_count = count,
+                                                     .correlation = number_of(message, 1)};
     if (count == 0 || count > STELE_APPEND_STREAMS_MAX) {
         return stele_fail(err, count == 0 ? STELE_E_INVALID : STELE_E_LIMIT, 0,
                           "an append names %zu streams, it may be 1 to %u", count,
@@ -322,9 +336,7 @@ int stele_native__decode_append(struct stele_bytes message, struct stele_native_
     struct stele_pb_reader reader = stele_pb_reader(message);
     struct stele_pb_field field;
     while (stele_pb_next(&reader, &field)) {
-        if (field.number == 1 && field.wire == STELE_PB_VARINT) {
-            request->correlation = field.value;
-        } else if (field.number == 2 && field.wire == STELE_PB_BYTES && at < count) {
+        if (field.number == 2 && field.wire == STELE_PB_BYTES && at < count) {
             const int outcome =
                 decode_stream_append(field.bytes, room, &events, &request->streams[at++], err);
             if (outcome != STELE_OK) {

@@ -54,36 +54,19 @@ static bool is_json(const struct stele_event *event)
     return (event->flags & STELE_EVENT_JSON) != 0;
 }
 
-/* A number that is left out when it is 0, as proto3 does. */
-static size_t number_size(uint32_t number, uint64_t value)
-{
-    return value == 0 ? 0 : stele_pb_size_varint(number, value);
-}
-
-static size_t bytes_size(uint32_t number, size_t size)
-{
-    return size == 0 ? 0 : stele_pb_size_bytes(number, size);
-}
-
-static uint8_t *put_number(uint8_t *to, uint32_t number, uint64_t value)
-{
-    return value == 0 ? to : stele_pb_put_u64(to, number, value);
-}
-
-static uint8_t *put_bytes(uint8_t *to, uint32_t number, const void *data, size_t size)
-{
-    return size == 0 ? to : stele_pb_put_bytes(to, number, data, size);
-}
-
 size_t stele_native__event_size(const struct stele_event *event, uint64_t ordinal_plus_1)
 {
-    size_t size =
-        number_size(1, event->position) + number_size(2, event->revision) +
-        stele_pb_size_bytes(3, sizeof event->id) + bytes_size(4, event->stream.size) +
-        bytes_size(5, event->type.size) + bytes_size(6, event->data_size) +
-        bytes_size(7, event->metadata_size) + number_size(10, (uint64_t)event->created_us) +
-        number_size(11, event->flags & STELE_EVENT_TOMBSTONE) + number_size(12, ordinal_plus_1);
-    size += is_json(event) ? 0 : bytes_size(8, event->content_type.size);
+    size_t size = stele_native__number_size(1, event->position) +
+                  stele_native__number_size(2, event->revision) +
+                  stele_pb_size_bytes(3, sizeof event->id) +
+                  stele_native__bytes_size(4, event->stream.size) +
+                  stele_native__bytes_size(5, event->type.size) +
+                  stele_native__bytes_size(6, event->data_size) +
+                  stele_native__bytes_size(7, event->metadata_size) +
+                  stele_native__number_size(10, (uint64_t)event->created_us) +
+                  stele_native__number_size(11, event->flags & STELE_EVENT_TOMBSTONE) +
+                  stele_native__number_size(12, ordinal_plus_1);
+    size += is_json(event) ? 0 : stele_native__bytes_size(8, event->content_type.size);
     const uint8_t *tag = event->tags;
     for (uint32_t i = 0; i < event->tags_count; i++) {
         size += stele_pb_size_bytes(9, tag[0]);
@@ -95,24 +78,24 @@ size_t stele_native__event_size(const struct stele_event *event, uint64_t ordina
 uint8_t *stele_native__put_event(uint8_t *to, const struct stele_event *event,
                                  uint64_t ordinal_plus_1)
 {
-    to = put_number(to, 1, event->position);
-    to = put_number(to, 2, event->revision);
+    to = stele_native__put_number(to, 1, event->position);
+    to = stele_native__put_number(to, 2, event->revision);
     to = stele_pb_put_bytes(to, 3, event->id, sizeof event->id);
-    to = put_bytes(to, 4, event->stream.data, event->stream.size);
-    to = put_bytes(to, 5, event->type.data, event->type.size);
-    to = put_bytes(to, 6, event->data, event->data_size);
-    to = put_bytes(to, 7, event->metadata, event->metadata_size);
+    to = stele_native__put_bytes(to, 4, event->stream.data, event->stream.size);
+    to = stele_native__put_bytes(to, 5, event->type.data, event->type.size);
+    to = stele_native__put_bytes(to, 6, event->data, event->data_size);
+    to = stele_native__put_bytes(to, 7, event->metadata, event->metadata_size);
     if (!is_json(event)) {
-        to = put_bytes(to, 8, event->content_type.data, event->content_type.size);
+        to = stele_native__put_bytes(to, 8, event->content_type.data, event->content_type.size);
     }
     const uint8_t *tag = event->tags;
     for (uint32_t i = 0; i < event->tags_count; i++) {
         to = stele_pb_put_bytes(to, 9, tag + 1, tag[0]);
         tag += 1 + tag[0];
     }
-    to = put_number(to, 10, (uint64_t)event->created_us);
-    to = put_number(to, 11, event->flags & STELE_EVENT_TOMBSTONE);
-    return put_number(to, 12, ordinal_plus_1);
+    to = stele_native__put_number(to, 10, (uint64_t)event->created_us);
+    to = stele_native__put_number(to, 11, event->flags & STELE_EVENT_TOMBSTONE);
+    return stele_native__put_number(to, 12, ordinal_plus_1);
 }
 
 bool stele_native__add_event(struct stele_buf *buf, struct stele_alloc *alloc, uint32_t number,
@@ -147,15 +130,16 @@ bool stele_native__add_append_response(struct stele_buf *buf, struct stele_alloc
         return false;
     }
     uint8_t *const begin = buf->data + buf->size;
-    uint8_t *to = put_number(begin, 1, correlation);
-    to = put_number(to, 2, stele_native__outcome(outcome));
+    uint8_t *to = stele_native__put_number(begin, 1, correlation);
+    to = stele_native__put_number(to, 2, stele_native__outcome(outcome));
     if (stored) {
-        to = put_number(to, 3, result->position_first);
-        to = put_number(to, 4, result->position_last);
-        to = put_number(to, 5, result->revision_first);
-        to = put_number(to, 6, result->revision_last);
-        to = put_number(to, 7, result->idempotent != 0);
-        to = put_bytes(to, 8, result->token, strnlen(result->token, STELE_TOKEN_SIZE));
+        to = stele_native__put_number(to, 3, result->position_first);
+        to = stele_native__put_number(to, 4, result->position_last);
+        to = stele_native__put_number(to, 5, result->revision_first);
+        to = stele_native__put_number(to, 6, result->revision_last);
+        to = stele_native__put_number(to, 7, result->idempotent != 0);
+        to =
+            stele_native__put_bytes(to, 8, result->token, strnlen(result->token, STELE_TOKEN_SIZE));
     }
     if (revisions_size > 0) {
         to = stele_pb_put_message(to, 9, revisions_size);
@@ -164,16 +148,16 @@ bool stele_native__add_append_response(struct stele_buf *buf, struct stele_alloc
         }
     }
     if (outcome == STELE_WRONG_REVISION) {
-        to = put_number(to, 6, result->revision_last);
+        to = stele_native__put_number(to, 6, result->revision_last);
     }
     if (outcome == STELE_WRONG_REVISION || outcome == STELE_STREAM_DELETED ||
         outcome == STELE_CONDITION_FAILED) {
-        to = put_number(to, 10, result->failed);
+        to = stele_native__put_number(to, 10, result->failed);
     }
     if (outcome == STELE_CONDITION_FAILED) {
-        to = put_number(to, 11, result->conflict_position);
+        to = stele_native__put_number(to, 11, result->conflict_position);
     }
-    to = put_bytes(to, 12, message, message_size);
+    to = stele_native__put_bytes(to, 12, message, message_size);
     buf->size += (size_t)(to - begin);
     return true;
 }

@@ -75,6 +75,28 @@ uint64_t stele_native__expected(uint64_t expectation, uint64_t revision);
 
 /* ---- Encoding: encode.c ---- */
 
+/* What is zero or empty is left out, as proto3 does: one message has one spelling. */
+static inline size_t stele_native__number_size(uint32_t number, uint64_t value)
+{
+    return value == 0 ? 0 : stele_pb_size_varint(number, value);
+}
+
+static inline size_t stele_native__bytes_size(uint32_t number, size_t size)
+{
+    return size == 0 ? 0 : stele_pb_size_bytes(number, size);
+}
+
+static inline uint8_t *stele_native__put_number(uint8_t *to, uint32_t number, uint64_t value)
+{
+    return value == 0 ? to : stele_pb_put_u64(to, number, value);
+}
+
+static inline uint8_t *stele_native__put_bytes(uint8_t *to, uint32_t number, const void *data,
+                                               size_t size)
+{
+    return size == 0 ? to : stele_pb_put_bytes(to, number, data, size);
+}
+
 /* Bytes of an event's message without its tag and length. */
 size_t stele_native__event_size(const struct stele_event *event, uint64_t ordinal_plus_1);
 uint8_t *stele_native__put_event(uint8_t *to, const struct stele_event *event,

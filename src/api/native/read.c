@@ -46,8 +46,9 @@ static void send_end(struct stele_call *call, struct read_call *state, int outco
     const size_t words_size = strlen(words);
     const bool no_stream = outcome == STELE_NO_STREAM;
     const uint32_t told = no_stream ? 0 : stele_native__outcome(outcome);
-    const size_t size = stele_pb_size_varint(1, position) + stele_pb_size_varint(2, told) +
-                        (no_stream ? 2 : 0) + stele_pb_size_bytes(4, words_size);
+    const size_t size =
+        stele_native__number_size(1, position) + stele_native__number_size(2, told) +
+        stele_native__number_size(3, no_stream) + stele_native__bytes_size(4, words_size);
     struct stele_buf *buf = stele_call_message_begin(call);
     if (stele_buf_reserve(buf, stele_call_loop(call)->alloc, size + 24) != STELE_OK) {
         stele_call_message_cancel(call);
@@ -55,16 +56,12 @@ static void send_end(struct stele_call *call, struct read_call *state, int outco
         return;
     }
     uint8_t *to = buf->data + buf->size;
-    if (state->at != 0) {
-        to = stele_pb_put_u64(to, 1, state->at);
-    }
+    to = stele_native__put_number(to, 1, state->at);
     to = stele_pb_put_message(to, 3, size);
-    to = stele_pb_put_u64(to, 1, position);
-    to = stele_pb_put_u64(to, 2, told);
-    if (no_stream) {
-        to = stele_pb_put_u64(to, 3, 1);
-    }
-    to = stele_pb_put_bytes(to, 4, words, words_size);
+    to = stele_native__put_number(to, 1, position);
+    to = stele_native__put_number(to, 2, told);
+    to = stele_native__put_number(to, 3, no_stream);
+    to = stele_native__put_bytes(to, 4, words, words_size);
     buf->size = (size_t)(to - buf->data);
     stele_call_message_end(call);
 }

@@ -20,12 +20,12 @@ struct subscribe_call {
     bool uses_credits;
     bool stalled; /* on_events was full. */
     bool live;    /* The end was reached last. */
-    bool sent;    /* Something since the timer was started. */
     uint64_t credits;
     uint64_t checkpoint;
     uint64_t scanned; /* Since the last heartbeat. */
     uint32_t heartbeat_events;
     int64_t heartbeat_us;
+    int64_t sent_us;     /* When the last message was. */
     uint64_t generation; /* Of rights. */
     char stream[STELE_STREAM_NAME_SIZE_MAX + 3];
 };
@@ -40,17 +40,19 @@ static void send_heartbeat(struct subscribe_call *state, bool started)
         return; /* The next one will do. */
     }
     const uint64_t time_us = (uint64_t)loop->ops->wall_us(loop);
-    const size_t size = stele_pb_size_varint(1, state->checkpoint) + (state->live ? 2 : 0) +
-                        stele_pb_size_varint(3, time_us) + (started ? 2 : 0);
+    const size_t size = stele_native__number_size(1, state->checkpoint) +
+                        stele_native__number_size(2, state->live) +
+                        stele_native__number_size(3, time_us) +
+                        stele_native__number_size(4, started);
     uint8_t *to = stele_pb_put_message(buf->data + buf->size, 2, size);
-    to = stele_pb_put_u64(to, 1, state->checkpoint);
-    to = state->live ? stele_pb_put_u64(to, 2, 1) : to;
-    to = stele_pb_put_u64(to, 3, time_us);
-    to = started ? stele_pb_put_u64(to, 4, 1) : to;
+    to = stele_native__put_number(to, 1, state->checkpoint);
+    to = stele_native__put_number(to, 2, state->live);
+    to = stele_native__put_number(to, 3, time_us);
+    to = stele_native__put_number(to, 4, started);
     buf->size = (size_t)(to - buf->data);
     stele_call_message_end(call);
     state->scanned = 0;
-    state->sent = true;
+    state->sent_us = stele_loop_now_us(loop);
 }
 
 static bool still_allowed(struct subscribe_call *state)
@@ -72,12 +74,13 @@ static void on_timer(struct stele_timer *timer)
     }
     struct stele_call *call = state->call;
     stele_call_hold(call);
-    if (!state->sent && !stele_call_is_full(call)) {
+    const int64_t now_us = stele_loop_now_us(loop);
+    const bool idle = now_us - state->sent_us >= state->heartbeat_us;
+    if (idle && !stele_call_is_full(call)) {
         send_heartbeat(state, false);
     }
     if (!stele_call_is_over(call)) {
-        state->sent = false;
-        loop->ops->timer_start(loop, timer, stele_loop_now_us(loop) + state->heartbeat_us);
+        loop->ops->timer_start(loop, timer, (idle ? now_us : state->sent_us) + state->heartbeat_us);
     }
     stele_call_release(call);
 }
@@ -126,7 +129,7 @@ static size_t send_events(void *context, const struct stele_event *events, size_
         stele_call_message_end(call);
         state->credits -= state->uses_credits ? taken - before : 0;
         state->checkpoint = events[taken - 1].position;
-        state->sent = true;
+        state->sent_us = stele_loop_now_us(stele_call_loop(call));
     }
     state->live = state->live && taken == count;
     state->stalled = taken < count;
