@@ -8,10 +8,16 @@ import { block, preview } from '/json.js';
 const PAGE = 50;
 let ids = 0;
 
-// A link of a parked stream: "12@order-1".
+// What a link has in it, "12@order-1": text, although it is not called so.
+function linkText(event) {
+  if (event.type !== '$>') return undefined;
+  if (event.data_base64 === undefined) return typeof event.data === 'string' ? event.data : undefined;
+  const bytes = Uint8Array.from(atob(event.data_base64), (c) => c.charCodeAt(0));
+  return new TextDecoder().decode(bytes);
+}
+
 function target(event) {
-  const match = event.type === '$>' && typeof event.data === 'string'
-    ? /^(\d+)@(.+)$/s.exec(event.data) : null;
+  const match = /^(\d+)@(.+)$/s.exec(linkText(event) ?? '');
   return match === null ? undefined : { revision: match[1], stream: match[2] };
 }
 
@@ -33,9 +39,10 @@ function details(event) {
       element('div', {}, element('dt', {}, name), element('dd', {}, value)))),
     to === undefined ? undefined : element('p', {}, 'Stands for ',
       link(streamHref(to.stream, { from: to.revision }), `event ${to.revision} of ${to.stream}`), '.'),
-    event.data !== undefined ? block('Data', event.data)
-      : event.data_base64 !== undefined ? block('Data (base64)', event.data_base64)
-        : quiet('No data.'),
+    linkText(event) !== undefined ? block('Data', linkText(event))
+      : event.data !== undefined ? block('Data', event.data)
+        : event.data_base64 !== undefined ? block('Data (base64)', event.data_base64)
+          : quiet('No data.'),
     event.metadata !== undefined ? block('Metadata', event.metadata)
       : event.metadata_base64 !== undefined ? block('Metadata (base64)', event.metadata_base64)
         : undefined);
@@ -63,7 +70,7 @@ export function eventRows(event, withStream) {
   element('td', { class: 'number' }, number(event.revision)),
   withStream ? element('td', { class: 'stream' }, streamLink(event.stream)) : undefined,
   element('td', { class: 'type' }, opener),
-  element('td', { class: 'preview' }, preview(event.data)),
+  element('td', { class: 'preview' }, preview(linkText(event) ?? event.data)),
   element('td', { class: 'created' }, time(event.created)));
   return [row, open];
 }

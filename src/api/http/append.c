@@ -83,10 +83,17 @@ static bool take_base64(struct drafts *drafts, const char *text, const void **ou
     return true;
 }
 
-/* JSON is written anew from what was parsed: numbers keep 17 digits, members their order. */
-static bool take_json(struct drafts *drafts, const json_t *value, const void **out,
-                      size_t *out_size)
+/* The value of a member as it was sent: its numbers keep their digits. One whose name is written with
+ * escapes is not found that way, and written anew from what was parsed. */
+static bool take_json(struct drafts *drafts, struct stele_bytes raw, const char *name,
+                      const json_t *value, const void **out, size_t *out_size)
 {
+    const struct stele_bytes sent = stele_web__json_member(raw, name);
+    if (sent.data != NULL) {
+        *out = sent.data;
+        *out_size = sent.size;
+        return true;
+    }
     char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
     const char *kept = text == NULL ? NULL : copy(drafts, text, strlen(text));
     if (kept != NULL) {
@@ -127,10 +134,13 @@ static bool is_json_type(const char *type)
 
 static const char *string_of(const json_t *object, const char *member)
 {
-    return json_string_value(json_object_get(object, member));
+    const json_t *text = json_object_get(object, member);
+    const char *value = json_string_value(text);
+    return value != NULL && strlen(value) == json_string_length(text) ? value : NULL;
 }
 
-static bool take_data(struct drafts *drafts, const json_t *object, struct stele_event_draft *draft)
+static bool take_data(struct drafts *drafts, struct stele_bytes raw, const json_t *object,
+                      struct stele_event_draft *draft)
 {
     const json_t *data = json_object_get(object, "data");
     const char *base64 = string_of(object, "data_base64");
@@ -145,11 +155,11 @@ static bool take_data(struct drafts *drafts, const json_t *object, struct stele_
         draft->data_size = json_string_length(data);
         return true;
     }
-    return take_json(drafts, data, &draft->data, &draft->data_size);
+    return take_json(drafts, raw, "data", data, &draft->data, &draft->data_size);
 }
 
-static bool take_event(struct drafts *drafts, const json_t *object, bool cloudevent,
-                       const char *stream, struct stele_event_draft *draft)
+static bool take_event(struct drafts *drafts, struct stele_bytes raw, const json_t *object,
+                       bool cloudevent, const char *stream, struct stele_event_draft *draft)
 {
     if (!json_is_object(object)) {
         drafts->mistake = "an event is a JSON object";
@@ -176,9 +186,9 @@ static bool take_event(struct drafts *drafts, const json_t *object, bool cloudev
     }
     const json_t *metadata = json_object_get(object, "metadata");
     const json_t *tags = json_object_get(object, "tags");
-    return take_data(drafts, object, draft) &&
-           (metadata == NULL ||
-            take_json(drafts, metadata, &draft->metadata, &draft->metadata_size)) &&
+    return take_data(drafts, raw, object, draft) &&
+           (metadata == NULL || take_json(drafts, raw, "metadata", metadata, &draft->metadata,
+                                          &draft->metadata_size)) &&
            (tags == NULL || cloudevent || take_tags(drafts, tags, draft));
 }
 
@@ -186,8 +196,11 @@ static bool take_list(struct drafts *drafts, const struct stele_buf *body, bool 
                       const char *stream)
 {
     json_error_t error;
-    drafts->json = json_loadb((const char *)body->data, body->size, JSON_REJECT_DUPLICATES, &error);
-    if (drafts->json == NULL) {
+    /* Integers may be larger than any type: they are not taken from here. */
+    drafts->json =
+        json_loadb((const char *)body->data, body->size,
+                   JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL, &error);
+    if (drafts->json == NULL || !stele_web__is_json(body->data, body->size)) {
         drafts->mistake = "the body is no JSON";
         return false;
     }
@@ -204,10 +217,12 @@ static bool take_list(struct drafts *drafts, const struct stele_buf *body, bool 
         return false;
     }
     memset(drafts->drafts, 0, size);
+    struct stele_bytes rest = {.data = body->data, .size = body->size};
     for (size_t i = 0; i < drafts->count; i++) {
         drafts->index = i;
+        const struct stele_bytes raw = stele_web__json_item(&rest);
         const json_t *object = list ? json_array_get(drafts->json, i) : drafts->json;
-        if (!take_event(drafts, object, cloudevents, stream, &drafts->drafts[i])) {
+        if (!take_event(drafts, raw, object, cloudevents, stream, &drafts->drafts[i])) {
             return false;
         }
     }

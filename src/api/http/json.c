@@ -2,7 +2,6 @@
 #include "api/http/web_internal.h"
 #include "base/text.h"
 
-#include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -62,13 +61,6 @@ bool stele_web__put_base64(struct stele_buf *buf, struct stele_alloc *alloc, con
     buf->size += stele_base64_size(size);
     buf->data[buf->size++] = '"';
     return true;
-}
-
-bool stele_web__is_json(const void *data, size_t size)
-{
-    json_t *value = json_loadb(data, size, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
-    json_decref(value);
-    return value != NULL;
 }
 
 /* "2026-11-20T15:00:00.250000Z" */

@@ -119,6 +119,11 @@ bool stele_web__put_base64(struct stele_buf *buf, struct stele_alloc *alloc, con
 bool stele_web__put_event(struct stele_buf *buf, struct stele_alloc *alloc,
                           const struct stele_event *event, bool cloudevents);
 bool stele_web__is_json(const void *data, size_t size);
+/* Of JSON that is known to be right. The value of a member as it stands there; data NULL: there is
+ * none whose name is written without escapes. */
+struct stele_bytes stele_web__json_member(struct stele_bytes object, const char *name);
+/* The next value of a list; *rest is the list at first. A value alone is given, too. */
+struct stele_bytes stele_web__json_item(struct stele_bytes *rest);
 
 /* ---- Numbers ---- */
 struct stele_web__usage { /* Of the process. */
