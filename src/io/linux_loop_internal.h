@@ -55,6 +55,7 @@ struct stele_linux_loop {
     int epoll_fd;
     int wake_fd;
     int64_t now_us;
+    int64_t pause_us; /* How long nothing was to be done, on the average. */
     _Atomic(struct stele_task *) posted; /* Newest first. */
     atomic_bool asleep;
     atomic_bool stopping;

@@ -2,7 +2,9 @@
  *
  * Appends: those of one turn of a loop are staged as they come and flushed once, by a task that runs
  * at the end of the turn. One alone is committed by the loop's own thread: the hand-over to a writer
- * and back would take as long as the sync. Many go to libstele's writers, and the loop goes on.
+ * and back would take as long as the sync. Many go to libstele's writers, and the loop goes on; also
+ * one that has no company at this moment, if there was some a moment ago: while this thread waited
+ * for the disk, nobody would take in what the others send.
  *
  *     turn:  append, append, … ─▶ flush task ─▶ alone? commit here : wake a writer
  *     writer: … durable ─▶ callback ─▶ post to the asker's loop ─▶ on_done
@@ -16,6 +18,12 @@
 #include <pthread.h>
 #include <time.h>
 
+/* When so many events of a turn wait for the flush at its end, a writer is woken at once. */
+#define EARLY_EVENTS 128
+
+/* So many appends in a row have to find no other under way before one is committed by the loop. */
+#define CROWD 16
+
 struct embedded;
 
 /* What the engine keeps for one loop. Lives as long as the engine. */
@@ -25,6 +33,9 @@ struct station {
     struct stele_loop *loop;
     struct stele_task flush_task; /* The loop's thread only, like the next two. */
     uint32_t staged;
+    uint64_t staged_events; /* Since the last flush. */
+    uint32_t under_way; /* Appends that are not done. */
+    uint32_t crowd;     /* Flushes left until this loop is taken to have one appender alone. */
     bool flush_posted;
     struct stele_task visible_task;
     _Atomic bool visible_posted;
@@ -79,8 +90,14 @@ static void run_flush(struct stele_task *task)
 {
     struct station *station =
         (struct station *)((char *)task - offsetof(struct station, flush_task));
-    const bool alone = station->staged == 1;
+    if (station->under_way > 1) {
+        station->crowd = CROWD;
+    } else if (station->crowd > 0) {
+        station->crowd--;
+    }
+    const bool alone = station->staged == 1 && station->crowd == 0;
     station->staged = 0;
+    station->staged_events = 0;
     station->flush_posted = false;
     stele_client_flush(station->engine->store, alone);
 }
@@ -187,11 +204,9 @@ static void add(_Atomic uint64_t *to, uint64_t value)
                           memory_order_relaxed);
 }
 
-static void count(const struct stele_appending *appending)
+static void count(struct station *station, const struct stele_appending *appending)
 {
-    struct station *station = find_station(appending->engine, appending->loop);
     const int64_t took_us = appending->ended_us - appending->began_us;
-    STELE_ASSERT(station != NULL);
     struct counts *counts = &station->counts;
     const int kind = appending->outcome == STELE_OK ? 0 : 1;
     size_t at = 0;
@@ -211,9 +226,10 @@ static void run_done(struct stele_task *task)
 {
     struct stele_appending *appending =
         (struct stele_appending *)((char *)task - offsetof(struct stele_appending, task));
-    if (appending->began_us != 0) {
-        count(appending);
-    }
+    struct station *const station = appending->engine;
+    STELE_ASSERT(station->under_way > 0);
+    station->under_way--;
+    count(station, appending);
     appending->on_done(appending);
 }
 
@@ -250,7 +266,7 @@ static int append(struct stele_engine *base, struct stele_appending *appending,
         return stele_fail(err, STELE_E_NO_MEMORY, 0, "append: no memory");
     }
     appending->task.run = run_done;
-    appending->engine = engine;
+    appending->engine = station;
     if (station->staged == 0) {
         station->staged_us = monotonic_us();
     }
@@ -263,6 +279,14 @@ static int append(struct stele_engine *base, struct stele_appending *appending,
         return outcome;
     }
     station->staged++;
+    station->under_way++;
+    station->staged_events += appending->events;
+    if (station->staged_events >= EARLY_EVENTS) {
+        /* The rest of this turn is parsed while these are written. */
+        station->staged_events = 0;
+        station->crowd = CROWD;
+        stele_client_flush(engine->store, false);
+    }
     if (!station->flush_posted) {
         station->flush_posted = true;
         stele_loop_post(station->loop, &station->flush_task);
@@ -271,6 +295,13 @@ static int append(struct stele_engine *base, struct stele_appending *appending,
 }
 
 /* ---- Deletes: libstele has them with waiting only ---- */
+
+static void run_job_done(struct stele_task *task)
+{
+    struct stele_appending *appending =
+        (struct stele_appending *)((char *)task - offsetof(struct stele_appending, task));
+    appending->on_done(appending);
+}
 
 static void do_job(struct embedded *engine, const struct job *job)
 {
@@ -321,9 +352,7 @@ static int give_job(struct embedded *engine, enum deed deed, struct stele_append
         .deed = deed, .appending = appending, .expected = expected, .size = sizeof *job + size + 1};
     memcpy(job->stream, stream, size);
     job->stream[size] = '\0';
-    appending->task.run = run_done;
-    appending->engine = engine;
-    appending->began_us = 0;
+    appending->task.run = run_job_done;
     (void)pthread_mutex_lock(&engine->lock);
     *engine->last = job;
     engine->last = &job->next;

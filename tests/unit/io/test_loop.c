@@ -167,6 +167,45 @@ TEST(timers_fall_due_in_order_and_stopped_ones_never)
     tear_down();
 }
 
+/* ---- Sleeping ---- */
+
+static uint32_t beats;
+static uint64_t cpu_before_us, cpu_after_us;
+
+static uint64_t thread_cpu_us(void)
+{
+    struct timespec used = {.tv_sec = 0};
+    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+    return (uint64_t)used.tv_sec * 1000000 + (uint64_t)used.tv_nsec / 1000;
+}
+
+/* Busy at first: something every 20 us, for which it pays to stay awake. Then nothing for long. */
+static void on_beat(struct stele_timer *timer)
+{
+    const int64_t now_us = stele_loop_now_us(base);
+    if (++beats < 500) {
+        base->ops->timer_start(base, timer, now_us + 20);
+    } else if (beats == 500) {
+        cpu_before_us = thread_cpu_us();
+        base->ops->timer_start(base, timer, now_us + 200000);
+    } else {
+        cpu_after_us = thread_cpu_us();
+        stele_linux_loop_stop(loop);
+    }
+}
+
+TEST(a_loop_that_was_busy_sleeps_when_nothing_comes)
+{
+    set_up();
+    struct stele_timer beat = {.on_due = on_beat};
+    beats = 0;
+    base->ops->timer_start(base, &beat, stele_loop_now_us(base));
+    stele_linux_loop_run(loop);
+    CHECK_EQ(beats, 501);
+    CHECK(cpu_after_us - cpu_before_us < 20000);
+    tear_down();
+}
+
 /* ---- Sockets ---- */
 
 struct end {
