@@ -93,8 +93,6 @@ static int check(const struct stele_groups_request *request, struct stele_error 
                         : s->checkpoint_after_us < 0 ? "Checkpoint time must not be negative."
                         : s->min_checkpoint_count < 0 || s->max_checkpoint_count < 0
                             ? "Checkpoint counts must not be negative."
-                        : s->max_checkpoint_count < s->min_checkpoint_count
-                            ? "Maximum checkpoint count must not be below the minimum."
                             : NULL;
     return wrong == NULL ? STELE_OK : stele_fail(err, STELE_E_INVALID, 0, "%s", wrong);
 }

@@ -57,13 +57,13 @@ class Server:
             assert time.monotonic() < deadline, f"no {words!r} in {self.output!r}"
             time.sleep(0.01)
 
-    def get(self, path="/health/live", context=None):
+    def get(self, path="/health/live", context=None, method="GET"):
         if context is None:
             connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         else:
             connection = http.client.HTTPSConnection("localhost", self.port, timeout=60,
                                                      context=context)
-        connection.request("GET", path)
+        connection.request(method, path)
         response = connection.getresponse()
         response.read()
         connection.close()

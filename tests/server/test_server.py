@@ -24,6 +24,8 @@ def test_one_port_speaks_everything(s: Stele):
     with Server(s, "--insecure") as server:
         same(server.get(), 204)
         same(server.get("/no/such/place"), 404)
+        same(server.get("/no/such/place", method="POST"), 404)
+        same(server.get("/info", method="POST"), 405)
         peer = raw.Peer(server.port)
         stream = peer.open(b"/health/live")
         same(peer.until(raw.HEADERS, stream)[2], stream)

@@ -294,7 +294,10 @@ static size_t fit(enum stele_route route, struct stele_text path)
     return path.size >= size - 1 && memcmp(path.data, pattern, size - 1) == 0 ? size : 0;
 }
 
-/* The route of the longest pattern. STELE_ROUTE_COUNT: none; *out_other_method: of another method. */
+/* The route of the longest pattern. STELE_ROUTE_COUNT: none; *out_other_method: of another method.
+ *
+ * That everything below "/" may be asked for with GET, because it may be one of the console's
+ * documents, does not make a path one that is known: KurrentDB's clients look for 404. */
 static enum stele_route find_route(struct stele_text method, struct stele_text path,
                                    bool *out_other_method)
 {
@@ -313,7 +316,7 @@ static enum stele_route find_route(struct stele_text method, struct stele_text p
             best = route;
         }
     }
-    *out_other_method = other_fit > best_fit;
+    *out_other_method = other_fit > best_fit && other_fit > sizeof "/*" - 1;
     return best;
 }
 

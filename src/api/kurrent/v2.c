@@ -323,8 +323,9 @@ static bool get_record(struct stele_bytes message, struct draft *out)
     return !reader.bad;
 }
 
-/* Properties, and what the schema says beyond the type, as one JSON object; nothing if there is
- * neither. */
+/* Properties and schema as one JSON object, without its braces and with a comma at the end: what a
+ * client that reads the event by the older services gets for its metadata.
+ * SPEC(kurrent/append-records/schema-in-metadata) */
 static int put_properties(struct session *session, const struct draft *draft, struct stele_buf *to)
 {
     static const char *const formats[] = {"", "Json", "Protobuf", "Avro", "Bytes"};
@@ -339,9 +340,15 @@ static int put_properties(struct session *session, const struct draft *draft, st
             outcome = outcome == STELE_OK ? stele_buf_append(to, alloc, comma) : outcome;
         }
     }
-    if (outcome == STELE_OK && draft->format != 1) {
+    if (outcome == STELE_OK) {
+        outcome = stele_buf_append(to, alloc, stele_bytes_of_text("\"$schema.name\":"));
+        outcome = outcome == STELE_OK
+                      ? stele_kurrent__put_json_string(to, alloc, draft->schema_name)
+                      : outcome;
+    }
+    if (outcome == STELE_OK) {
         char text[48];
-        (void)snprintf(text, sizeof text, "\"$schema.format\":\"%s\",", formats[draft->format]);
+        (void)snprintf(text, sizeof text, ",\"$schema.format\":\"%s\",", formats[draft->format]);
         outcome = stele_buf_append(to, alloc, stele_bytes_of_text(text));
     }
     if (outcome == STELE_OK && draft->schema_id.size > 0) {

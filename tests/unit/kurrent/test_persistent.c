@@ -332,6 +332,22 @@ TEST(a_group_is_created_in_the_newer_and_in_the_older_form)
     close_all(&bench);
 }
 
+TEST(a_maximum_of_finished_events_below_the_minimum_is_taken)
+{
+    struct bench bench;
+    struct create request;
+    open_all(&bench);
+    create_of(&request, "s", "g");
+    request.settings.min_checkpoint_count = 10;
+    request.settings.max_checkpoint_count = 1;
+    CHECK_EQ(ask_and_close(&bench, PS "Create", &request.request), STELE_GRPC_OK);
+    P(GetInfoResp) *info = get_info(&bench, "s", "g");
+    CHECK_EQ(info->subscription_info->min_check_point_count, 10);
+    CHECK_EQ(info->subscription_info->max_check_point_count, 1);
+    bench_free(info);
+    close_all(&bench);
+}
+
 TEST(refusals_have_the_texts_and_trailers_that_clients_look_at)
 {
     struct bench bench;

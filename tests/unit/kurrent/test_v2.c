@@ -183,7 +183,8 @@ TEST(properties_are_read_as_json_metadata)
     bench_send(&bench, &exchange, &read.request);
     ReadResp *response = NEXT_READ(&bench, &exchange);
     const ProtobufCBinaryData *metadata = &response->event->event->custom_metadata;
-    const char want[] = "{\"n\\\"\":7,\"$schema.format\":\"Bytes\",\"$schema.id\":\"x-1\"}";
+    const char want[] = "{\"n\\\"\":7,\"$schema.name\":\"thing-happened\","
+                        "\"$schema.format\":\"Bytes\",\"$schema.id\":\"x-1\"}";
     CHECK_EQ(metadata->len, sizeof want - 1);
     CHECK_BYTES_EQ(metadata->data, want, sizeof want - 1);
     CHECK_TEXT_EQ(response->event->event->metadata[0]->value, "thing-happened");
