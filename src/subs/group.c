@@ -443,11 +443,16 @@ static void write_checkpoint(struct stele_group *group)
     group->effects->checkpoint(group->context, place);
 }
 
+static bool is_checkpoint_due(const struct stele_group *group)
+{
+    return group->settings.max_checkpoint_count > 0 &&
+           group->finished >= (uint64_t)group->settings.max_checkpoint_count;
+}
+
 static void note_finished(struct stele_group *group, uint64_t count)
 {
     group->finished += count;
-    if (group->settings.max_checkpoint_count > 0 &&
-        group->finished >= (uint64_t)group->settings.max_checkpoint_count) {
+    if (is_checkpoint_due(group)) {
         write_checkpoint(group);
     }
 }
@@ -808,11 +813,14 @@ void stele_group_tick(struct stele_group *group, int64_t now_us)
     }
     group->since_tick = group->counting;
     group->counting = 0;
-    if (group->finished > 0 &&
+    const bool is_enough =
+        group->finished > 0 &&
         group->finished >= (uint64_t)(group->settings.min_checkpoint_count < 0
                                           ? 0
                                           : group->settings.min_checkpoint_count) &&
-        now_us - group->checkpoint_at_us >= group->settings.checkpoint_after_us) {
+        now_us - group->checkpoint_at_us >= group->settings.checkpoint_after_us;
+    /* Due already: while the one before was being stored. */
+    if (is_enough || is_checkpoint_due(group)) {
         write_checkpoint(group);
     }
     stele_group_dispatch(group, now_us);

@@ -433,6 +433,27 @@ TEST(what_is_finished_while_a_checkpoint_is_written_is_in_the_next_one)
     finish(&bench);
 }
 
+TEST(the_maximum_reached_while_a_checkpoint_is_stored_writes_the_next_at_once)
+{
+    struct bench bench;
+    struct stele_group_settings settings = settings_of(STELE_GROUP_ROUND_ROBIN);
+    settings.max_checkpoint_count = 1;
+    begin(&bench, &settings);
+    join(&bench, 0, 10);
+    push(&bench, "a", NULL);
+    push(&bench, "a", NULL);
+    (void)ack(&bench, 0, 0);
+    CHECK_EQ(bench.checkpoint, 0);
+    CHECK(bench.checkpointing);
+    (void)ack(&bench, 0, 0);
+    answer_checkpoint(&bench);
+    CHECK(!bench.checkpointing);
+    tick(&bench);
+    CHECK(bench.checkpointing);
+    CHECK_EQ(bench.checkpoint, 1);
+    finish(&bench);
+}
+
 TEST(what_a_filter_passes_over_moves_the_checkpoint)
 {
     struct bench bench;

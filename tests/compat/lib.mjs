@@ -1,0 +1,242 @@
+/* What the tests of the official clients share: the client under test, a server of its own for every
+ * file, claims about errors, and following a subscription without sleeping.
+ *
+ * Both clients run the same files. Where their words differ (KurrentDB's client has renamed what
+ * EventStoreDB's calls expectedRevision) this file translates; what only the newer one has is tested
+ * where isKurrent is true. */
+
+import assert from "node:assert/strict";
+import { execFileSync, spawn } from "node:child_process";
+import fs from "node:fs";
+import { createRequire } from "node:module";
+import os from "node:os";
+import path from "node:path";
+import { test as nodeTest } from "node:test";
+
+const binary = process.env.COMPAT_STELE;
+export const db = createRequire(process.env.COMPAT_MODULES + "/")(process.env.COMPAT_CLIENT);
+export const isKurrent = "KurrentDBClient" in db;
+export const Client = isKurrent ? db.KurrentDBClient : db.EventStoreDBClient;
+export const scheme = isKurrent ? "kurrentdb" : "esdb";
+
+/* The search for leaks looks at the process from outside, which the sandbox does not allow. */
+const isSanitized = ["__asan_init", "__tsan_init"].some((name) => fs.readFileSync(binary).includes(name));
+/* Nothing takes that long unless it hangs, on a busy machine and under a sanitizer, too. */
+const HANGS_MS = Number(process.env.COMPAT_HANGS_MS ?? 120_000);
+
+/* ---- Tests ---- */
+
+/* One point of the output. Tests of a file run one after the other: await each. */
+export const test = (claim, body) => nodeTest(claim, { timeout: 2 * HANGS_MS }, body);
+
+/* Waits until the condition holds, and gives what it gave. */
+export async function until(condition, what) {
+  const end = Date.now() + HANGS_MS;
+  for (;;) {
+    const value = await condition();
+    if (value) return value;
+    assert.ok(Date.now() < end, `waited in vain: ${what ?? condition}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
+/* The promise, or the whole iteration, ends with an error of this class with these fields. */
+export async function fails(work, name, fields = {}) {
+  let error;
+  try {
+    const value = await (Symbol.asyncIterator in Object(work) ? collect(work) : work);
+    assert.fail(`${name} expected, this came: ${String(value)}`);
+  } catch (thrown) {
+    error = thrown;
+  }
+  assert.ok(error instanceof db[name], `${name} expected: ${error?.stack}`);
+  for (const [key, value] of Object.entries(fields)) assert.deepEqual(error[key], value, key);
+  return error;
+}
+
+/* ---- Words in which the clients differ ---- */
+
+export const expect = (state) => (isKurrent ? { streamState: state } : { expectedRevision: state });
+
+/* Fields of a WrongExpectedVersionError. */
+export const conflict = (streamName, expected, actual) =>
+  isKurrent
+    ? { streamName, expectedState: expected, actualState: actual }
+    : { streamName, expectedVersion: expected, actualVersion: actual };
+
+/* ---- Events ---- */
+
+let counter = 0;
+/* A name that no test has used. */
+export const fresh = (prefix = "stream") => `${prefix}-${++counter}`;
+
+export const json = (type, data = {}, more = {}) => db.jsonEvent({ type, data, ...more });
+export const binaryEvent = (type, data, more = {}) =>
+  db.binaryEvent({ type, data: Buffer.from(data), ...more });
+/* Events of one type whose data say where they stand: { n: from }, { n: from + 1 } … */
+export const numbered = (count, type = "counted", from = 0) =>
+  Array.from({ length: count }, (_, i) => json(type, { n: from + i }));
+
+export async function collect(iterable) {
+  const events = [];
+  for await (const event of iterable) events.push(event);
+  return events;
+}
+
+export const numbers = (events) => events.map(({ event }) => event.data.n);
+export const revisions = (events) => events.map(({ event }) => Number(event.revision));
+export const range = (from, to) => Array.from({ length: to - from }, (_, i) => from + i);
+
+/* ---- Subscriptions ---- */
+
+/* What came from a subscription so far. */
+export class Followed {
+  events = [];
+  caughtUp = [];
+  confirmed = false;
+  ended = false;
+  error = undefined;
+
+  constructor(subscription, onEvent) {
+    this.subscription = subscription;
+    subscription.on("confirmation", () => (this.confirmed = true));
+    subscription.on("caughtUp", (info) => this.caughtUp.push(info ?? {}));
+    subscription.on("error", (error) => (this.error ??= error));
+    subscription.on("end", () => (this.ended = true));
+    subscription.on("close", () => (this.ended = true));
+    subscription.on("data", (event) => {
+      this.events.push(event);
+      onEvent?.(event);
+    });
+  }
+
+  async until(condition) {
+    await until(() => this.error ?? condition(this), condition);
+    if (this.error) throw this.error;
+    return this;
+  }
+
+  /* Exactly so many events, or more, have come. */
+  has(count) {
+    return this.until(() => this.events.length >= count);
+  }
+
+  confirmation() {
+    return this.until(() => this.confirmed);
+  }
+
+  /* The subscription ends with an error. */
+  async failure() {
+    await until(() => this.error ?? this.ended, "the subscription's error");
+    assert.ok(this.error, "it ended without an error");
+    throw this.error;
+  }
+
+  stop() {
+    return this.subscription.unsubscribe();
+  }
+}
+
+export const follow = (subscription, onEvent) => new Followed(subscription, onEvent);
+
+/* ---- The server ---- */
+
+/* A certificate authority, a server's certificate and one of the user admin; all in PEM. */
+function makeCertificates(dir) {
+  fs.writeFileSync(
+    path.join(dir, "openssl.cnf"),
+    "[req]\ndistinguished_name=dn\n[dn]\n[ca]\nbasicConstraints=critical,CA:TRUE\n" +
+      "keyUsage=critical,keyCertSign\n[server]\nsubjectAltName=DNS:localhost,IP:127.0.0.1\n" +
+      "[user]\nextendedKeyUsage=clientAuth\n",
+  );
+  const openssl = (...args) => execFileSync("openssl", args, { cwd: dir, stdio: ["ignore", "pipe", "pipe"] });
+  const make = (name, subject) => {
+    const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", `${name}.key`];
+    return ["req", ...key, "-subj", `/CN=${subject}`, "-config", "openssl.cnf"];
+  };
+  openssl(...make("ca", "Tests"), "-x509", "-days", "2", "-extensions", "ca", "-out", "ca.pem");
+  for (const [name, subject] of [["server", "localhost"], ["user", "admin"]]) {
+    openssl(...make(name, subject), "-out", `${name}.csr`);
+    openssl("x509", "-req", "-in", `${name}.csr`, "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
+      "-days", "2", "-extfile", "openssl.cnf", "-extensions", name, "-out", `${name}.pem`);
+  }
+}
+
+export class Server {
+  static async start({ tls = false, args = [] } = {}) {
+    const server = new Server();
+    server.dir = fs.mkdtempSync(path.join(os.tmpdir(), "stele-compat."));
+    server.tls = tls;
+    server.args = [...(tls ? [] : ["--insecure"]), ...(isSanitized ? ["--no-sandbox"] : []), ...args];
+    if (tls) {
+      makeCertificates(server.dir);
+      server.args.push("--tls-certificate", server.file("server.pem"), "--tls-key", server.file("server.key"),
+        "--tls-client-ca", server.file("ca.pem"));
+    }
+    process.on("exit", () => server.cleanUp());
+    await server.launch(0);
+    return server;
+  }
+
+  file(name) {
+    return path.join(this.dir, name);
+  }
+
+  async launch(port = this.port) {
+    const args = ["serve", "--store", this.file("store"), "--listen", "localhost", "--port", String(port)];
+    const process_ = spawn(binary, [...args, ...this.args], {
+      stdio: ["ignore", "pipe", "pipe"],
+      env: { ...process.env, STELE_ADMIN_PASSWORD: "changeit", STELE_OPS_PASSWORD: "changeit-too" },
+    });
+    this.process = process_;
+    this.output = "";
+    this.ended = new Promise((resolve) => process_.on("exit", (code, signal) => resolve(code ?? signal)));
+    for (const stream of [process_.stdout, process_.stderr]) {
+      stream.setEncoding("utf8").on("data", (text) => (this.output += text));
+    }
+    const found = await until(() => {
+      assert.equal(process_.exitCode ?? process_.signalCode, null, `the server ended: ${this.output}`);
+      return /127\.0\.0\.1:(\d+)/.exec(this.output);
+    }, "the server's address");
+    this.port = Number(found[1]);
+  }
+
+  /* A connection string: scheme://user@localhost:port?options, with what TLS takes. */
+  address({ user = this.tls ? "admin:changeit" : "", host = `localhost:${this.port}`, protocol = scheme,
+    ...options } = {}) {
+    const tls = this.tls ? { tlsCAFile: this.file("ca.pem") } : { tls: "false" };
+    const query = new URLSearchParams({ ...tls, ...options }).toString().replaceAll("%2F", "/");
+    return `${protocol}://${user && user + "@"}${host}?${query}`;
+  }
+
+  client(options) {
+    return Client.connectionString(this.address(options));
+  }
+
+  signal(name) {
+    this.process.kill(name);
+  }
+
+  async kill() {
+    this.signal("SIGKILL");
+    await this.ended;
+  }
+
+  /* Ends it as an administrator would; a sanitizer that found something makes the code another. */
+  async stop() {
+    this.signal("SIGTERM");
+    assert.equal(await this.ended, 0, this.output);
+  }
+
+  cleanUp() {
+    this.process?.kill("SIGKILL");
+    fs.rmSync(this.dir, { recursive: true, force: true });
+  }
+}
+
+/* At the end of a file: what still keeps the process alive half a minute from now is a mistake. */
+export async function finish(server, ...clients) {
+  for (const client of clients) await client.dispose();
+  await server.stop();
+  setTimeout(() => process.exit(1), 30_000).unref();
+}
