@@ -448,6 +448,8 @@ int stele_server_run(const struct stele_server_config *config, struct stele_erro
     process->server.event_size_max = config->event_size_max;
     process->server.shut_down = shut_down;
     stele_new_id(process->server.instance_id);
+    /* Version 4, as KurrentDB has it: clients refuse gossip with versions that are younger than they. */
+    process->server.instance_id[6] = (uint8_t)(0x40 | (process->server.instance_id[6] & 0x0f));
     stele_server__scavenge_init(process);
     int outcome = start(process, err);
     if (outcome == STELE_OK) {

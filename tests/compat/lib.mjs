@@ -205,7 +205,8 @@ export class Server {
   address({ user = this.tls ? "admin:changeit" : "", host = `localhost:${this.port}`, protocol = scheme,
     ...options } = {}) {
     const tls = this.tls ? { tlsCAFile: this.file("ca.pem") } : { tls: "false" };
-    const query = new URLSearchParams({ ...tls, ...options }).toString().replaceAll("%2F", "/");
+    /* KurrentDB's client waits that long before it connects for the first time, too. */
+    const query = new URLSearchParams({ ...tls, discoveryInterval: 20, ...options }).toString().replaceAll("%2F", "/");
     return `${protocol}://${user && user + "@"}${host}?${query}`;
   }
 
