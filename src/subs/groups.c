@@ -122,6 +122,10 @@ static void finish_update(struct change *change)
     struct hosted *hosted = change->hosted;
     struct stele_groups_request *request = change->request;
     stele_subs__config_deinit(change->groups->alloc, &change->before);
+    if (hosted->machine == NULL) { /* There was no memory for it, ever since it was made. */
+        answer(request, stele_subs__hosted_start(hosted, &request->err));
+        return;
+    }
     const uint64_t place = stele_group_finished_to(hosted->machine);
     stele_subs__hosted_stop(hosted, STELE_E_CLOSED);
     answer(request, stele_subs__hosted_run(hosted, place, &request->err));

@@ -139,6 +139,16 @@ static int decide(struct memengine *mem, struct stele_prepared *prepared, uint64
     return STELE_E_FENCED;
 }
 
+static void enqueue(struct memengine *mem, struct memengine_append *one)
+{
+    *mem->last = one;
+    mem->last = &one->next;
+    if (!mem->posted) {
+        mem->posted = true;
+        stele_loop_post(mem->loop, &mem->commit);
+    }
+}
+
 /* Takes prepared over. */
 static void submit(struct memengine *mem, struct stele_appending *appending,
                    struct stele_prepared *prepared)
@@ -159,12 +169,7 @@ static void submit(struct memengine *mem, struct stele_appending *appending,
     stele_prepared_destroy(prepared);
     one->place = ticket.place;
     one->err = err;
-    *mem->last = one;
-    mem->last = &one->next;
-    if (!mem->posted) {
-        mem->posted = true;
-        stele_loop_post(mem->loop, &mem->commit);
-    }
+    enqueue(mem, one);
 }
 
 static int append(struct stele_engine *engine, struct stele_appending *appending,
@@ -223,6 +228,13 @@ static int soft_delete(struct stele_engine *engine, struct stele_appending *appe
             {.stream = stream, .expected = expected},
         };
         outcome = append(engine, appending, parts, 2, NULL, 0, err);
+    } else if (outcome > 0) { /* Decided: that is told like every decision. */
+        struct memengine_append *one = calloc(1, sizeof *one);
+        CHECK(one != NULL);
+        *one = (struct memengine_append){
+            .appending = appending, .outcome = outcome, .result = result, .err = *err};
+        enqueue(mem, one);
+        outcome = STELE_OK;
     }
     stele_buf_deinit(&json, mem->alloc);
     return outcome;
