@@ -115,12 +115,16 @@ int stele_set_metadata(struct stele *store, const char *stream, uint64_t expecte
     if (outcome != STELE_OK) {
         return outcome;
     }
-    if (store->far != NULL) {
-        return stele_remote_set_metadata(store->far, stream, expected, json, json_size, out_result,
-                                         err);
-    }
     const struct stele_event_draft draft = {
         .type = "$metadata", .data = json, .data_size = json_size};
+    if (store->far != NULL) {
+        const struct stele_append append = {
+            .stream = name, .expected = expected, .events = &draft, .count = 1};
+        outcome = stele_check_append(&append, 1, NULL, 0, err);
+        return outcome == STELE_OK ? stele_remote_set_metadata(store->far, stream, expected, json,
+                                                               json_size, out_result, err)
+                                   : outcome;
+    }
     return stele_append(store, name, expected, &draft, 1, out_result, err);
 }
 

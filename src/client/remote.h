@@ -179,6 +179,10 @@ void stele_remote_put_number(struct far_writer *writer, uint32_t number,
 void stele_remote_put_bytes(struct far_writer *writer, uint32_t number, const void *data,
                             size_t size);
 void stele_remote_put_text(struct far_writer *writer, uint32_t number, const char *text);
+/* As an embedded store checks it, before any of it is looked at. NULL is fine. */
+STELE_MUST_USE
+int stele_remote_check_filter(struct far *far, const struct stele_filter *filter,
+                              struct stele_error *err);
 void stele_remote_put_filter(struct far_writer *writer, uint32_t number,
                              const struct stele_filter *filter);
 void stele_remote_put_expected(struct far_writer *writer, uint32_t number_expectation,

@@ -78,7 +78,12 @@ static int parse_host(const char *text, size_t size, struct far_text *host, stru
         }
         name = text + 1;
         name_size = (size_t)(end - name);
-        port = end + 1 < text + size && end[1] == ':' ? end + 2 : NULL;
+        port = end + 1 < text + size ? end + 2 : NULL;
+        if (port != NULL && end[1] != ':') {
+            return stele_fail(err, STELE_E_INVALID, 0,
+                              "address: behind ']' in \"%.*s\" comes a port or nothing", (int)size,
+                              text);
+        }
     } else {
         const char *colon = memchr(text, ':', size);
         name_size = colon == NULL ? size : (size_t)(colon - text);

@@ -1,6 +1,8 @@
 /* Requests and answers of the native service, from the client's side. */
 #include "client/remote.h"
 #include "pb/pb.h"
+#include "store/filter.h"
+#include "store/store.h"
 
 /* ---- Writing ---- */
 
@@ -77,6 +79,16 @@ static void end_message(struct far_writer *writer, size_t begin)
     writer->buf.size = (size_t)(behind - writer->buf.data) + size;
 }
 
+int stele_remote_check_filter(struct far *far, const struct stele_filter *filter,
+                              struct stele_error *err)
+{
+    struct stele_filter_program *program = NULL;
+    const int outcome =
+        filter == NULL ? STELE_OK : stele_filter_compile(far->alloc, filter, &program, err);
+    stele_filter_release(far->alloc, program);
+    return outcome;
+}
+
 void stele_remote_put_filter(struct far_writer *writer, uint32_t number,
                              const struct stele_filter *filter)
 {
@@ -134,51 +146,13 @@ static void put_draft(struct far_writer *writer, const struct stele_event_draft 
     end_message(writer, begin);
 }
 
-static int check_append(const struct stele_append *streams, size_t streams_count,
-                        const struct stele_condition *conditions, size_t conditions_count,
-                        struct stele_error *err)
-{
-    if (streams == NULL || streams_count == 0) {
-        return stele_fail(err, STELE_E_INVALID, 0, "append: no stream is named");
-    }
-    if (conditions == NULL && conditions_count > 0) {
-        return stele_fail(err, STELE_E_INVALID, 0, "append: the conditions are NULL");
-    }
-    for (size_t i = 0; i < streams_count; i++) {
-        if (streams[i].stream == NULL || (streams[i].events == NULL && streams[i].count > 0)) {
-            return stele_fail(err, STELE_E_INVALID, 0, "append: %s is NULL",
-                              streams[i].stream == NULL ? "a stream's name" : "a list of events");
-        }
-        if (streams[i].count > STELE_APPEND_EVENTS_MAX) {
-            return stele_fail(err, STELE_E_LIMIT, 0, "append: %zu events, the limit is %u",
-                              streams[i].count, STELE_APPEND_EVENTS_MAX);
-        }
-        for (size_t e = 0; e < streams[i].count; e++) {
-            const struct stele_event_draft *draft = &streams[i].events[e];
-            if (draft->type == NULL || (draft->data == NULL && draft->data_size > 0) ||
-                (draft->metadata == NULL && draft->metadata_size > 0)) {
-                return stele_fail(err, STELE_E_INVALID, 0,
-                                  "append: event %zu of %.100s: %s is NULL", e, streams[i].stream,
-                                  draft->type == NULL ? "the type" : "its data or metadata");
-            }
-            if (draft->data_size > STELE_EVENT_SIZE_MAX ||
-                draft->metadata_size > STELE_EVENT_SIZE_MAX - draft->data_size) {
-                return stele_fail(err, STELE_E_LIMIT, 0,
-                                  "append: event %zu of %.100s has %zu bytes, the limit is %u", e,
-                                  streams[i].stream, draft->data_size + draft->metadata_size,
-                                  STELE_EVENT_SIZE_MAX);
-            }
-        }
-    }
-    return STELE_OK;
-}
-
 int stele_remote_encode_append(struct far *far, uint64_t correlation,
                                const struct stele_append *streams, size_t streams_count,
                                const struct stele_condition *conditions, size_t conditions_count,
                                struct stele_buf *out, struct stele_error *err)
 {
-    const int outcome = check_append(streams, streams_count, conditions, conditions_count, err);
+    const int outcome =
+        stele_check_append(streams, streams_count, conditions, conditions_count, err);
     if (outcome != STELE_OK) {
         return outcome;
     }

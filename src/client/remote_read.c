@@ -222,6 +222,10 @@ int stele_remote_read(struct far *far, const char *stream, const struct stele_re
         return stele_fail(err, stream[0] == '\0' ? STELE_E_INVALID : STELE_E_LIMIT, 0,
                           "the stream's name is %s", stream[0] == '\0' ? "empty" : "too long");
     }
+    int outcome = stele_remote_check_filter(far, options->filter, err);
+    if (outcome != STELE_OK) {
+        return outcome;
+    }
     struct far_iterator *iterator = stele_allocate_zeroed(far->alloc, sizeof *iterator);
     if (iterator == NULL) {
         return stele_fail(err, STELE_E_NO_MEMORY, 0, "read: no memory");
@@ -235,7 +239,7 @@ int stele_remote_read(struct far *far, const char *stream, const struct stele_re
     iterator->left = options->limit == 0 ? UINT64_MAX : options->limit;
     iterator->position =
         iterator->backwards || iterator->is_stream || options->from == 0 ? 0 : options->from - 1;
-    int outcome = make_fixed(iterator, stream, options, err);
+    outcome = make_fixed(iterator, stream, options, err);
     if (outcome == STELE_OK) {
         outcome = step(iterator, err); /* So that a missing stream is told now, as embedded. */
     }
@@ -339,7 +343,10 @@ int stele_remote_wait(struct far *far, uint64_t after, int timeout_ms, struct st
         options.from = after + 1;
         options.limit = 1;
         struct far_iterator *iterator = NULL;
-        const int outcome = stele_remote_read(far, NULL, &options, &iterator, err);
+        /* Behind the last position that there can be is nothing to ask for. */
+        const bool can_be = after < STELE_POSITION_MAX;
+        const int outcome =
+            can_be ? stele_remote_read(far, NULL, &options, &iterator, err) : STELE_OK;
         const bool found = outcome == STELE_OK && iterator != NULL && !iterator->at_end;
         stele_remote_iterator_destroy(iterator);
         if (outcome != STELE_OK || found) {
@@ -518,6 +525,10 @@ int stele_remote_subscribe(struct far *far, const char *stream,
                            stele_end_callback on_end, void *context,
                            struct far_subscription **out_subscription, struct stele_error *err)
 {
+    int outcome = stele_remote_check_filter(far, options->filter, err);
+    if (outcome != STELE_OK) {
+        return outcome;
+    }
     struct far_subscription *subscription = stele_allocate_zeroed(far->alloc, sizeof *subscription);
     if (subscription == NULL) {
         return stele_fail(err, STELE_E_NO_MEMORY, 0, "subscribe: no memory");
@@ -535,7 +546,7 @@ int stele_remote_subscribe(struct far *far, const char *stream,
     stele_remote_put_text(&writer, 5, options->token);
     stele_remote_put_number(&writer, 6, WINDOW_CREDITS);
     subscription->fixed = writer.buf;
-    int outcome =
+    outcome =
         writer.failed ? stele_fail(err, STELE_E_NO_MEMORY, 0, "subscribe: no memory") : STELE_OK;
     if (outcome == STELE_OK && options->from == STELE_FROM_END) {
         outcome = find_end(subscription, stream, err);

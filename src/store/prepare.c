@@ -108,6 +108,19 @@ static int check_stream_name(const char *name, struct stele_bytes *out_name,
     return STELE_OK;
 }
 
+static int check_stream(const char *name, uint64_t expected, struct stele_bytes *out_name,
+                        struct stele_error *err)
+{
+    const int outcome = check_stream_name(name, out_name, err);
+    if (outcome == STELE_OK && expected > STELE_REVISION_MAX && expected < STELE_EXPECT_EXISTS) {
+        return stele_fail(err, STELE_E_INVALID, 0,
+                          "stream %s: the expected revision %llu is neither a revision nor one of "
+                          "the special expectations",
+                          name, (unsigned long long)expected);
+    }
+    return outcome;
+}
+
 static struct stele_bytes keep(struct stele_prepared *prepared, struct stele_bytes name)
 {
     uint8_t *copy = stele_arena_allocate(&prepared->arena, prepared->alloc, name.size);
@@ -122,15 +135,9 @@ static int add_stream(struct stele_prepared *prepared, const char *name, uint64_
                       struct stele_prepared_stream **out_stream, struct stele_error *err)
 {
     struct stele_bytes text;
-    const int outcome = check_stream_name(name, &text, err);
+    const int outcome = check_stream(name, expected, &text, err);
     if (outcome != STELE_OK) {
         return outcome;
-    }
-    if (expected > STELE_REVISION_MAX && expected < STELE_EXPECT_EXISTS) {
-        return stele_fail(err, STELE_E_INVALID, 0,
-                          "stream %s: the expected revision %llu is neither a revision nor one of "
-                          "the special expectations",
-                          name, (unsigned long long)expected);
     }
     const struct stele_store *store = prepared->store;
     const struct stele_bytes kept = keep(prepared, text);
@@ -203,7 +210,7 @@ static int check_content_type(const char *content_type, struct stele_bytes *out,
     return check_name("the content type", content_type, STELE_CONTENT_TYPE_SIZE_MAX, out, err);
 }
 
-static int check_sizes(const struct stele_prepared *prepared, const struct stele_event_draft *draft,
+static int check_sizes(size_t size_max, const struct stele_event_draft *draft,
                        struct stele_error *err)
 {
     if ((draft->data == NULL && draft->data_size > 0) ||
@@ -211,7 +218,6 @@ static int check_sizes(const struct stele_prepared *prepared, const struct stele
         return stele_fail(err, STELE_E_INVALID, 0,
                           "an event's data or metadata is NULL but has a size");
     }
-    const size_t size_max = prepared->store->options.public.event_size_max;
     if (draft->data_size > size_max || draft->metadata_size > size_max - draft->data_size) {
         return stele_fail(
             err, STELE_E_LIMIT, 0,
@@ -358,27 +364,35 @@ static int make_keys(struct stele_prepared *prepared)
     return STELE_OK;
 }
 
+/* Type, sizes, and that it belongs into this stream. */
+static int check_event(const char *stream, bool is_meta, size_t size_max,
+                       const struct stele_event_draft *draft, struct stele_bytes *out_type,
+                       struct stele_error *err)
+{
+    int outcome = check_name("an event's type", draft->type, STELE_TYPE_SIZE_MAX, out_type, err);
+    if (outcome != STELE_OK) {
+        return outcome;
+    }
+    const bool is_meta_type = strcmp(draft->type, METADATA_TYPE) == 0;
+    if (strcmp(draft->type, TOMBSTONE_TYPE) == 0 || is_meta != is_meta_type) {
+        return stele_fail(err, STELE_E_INVALID, 0,
+                          "stream %s: an event of type %s does not belong here", stream,
+                          draft->type);
+    }
+    outcome = check_sizes(size_max, draft, err);
+    return outcome == STELE_OK && is_meta ? stele_metadata_check(draft->data, draft->data_size, err)
+                                          : outcome;
+}
+
 static int add_events(struct stele_prepared *prepared, struct stele_prepared_stream *stream,
                       const struct stele_append *append, int64_t now_us, struct stele_error *err)
 {
     const bool is_meta = stele_store__is_metastream(stream->key.name);
+    const size_t size_max = prepared->store->options.public.event_size_max;
     for (size_t i = 0; i < append->count; i++) {
         const struct stele_event_draft *draft = &append->events[i];
         struct stele_bytes type;
-        int outcome = check_name("an event's type", draft->type, STELE_TYPE_SIZE_MAX, &type, err);
-        if (outcome != STELE_OK) {
-            return outcome;
-        }
-        const bool is_meta_type = strcmp(draft->type, METADATA_TYPE) == 0;
-        if (strcmp(draft->type, TOMBSTONE_TYPE) == 0 || is_meta != is_meta_type) {
-            return stele_fail(err, STELE_E_INVALID, 0,
-                              "stream %s: an event of type %s does not belong here", append->stream,
-                              draft->type);
-        }
-        outcome = check_sizes(prepared, draft, err);
-        if (outcome == STELE_OK && is_meta) {
-            outcome = stele_metadata_check(draft->data, draft->data_size, err);
-        }
+        int outcome = check_event(append->stream, is_meta, size_max, draft, &type, err);
         if (outcome == STELE_OK) {
             outcome = add_record(prepared, stream, draft, type, 0, now_us, err);
         }
@@ -411,8 +425,7 @@ static int add_condition_key(struct stele_prepared *prepared, uint8_t space, con
     return STELE_OK;
 }
 
-static int add_item(struct stele_prepared *prepared, const struct stele_query_item *item,
-                    struct stele_error *err)
+static int check_item(const struct stele_query_item *item, struct stele_error *err)
 {
     if (item->types_count > STELE_CONDITIONS_MAX || item->tags_count > STELE_TAGS_MAX) {
         return stele_fail(err, STELE_E_LIMIT, 0,
@@ -423,6 +436,16 @@ static int add_item(struct stele_prepared *prepared, const struct stele_query_it
     if ((item->types == NULL && item->types_count > 0) ||
         (item->tags == NULL && item->tags_count > 0)) {
         return stele_fail(err, STELE_E_INVALID, 0, "a condition's types or tags are NULL");
+    }
+    return STELE_OK;
+}
+
+static int add_item(struct stele_prepared *prepared, const struct stele_query_item *item,
+                    struct stele_error *err)
+{
+    int outcome = check_item(item, err);
+    if (outcome != STELE_OK) {
+        return outcome;
     }
     if (stele_store__grow(prepared->alloc, (void **)&prepared->items, &prepared->items_capacity,
                           sizeof *prepared->items, prepared->items_count + 1) != STELE_OK) {
@@ -435,7 +458,6 @@ static int add_item(struct stele_prepared *prepared, const struct stele_query_it
         .tags_first = first + item->types_count,
         .tags_count = item->tags_count,
     };
-    int outcome = STELE_OK;
     for (size_t i = 0; i < item->types_count && outcome == STELE_OK; i++) {
         outcome = add_condition_key(prepared, STELE_SPACE_TYPE, "a condition's type",
                                     item->types[i], STELE_TYPE_SIZE_MAX, err);
@@ -447,8 +469,7 @@ static int add_item(struct stele_prepared *prepared, const struct stele_query_it
     return outcome;
 }
 
-static int add_condition(struct stele_prepared *prepared, const struct stele_condition *condition,
-                         struct stele_error *err)
+static int check_condition(const struct stele_condition *condition, struct stele_error *err)
 {
     if (condition->items == NULL || condition->items_count == 0) {
         return stele_fail(err, STELE_E_INVALID, 0, "a condition has no query items");
@@ -462,6 +483,16 @@ static int add_condition(struct stele_prepared *prepared, const struct stele_con
         return stele_fail(err, STELE_E_INVALID, 0, "a condition's position %llu is none",
                           (unsigned long long)condition->after);
     }
+    return STELE_OK;
+}
+
+static int add_condition(struct stele_prepared *prepared, const struct stele_condition *condition,
+                         struct stele_error *err)
+{
+    int outcome = check_condition(condition, err);
+    if (outcome != STELE_OK) {
+        return outcome;
+    }
     if (stele_store__grow(prepared->alloc, (void **)&prepared->conditions,
                           &prepared->conditions_capacity, sizeof *prepared->conditions,
                           prepared->conditions_count + 1) != STELE_OK) {
@@ -472,13 +503,10 @@ static int add_condition(struct stele_prepared *prepared, const struct stele_con
         .items_count = condition->items_count,
         .after = condition->after,
     };
-    for (size_t i = 0; i < condition->items_count; i++) {
-        const int outcome = add_item(prepared, &condition->items[i], err);
-        if (outcome != STELE_OK) {
-            return outcome;
-        }
+    for (size_t i = 0; i < condition->items_count && outcome == STELE_OK; i++) {
+        outcome = add_item(prepared, &condition->items[i], err);
     }
-    return STELE_OK;
+    return outcome;
 }
 
 /* ---- The request ---- */
@@ -528,6 +556,66 @@ static int check_counts(const struct stele_append *streams, size_t streams_count
         return stele_fail(err, STELE_E_INVALID, 0, "the append has no events");
     }
     return STELE_OK;
+}
+
+static int check_draft(const char *stream, bool is_meta, const struct stele_event_draft *draft,
+                       struct stele_error *err)
+{
+    STELE_UNINITIALIZED uint8_t tags[TAGS_SIZE_MAX];
+    struct stele_bytes text;
+    int outcome = check_event(stream, is_meta, STELE_EVENT_SIZE_MAX, draft, &text, err);
+    if (outcome == STELE_OK) {
+        outcome = encode_tags(draft, tags, &text, err);
+    }
+    return outcome == STELE_OK ? check_content_type(draft->content_type, &text, err) : outcome;
+}
+
+static int check_names(const char *what, const char *const *names, size_t count, size_t size_max,
+                       struct stele_error *err)
+{
+    struct stele_bytes text;
+    int outcome = STELE_OK;
+    for (size_t i = 0; i < count && outcome == STELE_OK; i++) {
+        outcome = check_name(what, names[i], size_max, &text, err);
+    }
+    return outcome;
+}
+
+int stele_check_name(const char *stream, struct stele_error *err)
+{
+    struct stele_bytes text;
+    return check_stream_name(stream, &text, err);
+}
+
+int stele_check_append(const struct stele_append *streams, size_t streams_count,
+                       const struct stele_condition *conditions, size_t conditions_count,
+                       struct stele_error *err)
+{
+    int outcome = check_counts(streams, streams_count, conditions, conditions_count, err);
+    for (size_t i = 0; i < streams_count && outcome == STELE_OK; i++) {
+        struct stele_bytes name;
+        outcome = check_stream(streams[i].stream, streams[i].expected, &name, err);
+        for (size_t e = 0; e < streams[i].count && outcome == STELE_OK; e++) {
+            outcome = check_draft(streams[i].stream, stele_store__is_metastream(name),
+                                  &streams[i].events[e], err);
+        }
+    }
+    for (size_t i = 0; i < conditions_count && outcome == STELE_OK; i++) {
+        outcome = check_condition(&conditions[i], err);
+        for (size_t k = 0; outcome == STELE_OK && k < conditions[i].items_count; k++) {
+            const struct stele_query_item *item = &conditions[i].items[k];
+            outcome = check_item(item, err);
+            if (outcome == STELE_OK) {
+                outcome = check_names("a condition's type", item->types, item->types_count,
+                                      STELE_TYPE_SIZE_MAX, err);
+            }
+            if (outcome == STELE_OK) {
+                outcome = check_names("a condition's tag", item->tags, item->tags_count,
+                                      STELE_TAG_SIZE_MAX, err);
+            }
+        }
+    }
+    return outcome;
 }
 
 int stele_prepare(struct stele_prepared *prepared, const struct stele_append *streams,

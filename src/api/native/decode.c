@@ -2,7 +2,7 @@
  * behind them, because libstele takes C strings. */
 #include "api/native/native_internal.h"
 
-#define FILTER_TEXTS_MAX 10000 /* Of each list of a filter. */
+#define FILTER_TEXTS_MAX 1024 /* Of each list of a filter. */
 
 static int fail_malformed(struct stele_error *err, const char *what)
 {
