@@ -63,12 +63,24 @@ void stele_log__mark_decode(struct stele_bytes bytes, uint32_t seed,
     }
 }
 
+/* STELE_NOT_FOUND is no failure, so its words are nobody's. */
+static int open_mark(struct stele_io *io, bool writable, struct stele_file **out_file,
+                     struct stele_error *err)
+{
+    struct stele_error words = {.outcome = STELE_OK};
+    const int outcome = io->ops->open(io, STELE_LOG__MARK, writable, out_file, &words);
+    if (outcome != STELE_OK && outcome != STELE_NOT_FOUND && err != NULL) {
+        *err = words;
+    }
+    return outcome;
+}
+
 int stele_log__mark_read(struct stele_io *io, uint32_t seed, struct stele_log__mark *out_mark,
                          struct stele_error *err)
 {
     *out_mark = (struct stele_log__mark){0};
     struct stele_file *file = NULL;
-    int outcome = io->ops->open(io, STELE_LOG__MARK, false, &file, err);
+    int outcome = open_mark(io, false, &file, err);
     if (outcome == STELE_NOT_FOUND) {
         return STELE_OK;
     }
@@ -105,7 +117,7 @@ int stele_log_put_mark(struct stele_io *io, const struct stele_log_mark *mark,
 {
     struct stele_file *file = NULL;
     bool created = false;
-    int outcome = io->ops->open(io, STELE_LOG__MARK, true, &file, err);
+    int outcome = open_mark(io, true, &file, err);
     if (outcome == STELE_NOT_FOUND) {
         created = true;
         outcome = io->ops->create(io, STELE_LOG__MARK, SLOTS * STELE_LOG__MARK_SLOT_SIZE, true,

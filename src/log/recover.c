@@ -702,14 +702,33 @@ static int open_files(struct stele_log *log, struct listing *listing, uint64_t l
 
 #define LIST_ATTEMPTS 8
 
-/* Beside a living writer, what was the last file of a listing may be packed before it is opened:
- * then the list is made again, because only a plain segment can be the last one. */
+/* Are there places between the segments that none of them has? Those below `first` were looked at. */
+static bool has_hole(const struct stele_log_view *view, uint32_t first)
+{
+    for (uint32_t index = first; index < view->count; index++) {
+        const uint64_t expected = index == 0 ? 0 : stele_log__limit_of(view, index - 1);
+        if (expected < view->bases[index]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Beside a living writer a listing may be of no moment at all. What was its last file may be packed
+ * before it is opened; only a plain segment can be the last one. And a segment may be missing: the
+ * name of its packed form was made behind the reader of the directory, that of the plain one removed
+ * before it came there. Then the list is made again. What is missing still is damage. */
+static bool is_torn(const struct stele_log_view *view, uint32_t first)
+{
+    return stele_log__last(view)->packed || has_hole(view, first);
+}
+
 static int open_listed(struct stele_log *log, struct listing *listing, uint64_t live_end,
                        const struct stele_log__mark *mark, struct stele_error *err)
 {
     int outcome = open_files(log, listing, live_end, mark, err);
     for (int attempt = 1; attempt < LIST_ATTEMPTS && outcome == STELE_OK &&
-                          live_end != UINT64_MAX && stele_log__last(log->view)->packed;
+                          live_end != UINT64_MAX && is_torn(log->view, 0);
          attempt++) {
         stele_log_view_release(log->view);
         log->view = NULL;
@@ -808,9 +827,11 @@ int stele_log_open(struct stele_io *io, const struct stele_log_options *options,
 
 /* ---- Following a living writer ---- */
 
-/* Opens the segments that were made since. */
-static int take_up_segments(struct stele_log *log, uint64_t live_end, struct stele_error *err)
+/* Opens the segments that were made since; *out_torn: looking again may find more of them. */
+static int take_up_listed(struct stele_log *log, uint64_t live_end, bool accept_torn,
+                          bool *out_torn, struct stele_error *err)
 {
+    *out_torn = false;
     struct listing listing = {.alloc = log->alloc};
     const uint64_t base_last = stele_log__last(log->view)->base;
     int outcome = list_files(log->io, &listing, err);
@@ -834,7 +855,8 @@ static int take_up_segments(struct stele_log *log, uint64_t live_end, struct ste
         if (outcome == STELE_OK) {
             outcome = open_segments(log, &listing, skip, view, old, err);
         }
-        if (outcome == STELE_OK) {
+        *out_torn = outcome == STELE_OK && is_torn(view, old);
+        if (outcome == STELE_OK && (!*out_torn || accept_torn)) {
             stele_log_view_release(log->view);
             log->view = view;
         } else {
@@ -842,6 +864,16 @@ static int take_up_segments(struct stele_log *log, uint64_t live_end, struct ste
         }
     }
     listing_deinit(&listing);
+    return outcome;
+}
+
+static int take_up_segments(struct stele_log *log, uint64_t live_end, struct stele_error *err)
+{
+    bool torn = true;
+    int outcome = STELE_OK;
+    for (int attempt = 1; attempt <= LIST_ATTEMPTS && outcome == STELE_OK && torn; attempt++) {
+        outcome = take_up_listed(log, live_end, attempt == LIST_ATTEMPTS, &torn, err);
+    }
     return outcome;
 }
 

@@ -758,6 +758,118 @@ TEST(a_follower_sees_exactly_what_is_durable)
     }
 }
 
+/* A listing of a directory that changes meanwhile: one segment is in none of its forms in it, as
+ * when it is packed while the names are read one after the other. */
+static struct {
+    const struct stele_io_ops *ops; /* The real ones. */
+    uint64_t hidden;                /* Base of the segment. */
+    int times;                      /* In so many listings. */
+    stele_io_name_callback on_name;
+    void *context;
+} torn;
+
+static int on_torn_name(void *context, const char *name, uint64_t size)
+{
+    (void)context;
+    char hidden[32];
+    (void)snprintf(hidden, sizeof hidden, "%016llx.", (unsigned long long)torn.hidden);
+    return strncmp(name, hidden, strlen(hidden)) == 0 ? STELE_OK
+                                                      : torn.on_name(torn.context, name, size);
+}
+
+static int torn_list(struct stele_io *io, stele_io_name_callback on_name, void *context,
+                     struct stele_error *error)
+{
+    if (torn.times == 0) {
+        return torn.ops->list(io, on_name, context, error);
+    }
+    torn.times--;
+    torn.on_name = on_name;
+    torn.context = context;
+    return torn.ops->list(io, on_torn_name, NULL, error);
+}
+
+/* Each segment in turn is missing from the follower's listing: of its opening, or of the first
+ * following. times: in so many listings. Returns how often not all events were seen. */
+static size_t follow_torn(int times)
+{
+    size_t lost = 0;
+    for (int opening = 0; opening <= 1; opening++) {
+        for (uint32_t hidden = 0; hidden < 100; hidden++) {
+            struct world *const world = world_create(8192, 8192);
+            world_open(world);
+            world_append(world, 1, 1, 10);
+            struct stele_log_options options = world->options;
+            options.read_only = true;
+            struct follower follower = {0};
+            if (opening == 0) {
+                CHECK_EQ(stele_log_open(&world->disk.io, &options, 0, stele_log_durable(world->log),
+                                        on_followed, &follower, &follower.log, &world->err),
+                         STELE_OK);
+            }
+            while (stele_log_segments(world->log) < 6) {
+                world_append(world, 1, 2, 300);
+            }
+            struct stele_log_view *const view = stele_log_view_acquire(world->log);
+            const bool is_last = hidden + 1 == view->count;
+            torn.hidden = view->bases[hidden];
+            stele_log_view_release(view);
+            torn.ops = world->disk.io.ops;
+            torn.times = times;
+            struct stele_io_ops ops = *torn.ops;
+            ops.list = torn_list;
+            world->disk.io.ops = &ops;
+            const uint64_t live_end = stele_log_durable(world->log);
+            if (opening == 1) {
+                CHECK_EQ(stele_log_open(&world->disk.io, &options, 0, live_end, on_followed,
+                                        &follower, &follower.log, &world->err),
+                         STELE_OK);
+            } else {
+                CHECK_EQ(
+                    stele_log_follow(follower.log, live_end, on_followed, &follower, &world->err),
+                    STELE_OK);
+            }
+            /* Whatever was missing at the end comes with the next look. */
+            torn.times = is_last ? 0 : torn.times;
+            CHECK_EQ(stele_log_follow(follower.log, live_end, on_followed, &follower, &world->err),
+                     STELE_OK);
+            struct stele_log *const writer = world->log;
+            world->log = follower.log;
+            struct stele_log_reader reader;
+            world_reader(world, &reader);
+            size_t seen = 0;
+            for (size_t index = 0; index < world->count; index++) {
+                struct stele_event event;
+                seen += stele_log_read(&reader, world->events[index].place, &event) == STELE_OK;
+            }
+            lost += seen < world->count;
+            world_reader_end(&reader);
+            if (times < 8) {
+                world_check_scan(world, world->count, 20);
+            }
+            world->log = writer;
+            world->disk.io.ops = torn.ops;
+            stele_log_close(follower.log);
+            world_destroy(world);
+            if (is_last) {
+                break;
+            }
+        }
+    }
+    return lost;
+}
+
+TEST(a_follower_looks_again_when_a_listing_lacks_a_segment)
+{
+    CHECK_EQ(follow_torn(1), 0);
+    CHECK_EQ(follow_torn(3), 0);
+}
+
+TEST(a_follower_that_finds_a_segment_missing_for_good_does_not_look_for_ever)
+{
+    CHECK(follow_torn(1000) > 0);
+}
+
 TEST(a_follower_opened_at_any_durable_place_starts_there)
 {
     struct world *const world = world_create(16384, 16384);
