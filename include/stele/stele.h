@@ -93,8 +93,9 @@ struct stele_options {
     uint32_t async_queue_max;  /* Asynchronous appends under way before stele_append_async()
                                   * answers STELE_E_OVERLOADED, default 65536. */
     int compress;              /* 1: sealed segments are compressed with zstd. Default 0. */
-    uint32_t scrub_days;       /* Every sealed byte is checked once in so many days; 0 turns
-                                  * the background scrub off. Default 7. */
+    uint32_t scrub_days;       /* Every byte of the log is checked once in so many days while the
+                                  * store is open (for hours a day: in several times as many); 0
+                                  * turns the background scrub off. Default 7. */
 };
 #define STELE_OPTIONS_INIT                                                                         \
     {                                                                                              \

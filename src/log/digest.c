@@ -172,6 +172,7 @@ static int take_frame(struct verifier *verifier, const struct stele_log__spot *s
     chain->frames++;
     chain->bytes += STELE_FRAME_HEADER_SIZE + loaded->bytes.size;
     chain->previous = loaded->frame.header_checksum;
+    chain->begins_within = false;
     verifier->previous_is_known = true;
     return outcome;
 }
@@ -250,7 +251,7 @@ int stele_log_chain_extend(struct stele_log_reader *reader, struct stele_log_cha
         .on_event = on_event,
         .on_damage = on_damage,
         .context = context,
-        .previous_is_known = true,
+        .previous_is_known = !chain->begins_within,
     };
     if (!stele_log__sha_init(&verifier.sha)) {
         return stele_fail(err, STELE_E_NO_MEMORY, 0, "verifying: no memory");

@@ -310,6 +310,8 @@ struct stele_log_chain {
     uint64_t bytes;     /* Read for it. */
     uint64_t scavenged; /* Frames of which only the hash is left. */
     uint32_t previous;  /* header_checksum of the last frame. */
+    bool begins_within; /* It began at the base of a segment in the middle: what is before it is
+                         * not known, and the hash is that of no history. */
 };
 typedef void (*stele_log_damage_callback)(void *context, const struct stele_log_damage *damage);
 

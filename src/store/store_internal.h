@@ -65,6 +65,7 @@ struct stele_store {
 
     uint64_t pack_next;  /* The base from which compression goes on. */
     int64_t scrub_at_us; /* When the next piece is due. */
+    bool scrub_begun;    /* scrub_chain is where this opening begins. */
     struct stele_log_chain scrub_chain;
     struct stele_scavenge *scavenge; /* What one scavenging knows; NULL between them. */
 

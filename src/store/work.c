@@ -178,6 +178,31 @@ static int begin_mark(struct stele_store *store, int64_t now_us, bool closing,
     return outcome;
 }
 
+/* Pieces are due at fixed times, and the time says at which one an opening begins. Otherwise a
+ * program that is ended every day would look at the beginning of its log again and again. From one
+ * period to the next the times move on by one piece: somebody who is here at the same hours of each
+ * week comes to all of them. */
+static void schedule_scrub(struct stele_store *store, int64_t now_us, int64_t interval_us,
+                           uint64_t pieces)
+{
+    const uint64_t slot = now_us < 0 ? 0 : (uint64_t)(now_us / interval_us) + 1;
+    store->scrub_at_us = (int64_t)slot * interval_us;
+    if (store->scrub_begun) {
+        return;
+    }
+    store->scrub_begun = true;
+    const uint64_t piece = (slot + slot / pieces) % pieces;
+    const uint64_t start = stele_log_start(store->log);
+    uint64_t base = start;
+    uint64_t size = 0;
+    struct stele_log_view *view = stele_log_view_acquire(store->log);
+    const int found = stele_log_sealed_next(view, start + piece * SCRUB_PIECE, &base, &size);
+    stele_log_view_release(view);
+    if (found == STELE_OK && base > start) {
+        store->scrub_chain = (struct stele_log_chain){.place = base, .begins_within = true};
+    }
+}
+
 static int begin_scrub(struct stele_store *store, int64_t now_us, struct stele_work **out_work)
 {
     const int64_t period_us = (int64_t)store->options.public.scrub_days * DAY_US;
@@ -188,15 +213,15 @@ static int begin_scrub(struct stele_store *store, int64_t now_us, struct stele_w
     const uint64_t pieces = size / SCRUB_PIECE + 1;
     const int64_t interval_us = period_us / (int64_t)pieces;
     if (store->scrub_at_us == 0 || store->scrub_at_us - now_us > interval_us) {
-        store->scrub_at_us =
-            now_us + interval_us; /* The first one, or a clock that was set back. */
+        /* The first one, or a clock that was set back. */
+        schedule_scrub(store, now_us, interval_us, pieces);
     }
     if (now_us < store->scrub_at_us) {
         return STELE_NOT_FOUND;
     }
     const int outcome = stele_store__work_create(store, STELE_WORK_SCRUB, true, out_work);
     if (outcome == STELE_OK) {
-        store->scrub_at_us = now_us + interval_us;
+        schedule_scrub(store, now_us, interval_us, pieces);
         (*out_work)->chain = store->scrub_chain;
         (*out_work)->view = stele_index_view_acquire(store->index);
     }
