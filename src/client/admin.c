@@ -120,7 +120,7 @@ int stele_set_metadata(struct stele *store, const char *stream, uint64_t expecte
     if (store->far != NULL) {
         const struct stele_append append = {
             .stream = name, .expected = expected, .events = &draft, .count = 1};
-        outcome = stele_check_append(&append, 1, NULL, 0, err);
+        outcome = stele_store_check_append(&append, 1, NULL, 0, err);
         return outcome == STELE_OK ? stele_remote_set_metadata(store->far, stream, expected, json,
                                                                json_size, out_result, err)
                                    : outcome;

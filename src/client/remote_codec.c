@@ -152,7 +152,7 @@ int stele_remote_encode_append(struct far *far, uint64_t correlation,
                                struct stele_buf *out, struct stele_error *err)
 {
     const int outcome =
-        stele_check_append(streams, streams_count, conditions, conditions_count, err);
+        stele_store_check_append(streams, streams_count, conditions, conditions_count, err);
     if (outcome != STELE_OK) {
         return outcome;
     }

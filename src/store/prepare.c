@@ -581,15 +581,9 @@ static int check_names(const char *what, const char *const *names, size_t count,
     return outcome;
 }
 
-int stele_check_name(const char *stream, struct stele_error *err)
-{
-    struct stele_bytes text;
-    return check_stream_name(stream, &text, err);
-}
-
-int stele_check_append(const struct stele_append *streams, size_t streams_count,
-                       const struct stele_condition *conditions, size_t conditions_count,
-                       struct stele_error *err)
+int stele_store_check_append(const struct stele_append *streams, size_t streams_count,
+                             const struct stele_condition *conditions, size_t conditions_count,
+                             struct stele_error *err)
 {
     int outcome = check_counts(streams, streams_count, conditions, conditions_count, err);
     for (size_t i = 0; i < streams_count && outcome == STELE_OK; i++) {

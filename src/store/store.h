@@ -59,12 +59,9 @@ bool stele_prepared_is_large(const struct stele_prepared *prepared);
 
 /* What prepare would refuse in any store, without one: for requests that go elsewhere. */
 STELE_MUST_USE
-int stele_check_append(const struct stele_append *streams, size_t streams_count,
-                       const struct stele_condition *conditions, size_t conditions_count,
-                       struct stele_error *err);
-/* The same for the name of a stream that is to be written to. */
-STELE_MUST_USE
-int stele_check_name(const char *stream, struct stele_error *err);
+int stele_store_check_append(const struct stele_append *streams, size_t streams_count,
+                             const struct stele_condition *conditions, size_t conditions_count,
+                             struct stele_error *err);
 
 /* No lock. now_us stamps events without a time of their own; random makes ids for drafts without.
  * STELE_OK, STELE_E_INVALID, STELE_E_LIMIT, STELE_E_NO_MEMORY. */
