@@ -2,6 +2,7 @@
 #include "cli/event.h"
 #include "cli/out.h"
 #include "cli/text.h"
+#include "cloud/cloud.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -158,39 +159,18 @@ static void out_json(const struct stele_event *event, bool exact)
 
 /* ---- CloudEvents ---- */
 
-/* A stream's name as URI reference (RFC 3986): what may not stand there is written as %XX. */
-static void out_source(struct stele_text stream)
+static void out_piece(void *context, const char *text, size_t size)
 {
-    static const char allowed[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~:/?#@!$&'()*+,;=";
-    stele_cli_out("\"");
-    for (size_t i = 0; i < stream.size; i++) {
-        const char byte = stream.data[i];
-        if (byte != '\0' && strchr(allowed, byte) != NULL) {
-            stele_cli_out_bytes(&byte, 1);
-        } else {
-            stele_cli_outf("%%%02X", (unsigned)(uint8_t)byte);
-        }
-    }
-    stele_cli_out("\"");
+    (void)context;
+    stele_cli_out_bytes(text, size);
 }
 
-/* Attributes that came with a CloudEvent and have no place in an event of ours were put into its
- * metadata, as members of "cloudevents". *out_only: nothing else is there. */
-static json_t *kept_attributes(const struct stele_event *event, bool *out_only)
+/* What stands in a URI reference needs no escapes. */
+static void out_source(struct stele_text stream)
 {
-    json_t *const metadata =
-        event->metadata_size > 0
-            ? json_loadb(event->metadata, event->metadata_size, JSON_ALLOW_NUL, NULL)
-            : NULL;
-    json_t *const kept = json_incref(json_object_get(metadata, "cloudevents"));
-    *out_only = json_is_object(kept) && json_object_size(metadata) == 1;
-    json_decref(metadata);
-    if (!json_is_object(kept)) {
-        json_decref(kept);
-        return NULL;
-    }
-    return kept;
+    stele_cli_out("\"");
+    stele_cloud_source(stream, out_piece, NULL);
+    stele_cli_out("\"");
 }
 
 static void out_attribute(const char *name, const json_t *value)
@@ -234,15 +214,21 @@ static void out_metadata_attribute(const struct stele_event *event)
 void stele_cli_event_out_cloudevents(const struct stele_event *event)
 {
     bool only_attributes = false;
-    json_t *const kept = kept_attributes(event, &only_attributes);
+    json_t *const kept = stele_cloud_kept(event->metadata, event->metadata_size, &only_attributes);
+    const char *const source = json_string_value(json_object_get(kept, "source"));
     const char *const foreign_id = json_string_value(json_object_get(kept, "id"));
     char id[37];
     stele_id_to_text(event->id, id);
 
     stele_cli_out("{\"specversion\":\"1.0\"");
     out_member("id", stele_cli_text(foreign_id != NULL ? foreign_id : id));
-    stele_cli_out(",\"source\":");
-    out_source(event->stream);
+    if (source != NULL) {
+        out_member("source", stele_cli_text(source));
+        out_member("stream", event->stream);
+    } else {
+        stele_cli_out(",\"source\":");
+        out_source(event->stream);
+    }
     out_member("type", event->type);
     char time[STELE_TIME_SIZE];
     if (stele_time_format(event->created_us, 6, time)) {
@@ -252,7 +238,7 @@ void stele_cli_event_out_cloudevents(const struct stele_event *event)
     json_t *value = NULL;
     json_object_foreach(kept, name, value)
     {
-        if (strcmp(name, "id") != 0) {
+        if (!stele_cloud_is_mapped(name)) {
             out_attribute(name, value);
         }
     }
