@@ -23,7 +23,8 @@
 
 #include "base/bytes.h"
 #include "base/compiler.h"
-#include "stele/stele.h"
+
+#include <stele/stele.h>
 
 #include <jansson.h>
 

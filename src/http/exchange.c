@@ -331,6 +331,17 @@ struct stele_text stele_exchange_authority(const struct stele_exchange *exchange
     return exchange->authority;
 }
 
+bool stele_exchange_header_at(const struct stele_exchange *exchange, size_t index,
+                              struct stele_text *out_name, struct stele_text *out_value)
+{
+    if (index >= exchange->headers_count) {
+        return false;
+    }
+    *out_name = exchange->headers[index].name;
+    *out_value = exchange->headers[index].value;
+    return true;
+}
+
 struct stele_text stele_exchange_header(const struct stele_exchange *exchange, const char *name)
 {
     const size_t size = strlen(name);

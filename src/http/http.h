@@ -129,6 +129,9 @@ struct stele_text stele_exchange_path(const struct stele_exchange *exchange); /*
 struct stele_text stele_exchange_authority(const struct stele_exchange *exchange);
 /* The value of the first header of that (lower-case) name; data NULL if there is none. */
 struct stele_text stele_exchange_header(const struct stele_exchange *exchange, const char *name);
+/* The headers one after the other, names in lower case; false: there are no more. */
+bool stele_exchange_header_at(const struct stele_exchange *exchange, size_t index,
+                              struct stele_text *out_name, struct stele_text *out_value);
 bool stele_exchange_is_h2(const struct stele_exchange *exchange);
 struct stele_http_conn *stele_exchange_conn(const struct stele_exchange *exchange);
 struct stele_loop *stele_exchange_loop(const struct stele_exchange *exchange);

@@ -12,7 +12,9 @@ import signal
 import ssl
 import sys
 import time
+import urllib.parse
 
+from documents import DOCS, commands_of, compare, console_blocks, read, run_session
 from harness import BINARY, HANGS, Stele, has, hasnt, main, same, wait_until
 
 CANARY = "canary-Qx7Zp2"
@@ -274,6 +276,72 @@ def test_tokens(s: Stele):
         same(me(token(secret, sub="ada", aud="other", exp=later, roles=["$admins"])), 401)
         same(me(token(secret, sub="ada", aud="stele", exp=1000, roles=["$admins"])), 401)
         same(me(token(b"x" * 32, sub="ada", aud="stele", exp=later, roles=["$admins"])), 401)
+        server.end()
+
+
+CLOUD = {"specversion": "1.0", "id": "A-1", "source": "/shop", "subject": "caf\u00e9", "retries": 3,
+         "type": "OrderPlaced", "time": "2020-01-02T03:04:05Z", "dataschema": "https://x.example/s",
+         "tags": '["customer:7"]', "data": {"total": 3}}
+
+
+def test_cloudevents(s: Stele):
+    """a CloudEvent comes out of HTTP as it went in, and is the same one on the command line"""
+    structured = {"content-type": "application/cloudevents+json"}
+    headers = {f"ce-{name}": urllib.parse.quote(str(value), safe="/:") for name, value in
+               CLOUD.items() if name != "data"}
+    headers["content-type"] = "application/json"
+    with Server(s, "--insecure", tls=False) as server:
+        def post(stream, body, fields):
+            status, answer = server.ask("POST", "/api/streams/" + stream, body=body, **fields)
+            return status, json.loads(answer)
+
+        def get(stream):
+            status, answer = server.ask("GET", f"/api/streams/{stream}?cloudevents=true")
+            same(status, 200)
+            return json.loads(answer)["events"]
+
+        same(post("one", CLOUD, structured)[0], 201)
+        same(post("two", CLOUD["data"], headers)[0], 201)
+        again = post("one", CLOUD, structured)
+        same((again[0], again[1]["idempotent"]), (200, True))
+        for stream, retries in (("one", 3), ("two", "3")):  # A header has no types.
+            event = get(stream)[0]
+            for name, value in {**CLOUD, "retries": retries, "stream": stream,
+                                "time": "2020-01-02T03:04:05.000000Z"}.items():
+                same(event[name], value)
+        batch = [dict(CLOUD, id=str(number), source="three") for number in range(3)]
+        same(post("three", batch, {"content-type": "application/cloudevents-batch+json"})[0], 201)
+        same([(event["id"], event["source"], event.get("stream")) for event in get("three")],
+             [(str(number), "three", None) for number in range(3)])
+
+        for wrong in ({"specversion": "0.3"}, {"source": ""}, {"id": None}, {"type": 7},
+                      {"time": "soon"}, {"tags": "customer"}, {"list": []}, {"half": 0.5},
+                      {"Upper": "x"}):
+            status, answer = post("bad", {**CLOUD, **wrong}, structured)
+            same((status, answer["error"]), (400, "invalid"))
+            has(answer["message"], next(iter(wrong)))
+        same(post("bad", {}, {**headers, "ce-subject": "%ff"})[0], 400)
+        same(post("bad", {}, {"ce-type": "T"})[0], 400)
+        same(server.ask("GET", "/api/streams/bad")[0], 404)
+
+        # What came over HTTP goes through files of the command line, and is known there.
+        address = f"stele://127.0.0.1:{server.port}"
+        s.shell(f"stele export --cloudevents --store {address} >all.jsonl && "
+                "stele import all.jsonl --store copy")
+        same(s.run("read", "$all", "--store", "copy", "--cloudevents").json[0]["source"], "/shop")
+        same(s.run("streams", "--store", "copy").out.split()[::2], ["one", "three", "two"])
+        has(s.shell(f"stele import all.jsonl --store {address}").out, "5 more were there already")
+        server.end()
+
+
+def test_http_md(s: Stele):
+    """docs/http.md shows what happens"""
+    with Server(s, "--insecure", tls=False) as server:
+        text = read(os.path.join(DOCS, "http.md")).replace(
+            "localhost:2113", f"127.0.0.1:{server.port}")
+        pairs = commands_of(console_blocks(text))
+        assert len(pairs) > 15
+        compare("http.md", pairs, run_session(s, pairs), "\u2026")
         server.end()
 
 

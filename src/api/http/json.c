@@ -1,6 +1,7 @@
 /* JSON that is written piece by piece, and events in it (the form of docs/json-lines.md). */
 #include "api/http/web_internal.h"
 #include "base/text.h"
+#include "cloud/cloud.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -108,24 +109,112 @@ static bool put_tags(struct stele_buf *buf, struct stele_alloc *alloc,
     return fits && stele_web__put(buf, alloc, "]");
 }
 
+struct output {
+    struct stele_buf *buf;
+    struct stele_alloc *alloc;
+    bool fits;
+};
+
+static void put_piece(void *context, const char *text, size_t size)
+{
+    struct output *const output = context;
+    const struct stele_bytes bytes = {.data = (const uint8_t *)text, .size = size};
+    output->fits = output->fits && stele_buf_append(output->buf, output->alloc, bytes) == STELE_OK;
+}
+
+static bool put_member(struct stele_buf *buf, struct stele_alloc *alloc, const char *name,
+                       struct stele_text value)
+{
+    return stele_web__putf(buf, alloc, ",\"%s\":", name) &&
+           stele_web__put_string(buf, alloc, value);
+}
+
+static bool put_source(struct stele_buf *buf, struct stele_alloc *alloc,
+                       const struct stele_event *event, const json_t *kept)
+{
+    const json_t *const source = json_object_get(kept, "source");
+    if (json_is_string(source)) {
+        return put_member(
+                   buf, alloc, "source",
+                   (struct stele_text){json_string_value(source), json_string_length(source)}) &&
+               put_member(buf, alloc, "stream", event->stream);
+    }
+    struct output output = {.buf = buf, .alloc = alloc, .fits = true};
+    put_piece(&output, ",\"source\":\"", 11);
+    stele_cloud_source(event->stream, put_piece, &output);
+    put_piece(&output, "\"", 1);
+    return output.fits;
+}
+
+static bool put_kept(struct stele_buf *buf, struct stele_alloc *alloc, json_t *kept)
+{
+    const char *name = NULL;
+    json_t *value = NULL;
+    bool fits = true;
+    json_object_foreach(kept, name, value)
+    {
+        if (!stele_cloud_is_mapped(name) && fits) {
+            char *const text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+            fits = text != NULL && stele_web__put(buf, alloc, ",") &&
+                   stele_web__put_string(buf, alloc, (struct stele_text){name, strlen(name)}) &&
+                   stele_web__put(buf, alloc, ":") && stele_web__put(buf, alloc, text);
+            free(text);
+        }
+    }
+    return fits;
+}
+
+/* Extensions: attributes are no lists and no objects, so both are text. */
+static bool put_extensions(struct stele_buf *buf, struct stele_alloc *alloc,
+                           const struct stele_event *event, bool metadata)
+{
+    bool fits = true;
+    if (event->tags_count > 0) {
+        struct stele_buf tags = {.data = NULL};
+        fits =
+            put_tags(&tags, alloc, event) &&
+            put_member(buf, alloc, "tags", (struct stele_text){(const char *)tags.data, tags.size});
+        stele_buf_deinit(&tags, alloc);
+    }
+    const struct stele_bytes bytes = {.data = event->metadata, .size = event->metadata_size};
+    if (fits && metadata && bytes.size > 0) {
+        fits = stele_utf8_is_valid(bytes)
+                   ? put_member(buf, alloc, "metadata",
+                                (struct stele_text){event->metadata, bytes.size})
+                   : stele_web__put(buf, alloc, ",\"metadatabase64\":") &&
+                         stele_web__put_base64(buf, alloc, bytes.data, bytes.size);
+    }
+    if (fits && (event->flags & STELE_EVENT_TOMBSTONE) != 0) {
+        fits = stele_web__put(buf, alloc, ",\"tombstone\":true");
+    }
+    return fits;
+}
+
 static bool put_cloudevent(struct stele_buf *buf, struct stele_alloc *alloc,
                            const struct stele_event *event, const char *id)
 {
     const bool json = (event->flags & STELE_EVENT_JSON) != 0;
+    bool only = false;
+    json_t *const kept = stele_cloud_kept(event->metadata, event->metadata_size, &only);
+    const json_t *const foreign = json_object_get(kept, "id");
+    const struct stele_text shown =
+        json_is_string(foreign)
+            ? (struct stele_text){json_string_value(foreign), json_string_length(foreign)}
+            : (struct stele_text){id, strlen(id)};
     bool fits =
-        stele_web__putf(buf, alloc, "{\"specversion\":\"1.0\",\"id\":\"%s\",\"source\":", id) &&
-        stele_web__put_string(buf, alloc, event->stream) &&
-        stele_web__put(buf, alloc, ",\"type\":") &&
-        stele_web__put_string(buf, alloc, event->type) &&
-        stele_web__put(buf, alloc, ",\"time\":") && put_time(buf, alloc, event->created_us) &&
+        stele_web__put(buf, alloc, "{\"specversion\":\"1.0\"") &&
+        put_member(buf, alloc, "id", shown) && put_source(buf, alloc, event, kept) &&
+        put_member(buf, alloc, "type", event->type) && stele_web__put(buf, alloc, ",\"time\":") &&
+        put_time(buf, alloc, event->created_us) && put_kept(buf, alloc, kept) &&
+        put_extensions(buf, alloc, event, !only) &&
         stele_web__putf(buf, alloc, ",\"revision\":\"%llu\",\"position\":\"%llu\"",
                         (unsigned long long)event->revision, (unsigned long long)event->position) &&
-        stele_web__put(buf, alloc, ",\"datacontenttype\":") &&
-        stele_web__put_string(buf, alloc, event->content_type);
+        put_member(buf, alloc, "datacontenttype", event->content_type);
     if (fits && event->data_size > 0) {
         const bool text = has_prefix(event->content_type, "text/");
         fits = put_value(buf, alloc, "data", event->data, event->data_size, json, text);
     }
+    json_decref(kept);
     return fits && stele_web__put(buf, alloc, "}");
 }
 
