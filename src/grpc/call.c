@@ -8,6 +8,9 @@
 
 #define MESSAGE_TEXT_MAX 2048 /* Of a status. */
 #define KEPT_UNZIPPED_MAX 65536
+/* Texts of events become ten to thirty times smaller; this is for those that repeat themselves. */
+#define UNZIPPED_TIMES_MAX 128
+#define UNZIPPED_FREE (1u << 20)
 #define TEXT(literal) ((struct stele_text){.data = (literal), .size = sizeof(literal) - 1})
 
 /* ---- Looking at a call --------------------------------------------------------------------- */
@@ -48,6 +51,11 @@ struct stele_text stele_call_metadata(const struct stele_call *call, const char 
         return (struct stele_text){0};
     }
     return stele_exchange_header(call->exchange, name);
+}
+
+bool stele_call_is_first(const struct stele_call *call)
+{
+    return call->exchange != NULL && stele_exchange_is_first(call->exchange);
 }
 
 const char *stele_call_peer(const struct stele_call *call)
@@ -350,15 +358,18 @@ static void hand_out(struct stele_call *call, bool zipped, struct stele_bytes me
                               "compressed message without grpc-encoding");
             return;
         }
-        const int outcome = stele_grpc__unzip(call->coding, message, call->message_max,
-                                              call->loop->alloc, &call->unzipped);
+        /* Unzipping takes the loop's time: what a few bytes may become is bounded by them as well. */
+        const uint64_t fair = UNZIPPED_FREE + (uint64_t)message.size * UNZIPPED_TIMES_MAX;
+        const size_t max = fair < call->message_max ? (size_t)fair : call->message_max;
+        const int outcome =
+            stele_grpc__unzip(call->coding, message, max, call->loop->alloc, &call->unzipped);
         if (outcome != STELE_OK) {
             const bool large = outcome == STELE_E_LIMIT;
             stele_call_fail(
                 call,
                 outcome == STELE_E_CORRUPT ? STELE_GRPC_INTERNAL : STELE_GRPC_RESOURCE_EXHAUSTED,
-                large ? "Received message larger than max (%u)" : "message cannot be decompressed",
-                call->message_max);
+                large ? "Received message larger than max (%zu)" : "message cannot be decompressed",
+                max);
             return;
         }
         if (!tell_kept(call)) {

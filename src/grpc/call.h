@@ -69,6 +69,8 @@ const struct stele_principal *stele_call_principal(const struct stele_call *call
 bool stele_call_knows(const struct stele_call *call, enum stele_rpc rpc);
 /* A header that the client sent ("requires-leader"), data NULL if none. */
 struct stele_text stele_call_metadata(const struct stele_call *call, const char *name);
+/* See stele_exchange_is_first(). */
+bool stele_call_is_first(const struct stele_call *call);
 const char *stele_call_peer(const struct stele_call *call);
 /* On the loop's clock; INT64_MAX without a deadline. */
 int64_t stele_call_deadline_us(const struct stele_call *call);

@@ -271,6 +271,9 @@ void stele_http__exchange_request(struct stele_exchange *exchange)
         stele_http__exchange_refuse(exchange, 400);
         return;
     }
+    const int64_t now_us = stele_loop_now_us(exchange->conn->loop);
+    exchange->is_first = exchange->conn->began_us != now_us;
+    exchange->conn->began_us = now_us;
     exchange->announced = true;
     exchange->conn->events->on_request(exchange->conn->context, exchange);
 }
@@ -357,6 +360,11 @@ struct stele_text stele_exchange_header(const struct stele_exchange *exchange, c
 bool stele_exchange_is_h2(const struct stele_exchange *exchange)
 {
     return exchange->conn->version == STELE_HTTP__H2;
+}
+
+bool stele_exchange_is_first(const struct stele_exchange *exchange)
+{
+    return exchange->is_first;
 }
 
 struct stele_http_conn *stele_exchange_conn(const struct stele_exchange *exchange)

@@ -163,6 +163,10 @@ void stele_exchange_finish(struct stele_exchange *exchange,
 /* RST_STREAM (HTTP/2) or closing the connection (HTTP/1.1). on_close comes, perhaps at once. */
 void stele_exchange_reset(struct stele_exchange *exchange, uint32_t h2_error);
 
+/* The first one of its connection in this turn of the loop. A peer may begin a hundred at once: what is
+ * much work, and not the first, had better begin in a task, which shares the turn with others. */
+bool stele_exchange_is_first(const struct stele_exchange *exchange);
+
 /* ---- Slower ---- */
 
 /* Is told the bytes of bodies, of the request and of the response, and returns for how many

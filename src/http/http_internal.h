@@ -73,6 +73,7 @@ struct stele_exchange {
     uint8_t kind;
     int32_t stream_id; /* HTTP/2. */
 
+    bool is_first;     /* Of its connection in the turn in which it began. */
     bool announced;    /* on_request was called. */
     bool request_over; /* on_end was called, or the whole request came. */
     bool responded;
@@ -189,6 +190,7 @@ struct stele_http_conn {
     int64_t headers_us; /* Since when headers are incomplete; 0: they are not. */
     int64_t ping_us;    /* When the PING was sent that is not answered; 0: none. */
     int64_t idle_us;    /* Since when there has been no exchange. */
+    int64_t began_us;   /* When the last request began, on the clock that stands still in a turn. */
 
     uint8_t preface[STELE_HTTP__PREFACE_SIZE];
     size_t preface_size;

@@ -11,6 +11,8 @@
 #include <unistd.h>
 
 #define EVENTS_MAX 256
+/* A turn gives so much time to posted tasks, and one task more. */
+#define TASKS_US 500
 #define TIMERS_FIRST 256
 /* See spin(). */
 #define SPIN_US INT64_C(60)
@@ -46,21 +48,38 @@ static void post(struct stele_loop *base, struct stele_task *task)
     wake(loop);
 }
 
-/* Those that are there now, in the order of posting. What they post waits for the next turn, so that
- * sockets get their turn as well. */
-static void run_tasks(struct stele_linux_loop *loop)
+static int64_t clock_us(clockid_t clock)
 {
+    struct timespec now = {.tv_sec = 0};
+    (void)clock_gettime(clock, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+/* Those that are there now, in the order of posting. What they post waits for the next turn, so that
+ * sockets get their turn as well; so do those that are left after TASKS_US, because a thousand reads
+ * that go on later are posted as quickly as one. */
+static void run_tasks(struct stele_linux_loop *loop, bool all)
+{
+    const int64_t until_us = clock_us(CLOCK_MONOTONIC) + TASKS_US;
     struct stele_task *newest = atomic_exchange_explicit(&loop->posted, NULL, memory_order_acquire);
     struct stele_task *oldest = NULL;
+    struct stele_task *const last = newest;
     while (newest != NULL) {
         struct stele_task *const next = newest->next;
         newest->next = oldest;
         oldest = newest;
         newest = next;
     }
-    while (oldest != NULL) {
-        struct stele_task *const task = oldest;
-        oldest = task->next; /* Before it runs: it may post itself, or be freed. */
+    if (oldest != NULL) {
+        *loop->tasks_last = oldest;
+        loop->tasks_last = &last->next;
+    }
+    while (loop->tasks != NULL && (all || clock_us(CLOCK_MONOTONIC) < until_us)) {
+        struct stele_task *const task = loop->tasks;
+        loop->tasks = task->next; /* Before it runs: it may post itself, or be freed. */
+        if (loop->tasks == NULL) {
+            loop->tasks_last = &loop->tasks;
+        }
         task->run(task);
     }
 }
@@ -156,13 +175,6 @@ static void run_timers(struct stele_linux_loop *loop)
 
 /* ---- Time and chance -------------------------------------------------------------------------- */
 
-static int64_t clock_us(clockid_t clock)
-{
-    struct timespec now = {.tv_sec = 0};
-    (void)clock_gettime(clock, &now);
-    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
-
 static int64_t now_us(struct stele_loop *base)
 {
     return self(base)->now_us;
@@ -230,6 +242,7 @@ int stele_linux_loop_create(struct stele_alloc *alloc, struct stele_linux_loop *
     loop->wake_fd = -1;
     loop->wake = STELE_IO__WAKE;
     loop->ready_last = &loop->ready;
+    loop->tasks_last = &loop->tasks;
     loop->flush_last = &loop->flush;
     loop->now_us = clock_us(CLOCK_MONOTONIC);
     loop->pause_us = 8 * SPIN_US;
@@ -256,6 +269,7 @@ void stele_linux_loop_destroy(struct stele_linux_loop *loop)
     stele_io__sockets_cut(loop);
     STELE_ASSERT(loop->sockets == NULL);
     STELE_ASSERT(atomic_load(&loop->posted) == NULL);
+    STELE_ASSERT(loop->tasks == NULL);
     if (loop->epoll_fd >= 0) {
         (void)close(loop->epoll_fd);
     }
@@ -301,7 +315,7 @@ static int wait_events(struct stele_linux_loop *loop, struct epoll_event *events
 /* How long nothing is to be done; -1: nothing is known. */
 static int64_t time_left(struct stele_linux_loop *loop)
 {
-    if (loop->ready != NULL || loop->flush != NULL) {
+    if (loop->ready != NULL || loop->flush != NULL || loop->tasks != NULL) {
         return 0;
     }
     if (loop->timers_count == 0) {
@@ -392,7 +406,7 @@ static void turn(struct stele_linux_loop *loop)
     (void)atomic_fetch_add_explicit(&loop->turns, 1, memory_order_relaxed);
     run_timers(loop);
     stele_io__sockets_read(loop);
-    run_tasks(loop);
+    run_tasks(loop, false);
     stele_io__sockets_flush(loop);
     stele_io__sockets_release(loop);
     if (loop->output.capacity > OUTPUT_KEPT_MAX) {
@@ -405,8 +419,9 @@ void stele_linux_loop_run(struct stele_linux_loop *loop)
     while (!atomic_load_explicit(&loop->stopping, memory_order_acquire)) {
         turn(loop);
     }
-    while (atomic_load_explicit(&loop->posted, memory_order_acquire) != NULL) {
-        run_tasks(loop);
+    while (loop->tasks != NULL ||
+           atomic_load_explicit(&loop->posted, memory_order_acquire) != NULL) {
+        run_tasks(loop, true);
     }
     stele_io__sockets_flush(loop);
     stele_io__sockets_release(loop);

@@ -55,8 +55,9 @@ struct stele_linux_loop {
     int epoll_fd;
     int wake_fd;
     int64_t now_us;
-    int64_t pause_us; /* How long nothing was to be done, on the average. */
-    _Atomic(struct stele_task *) posted; /* Newest first. */
+    int64_t pause_us;                       /* How long nothing was to be done, on the average. */
+    _Atomic(struct stele_task *) posted;    /* Newest first. */
+    struct stele_task *tasks, **tasks_last; /* Taken from there, oldest first; not run yet. */
     atomic_bool asleep;
     atomic_bool stopping;
     _Atomic uint64_t turns;

@@ -283,6 +283,12 @@ void stele_exchange_finish(struct stele_exchange *exchange,
     note(exchange, trailers, count);
 }
 
+bool stele_exchange_is_first(const struct stele_exchange *exchange)
+{
+    (void)exchange;
+    return true;
+}
+
 void stele_exchange_set_meter(struct stele_exchange *exchange, stele_exchange_meter meter,
                               void *context)
 {

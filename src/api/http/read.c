@@ -11,6 +11,8 @@
 #define LIMIT_DEFAULT 100
 #define SCAN_MAX 4096
 #define PIECES_A_TURN 32
+/* Of JSON that one turn of the loop makes for one request: others want to be answered, too. */
+#define TURN_SIZE ((size_t)16 * 1024)
 
 static struct stele_engine *engine_of(const struct stele_web__request *request)
 {
@@ -49,14 +51,18 @@ static void finish(struct stele_web__request *request, bool more)
     stele_exchange_finish(exchange, NULL, 0);
 }
 
-/* false: no memory; the exchange was reset. */
-static bool put_events(struct stele_web__request *request, const struct stele_event *events,
-                       size_t count)
+/* Of the events at hand, as many as the client takes and a turn allows; the rest stays at hand.
+ * false: no memory; the exchange was reset. */
+static bool put_events(struct stele_web__request *request, size_t *made)
 {
     struct stele_alloc *alloc = request->loop->alloc;
-    struct stele_buf *out = stele_exchange_output(request->exchange);
-    for (size_t i = 0; i < count && request->left > 0; i++) {
+    const struct stele_event *const events = request->events;
+    while (request->events_at < request->events_count && request->left > 0 && *made < TURN_SIZE &&
+           !stele_exchange_is_full(request->exchange)) {
+        const size_t i = request->events_at++;
         const uint64_t at = request->is_stream ? events[i].revision : events[i].position;
+        struct stele_buf *out = stele_exchange_output(request->exchange);
+        const size_t before = out->size;
         if (stele_auth_hides_in(request->web->server->auth, request->principal,
                                 stele_web__subject(request), events[i].stream)) {
             request->next_from = request->backwards ? at - 1 : at + 1;
@@ -72,8 +78,9 @@ static bool put_events(struct stele_web__request *request, const struct stele_ev
         request->left--;
         request->last_position = events[i].position;
         request->next_from = request->backwards ? at - 1 : at + 1;
+        *made += out->size - before;
+        stele_exchange_written(request->exchange);
     }
-    stele_exchange_written(request->exchange);
     return true;
 }
 
@@ -88,11 +95,20 @@ static void run_later(struct stele_task *task)
     stele_web__release(request);
 }
 
+static void go_on_later(struct stele_web__request *request)
+{
+    if (!request->posted) {
+        request->posted = true;
+        request->task.run = run_later;
+        stele_web__hold(request);
+        stele_loop_post(request->loop, &request->task);
+    }
+}
+
 void stele_web__go_on_reading(struct stele_web__request *request)
 {
-    for (int i = 0; i < PIECES_A_TURN; i++) {
-        const struct stele_event *events = NULL;
-        size_t count = 0;
+    size_t made = 0;
+    for (int i = 0; i < PIECES_A_TURN && made < TURN_SIZE; i++) {
         struct stele_error err = {.outcome = STELE_OK};
         if (stele_exchange_is_full(request->exchange)) {
             return; /* on_writable comes. */
@@ -101,8 +117,16 @@ void stele_web__go_on_reading(struct stele_web__request *request)
             finish(request, request->next_from != UINT64_MAX);
             return;
         }
-        const int outcome =
-            engine_of(request)->ops->read_next(request->reading, &events, &count, &err);
+        if (request->events_at < request->events_count) {
+            if (!put_events(request, &made)) {
+                return;
+            }
+            continue;
+        }
+        request->events_at = 0;
+        request->events_count = 0;
+        const int outcome = engine_of(request)->ops->read_next(request->reading, &request->events,
+                                                               &request->events_count, &err);
         if (outcome == STELE_END) {
             finish(request, false);
             return;
@@ -113,17 +137,9 @@ void stele_web__go_on_reading(struct stele_web__request *request)
             stele_exchange_reset(request->exchange, 2);
             return;
         }
-        atomic_fetch_add(&request->web->read, count);
-        if (!put_events(request, events, count)) {
-            return;
-        }
+        atomic_fetch_add(&request->web->read, request->events_count);
     }
-    if (!request->posted) {
-        request->posted = true;
-        request->task.run = run_later;
-        stele_web__hold(request);
-        stele_loop_post(request->loop, &request->task);
-    }
+    go_on_later(request);
 }
 
 /* "2026-11-20T15:00:00Z" or a position. */
@@ -237,7 +253,10 @@ static void begin(struct stele_web__request *request, const char *stream)
         stele_exchange_reset(request->exchange, 2);
         return;
     }
-    stele_web__go_on_reading(request);
+    stele_exchange_written(request->exchange);
+    /* Not at once: many requests may have come together, and each would be in the way of the others'
+     * beginning. */
+    go_on_later(request);
 }
 
 void stele_web__read_stream(struct stele_web__request *request)

@@ -379,6 +379,17 @@ static void leave(struct stele_web__request *request)
     }
 }
 
+static void run_start(struct stele_task *task)
+{
+    struct stele_web__request *request =
+        (struct stele_web__request *)((char *)task - offsetof(struct stele_web__request, task));
+    request->posted = false;
+    if (request->exchange != NULL) {
+        stele_web__handlers[request->route](request);
+    }
+    stele_web__release(request);
+}
+
 static void start(struct stele_web__request *request)
 {
     if (request->started || !request->allowed || !request->body_ended ||
@@ -391,7 +402,15 @@ static void start(struct stele_web__request *request)
         stele_web__refuse(request, 501, "unsupported", "this server does not have that yet");
         return;
     }
-    handler(request);
+    if (stele_auth_route_rule(request->route) == STELE_RULE_ANYONE) {
+        handler(request);
+        return;
+    }
+    /* In the same turn of the loop, unless there are more than one turn has time for. */
+    request->posted = true;
+    request->task.run = run_start;
+    stele_web__hold(request);
+    stele_loop_post(request->loop, &request->task);
 }
 
 static void on_answer(struct stele_auth_question *question, int outcome,

@@ -53,6 +53,8 @@ struct stele_web__request {
 
     /* Reads. */
     struct stele_reading *reading;
+    const struct stele_event *events; /* At hand, until the next ones are. */
+    size_t events_count, events_at;
     uint64_t left;
     bool first;
     bool backwards;

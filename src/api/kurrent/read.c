@@ -559,8 +559,10 @@ static void begin_counted(struct stele_kurrent__read *read,
         send_not_found(read);
     } else if (outcome != STELE_OK) {
         fail_read(read, outcome, &err);
-    } else {
+    } else if (stele_call_is_first(read->call)) {
         pump(read);
+    } else {
+        go_on_later(read);
     }
 }
 

@@ -268,7 +268,11 @@ static void take_request(struct stele_call *call, struct stele_bytes message)
             return;
         }
     }
-    pump(call);
+    if (stele_call_is_first(call)) {
+        pump(call);
+    } else {
+        go_on_later(call, state);
+    }
 }
 
 static void on_half_closed(struct stele_call *call)
