@@ -235,7 +235,7 @@ class HalfMessages(Many):
         connection.sendall(raw.PREFACE + raw.frame(raw.SETTINGS, 0, 0))
         connection.recv(65536)  # Its settings: windows are larger once they are acknowledged.
         block = raw.frame(raw.SETTINGS, raw.ACK, 0)
-        head = b"\0" + raw.u32(60 << 20)
+        head = b"\0" + raw.u32(30 << 20)
         piece = b"x" * 16000
         for i in range(8):
             block += append_head(2 * i + 1, {}) + raw.frame(raw.DATA, 0, 2 * i + 1, head)
