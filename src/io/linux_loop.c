@@ -60,7 +60,6 @@ static int64_t clock_us(clockid_t clock)
  * that go on later are posted as quickly as one. */
 static void run_tasks(struct stele_linux_loop *loop, bool all)
 {
-    const int64_t until_us = clock_us(CLOCK_MONOTONIC) + TASKS_US;
     struct stele_task *newest = atomic_exchange_explicit(&loop->posted, NULL, memory_order_acquire);
     struct stele_task *oldest = NULL;
     struct stele_task *const last = newest;
@@ -74,6 +73,10 @@ static void run_tasks(struct stele_linux_loop *loop, bool all)
         *loop->tasks_last = oldest;
         loop->tasks_last = &last->next;
     }
+    if (loop->tasks == NULL) {
+        return; /* Most turns. */
+    }
+    const int64_t until_us = clock_us(CLOCK_MONOTONIC) + TASKS_US;
     while (loop->tasks != NULL && (all || clock_us(CLOCK_MONOTONIC) < until_us)) {
         struct stele_task *const task = loop->tasks;
         loop->tasks = task->next; /* Before it runs: it may post itself, or be freed. */
