@@ -30,7 +30,7 @@ bool is_event(const grpc::ByteBuffer &message)
                                                : message.Length() > 64;
 }
 
-bool read_all(grpc::GenericStub *stub, uint64_t limit, uint64_t *out_events)
+bool read_all(grpc::GenericStub *generic, uint64_t limit, uint64_t *out_events)
 {
     grpc::CompletionQueue queue;
     grpc::ClientContext context;
@@ -42,7 +42,7 @@ bool read_all(grpc::GenericStub *stub, uint64_t limit, uint64_t *out_events)
     bool good = false;
     const auto step = [&] { return queue.Next(&tag, &good) && good; };
     const auto call =
-        stub->PrepareCall(&context, "/event_store.client.streams.Streams/Read", &queue);
+        generic->PrepareCall(&context, "/event_store.client.streams.Streams/Read", &queue);
     call->StartCall(&queue);
     if (!step()) {
         return false;
@@ -67,6 +67,6 @@ int grpc_read_all(uint16_t port, uint64_t limit, uint64_t *out_events)
     if (!channel->WaitForConnected(std::chrono::system_clock::now() + std::chrono::seconds(5))) {
         return 0;
     }
-    grpc::GenericStub stub(channel);
-    return read_all(&stub, limit, out_events) ? 1 : 0;
+    grpc::GenericStub generic(channel);
+    return read_all(&generic, limit, out_events) ? 1 : 0;
 }
