@@ -141,6 +141,12 @@ def test_health(stele):
             same(health.Check(request(service=name)).status, 1)
         same(failure(lambda: health.Check(request(service="Nobody")))[0],
              grpc.StatusCode.NOT_FOUND)
+        raw = {"request_serializer": bytes, "response_deserializer": bytes}
+        for name in ("Check", "Watch"):
+            call = server.channel.stream_stream(f"/grpc.health.v1.Health/{name}", **raw)
+            for messages in ([], [b"\xff"]):
+                same(failure(lambda: call(iter(messages), timeout=30))[0],
+                     grpc.StatusCode.INVALID_ARGUMENT)
         watched = health.Watch(request(service=NATIVE))
         same(next(watched).status, 1)
         strange = health.Watch(request(service="Nobody"))

@@ -34,12 +34,39 @@ static void send_status(struct stele_call *call, uint64_t status)
     stele_call_send(call, (struct stele_bytes){.data = message, .size = (size_t)(end - message)});
 }
 
+struct health_call {
+    bool asked;
+};
+
+/* Without a request there is nothing that could be answered, ever. */
+static void on_half_closed(struct stele_call *call)
+{
+    const struct health_call *state = stele_call_state(call);
+    if (!state->asked) {
+        stele_call_fail(call, STELE_GRPC_INVALID_ARGUMENT, "a request was expected");
+    }
+}
+
+/* false: the call was ended. */
+static bool begin(struct stele_call *call, struct stele_bytes message, struct stele_bytes *service)
+{
+    struct health_call *state = stele_call_state(call);
+    if (state->asked || !decode(message, service)) {
+        stele_call_fail(call, STELE_GRPC_INVALID_ARGUMENT,
+                        state->asked ? "one request was expected" : "the request is malformed");
+        return false;
+    }
+    state->asked = true;
+    return true;
+}
+
 static void take_check(struct stele_call *call, struct stele_bytes message)
 {
     struct stele_bytes service;
-    if (!decode(message, &service)) {
-        stele_call_fail(call, STELE_GRPC_INVALID_ARGUMENT, "the request is malformed");
-    } else if (!is_known(call, service)) {
+    if (!begin(call, message, &service)) {
+        return;
+    }
+    if (!is_known(call, service)) {
         stele_call_fail(call, STELE_GRPC_NOT_FOUND, "unknown service");
     } else {
         send_status(call, SERVING);
@@ -50,8 +77,7 @@ static void take_check(struct stele_call *call, struct stele_bytes message)
 static void take_watch(struct stele_call *call, struct stele_bytes message)
 {
     struct stele_bytes service;
-    if (!decode(message, &service)) {
-        stele_call_fail(call, STELE_GRPC_INVALID_ARGUMENT, "the request is malformed");
+    if (!begin(call, message, &service)) {
         return;
     }
     send_status(call, is_known(call, service) ? SERVING : 3 /* SERVICE_UNKNOWN */);
@@ -70,14 +96,18 @@ static void close_nothing(struct stele_call *call, enum stele_grpc_code reason)
 
 const struct stele_method stele_native__health_check = {
     .rpc = STELE_RPC_HEALTH_CHECK,
+    .state_size = sizeof(struct health_call),
     .start = start_nothing,
     .message = take_check,
+    .half_closed = on_half_closed,
     .closed = close_nothing,
 };
 
 const struct stele_method stele_native__health_watch = {
     .rpc = STELE_RPC_HEALTH_WATCH,
+    .state_size = sizeof(struct health_call),
     .start = start_nothing,
     .message = take_watch,
+    .half_closed = on_half_closed,
     .closed = close_nothing,
 };
