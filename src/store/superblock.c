@@ -96,7 +96,19 @@ int stele_store__superblock_read(struct stele_io *io, struct stele_superblock *o
     struct stele_file *file = NULL;
     int outcome = io->ops->open(io, STELE_SUPERBLOCK_NAME, false, &file, err);
     if (outcome == STELE_NOT_FOUND) {
-        return check_empty(io, err);
+        const int empty = check_empty(io, err);
+        if (empty != STELE_E_NOT_A_STORE) {
+            return empty;
+        }
+        /* Another process may be making the store: its other files come after this one. */
+        struct stele_error words = {.outcome = STELE_OK};
+        outcome = io->ops->open(io, STELE_SUPERBLOCK_NAME, false, &file, &words);
+        if (outcome == STELE_NOT_FOUND) {
+            return empty;
+        }
+        if (outcome != STELE_OK && err != NULL) {
+            *err = words;
+        }
     }
     if (outcome != STELE_OK) {
         return outcome;
