@@ -62,6 +62,22 @@ static int check_token(struct stele *store, const char *token, struct stele_erro
     return STELE_OK;
 }
 
+/* Under the lock: sees at least what the token stands for. */
+static int begin_read(struct stele *store, const char *stream,
+                      const struct stele_read_options *options, bool wait_for_stream,
+                      struct stele_read **out_read, struct stele_error *err)
+{
+    int outcome = stele_client__follow(store, err);
+    if (outcome == STELE_OK) {
+        outcome = check_token(store, options->token, err);
+    }
+    if (outcome == STELE_OK) {
+        outcome = stele_read_begin(store->core, stream, options, wait_for_stream,
+                                   stele_client__now_us(store), out_read, err);
+    }
+    return outcome;
+}
+
 static int begin(struct stele *store, const char *stream, const struct stele_read_options *given,
                  struct stele_iterator **out_iterator, struct stele_error *err)
 {
@@ -92,14 +108,7 @@ static int begin(struct stele *store, const char *stream, const struct stele_rea
         return STELE_OK;
     }
     (void)pthread_mutex_lock(&store->lock);
-    outcome = stele_client__follow(store, err);
-    if (outcome == STELE_OK) {
-        outcome = check_token(store, options.token, err);
-    }
-    if (outcome == STELE_OK) {
-        outcome = stele_read_begin(store->core, stream, &options, false,
-                                   stele_client__now_us(store), &iterator->read, err);
-    }
+    outcome = begin_read(store, stream, &options, false, &iterator->read, err);
     (void)pthread_mutex_unlock(&store->lock);
     if (outcome != STELE_OK) {
         stele_release(store->alloc, iterator, sizeof *iterator);
@@ -422,14 +431,7 @@ int stele_subscribe(struct stele *store, const char *stream, const struct stele_
         return STELE_OK;
     }
     (void)pthread_mutex_lock(&store->lock);
-    outcome = stele_client__follow(store, err);
-    if (outcome == STELE_OK) {
-        outcome = check_token(store, options.token, err);
-    }
-    if (outcome == STELE_OK) {
-        outcome = stele_read_begin(store->core, stream, &options, true, stele_client__now_us(store),
-                                   &subscription->read, err);
-    }
+    outcome = begin_read(store, stream, &options, true, &subscription->read, err);
     if (outcome == STELE_OK) {
         const int failed =
             pthread_create(&subscription->thread, NULL, run_subscription, subscription);

@@ -152,14 +152,8 @@ bool stele_log__frame_fits(const struct stele_frame *frame, struct stele_bytes p
     return at == payload.size && checksum == frame->payload_checksum;
 }
 
-bool stele_frame_payload_is_intact(const struct stele_frame *frame, struct stele_bytes payload)
+bool stele_log__records_are_intact(struct stele_bytes payload)
 {
-    if (payload.size != frame->size || !stele_log__frame_fits(frame, payload)) {
-        return false;
-    }
-    if (frame->kind != STELE_FRAME_EVENTS) {
-        return true;
-    }
     size_t at = 0;
     while (at < payload.size) {
         struct stele_event event;
@@ -171,4 +165,15 @@ bool stele_frame_payload_is_intact(const struct stele_frame *frame, struct stele
         at += size;
     }
     return true;
+}
+
+bool stele_frame_payload_is_intact(const struct stele_frame *frame, struct stele_bytes payload)
+{
+    if (payload.size != frame->size || !stele_log__frame_fits(frame, payload)) {
+        return false;
+    }
+    if (frame->kind != STELE_FRAME_EVENTS) {
+        return true;
+    }
+    return stele_log__records_are_intact(payload);
 }

@@ -23,6 +23,8 @@ int stele_log__frame_decode(struct stele_bytes bytes, uint32_t seed, uint64_t pl
  * into the bodies of its records? Afterwards the sizes of the records are safe, and each record's
  * checksum field is the one that was written. */
 bool stele_log__frame_fits(const struct stele_frame *frame, struct stele_bytes payload);
+/* Does the payload consist of records, each of which verifies? */
+bool stele_log__records_are_intact(struct stele_bytes payload);
 
 /* ---- Headers of segments (segment.c); offsets in docs/internals/log-format.md ---- */
 

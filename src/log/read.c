@@ -109,24 +109,6 @@ static void add_place(struct batch *batch, uint64_t place)
     batch->count++;
 }
 
-/* A frame whose payload does not fit its header. If it is because of a record that is damaged, the
- * ones before it can still be handed out; they lie where the header says that records begin, and
- * each verifies. */
-static bool has_damaged_record(struct stele_bytes payload)
-{
-    size_t at = 0;
-    while (at < payload.size) {
-        struct stele_event event;
-        size_t size = 0;
-        const struct stele_bytes rest = {.data = payload.data + at, .size = payload.size - at};
-        if (stele_record_decode(rest, &event, &size) != STELE_OK) {
-            return true;
-        }
-        at += size;
-    }
-    return false;
-}
-
 static uint64_t file_offset(const struct stele_log_reader *reader,
                             const struct stele_log_segment *segment, uint64_t place)
 {
@@ -147,8 +129,11 @@ static int plain_enter_frame(struct stele_log_reader *reader, const struct stele
     const uint64_t first = cursor->place + STELE_FRAME_HEADER_SIZE;
     const struct stele_bytes payload =
         stele_log__plain_bytes(reader->view, spot->segment, first, frame_end);
+    /* If the payload does not fit its header because of a record that is damaged, the ones before it
+     * can still be handed out; they lie where the header says that records begin, and each
+     * verifies. */
     if (!stele_log__frame_fits(frame, payload) &&
-        (frame->kind != STELE_FRAME_EVENTS || !has_damaged_record(payload))) {
+        (frame->kind != STELE_FRAME_EVENTS || stele_log__records_are_intact(payload))) {
         *out_resume = frame_end;
         return stele_log__damage(reader, spot->segment,
                                  file_offset(reader, spot->segment, cursor->place), cursor->place,

@@ -123,20 +123,10 @@ static bool take_options(struct append *append, struct stele_bytes message)
             }
             break;
         case 2:
-            append->expected = field.value;
-            has_expected = field.wire == STELE_PB_VARINT;
-            break;
         case 3:
-            append->expected = STELE_EXPECT_NO_STREAM;
-            has_expected = true;
-            break;
         case 4:
-            append->expected = STELE_EXPECT_ANY;
-            has_expected = true;
-            break;
         case 5:
-            append->expected = STELE_EXPECT_EXISTS;
-            has_expected = true;
+            has_expected = stele_kurrent__take_expected(&field, &append->expected);
             break;
         default:
             break;

@@ -515,20 +515,10 @@ static bool take_options(struct batch *batch, struct stele_bytes message)
             }
             break;
         case 2:
-            batch->expected = field.value;
-            has_expected = field.wire == STELE_PB_VARINT;
-            break;
         case 3:
-            batch->expected = STELE_EXPECT_NO_STREAM;
-            has_expected = true;
-            break;
         case 4:
-            batch->expected = STELE_EXPECT_ANY;
-            has_expected = true;
-            break;
         case 5:
-            batch->expected = STELE_EXPECT_EXISTS;
-            has_expected = true;
+            has_expected = stele_kurrent__take_expected(&field, &batch->expected);
             break;
         case 6:
         case 7:

@@ -99,6 +99,25 @@ bool stele_kurrent__get_stream(struct stele_bytes message, struct stele_text *ou
     return !reader.bad;
 }
 
+bool stele_kurrent__take_expected(const struct stele_pb_field *field, uint64_t *out_expected)
+{
+    switch (field->number) {
+    case 2:
+        *out_expected = field->value;
+        return field->wire == STELE_PB_VARINT;
+    case 3:
+        *out_expected = STELE_EXPECT_NO_STREAM;
+        return true;
+    case 4:
+        *out_expected = STELE_EXPECT_ANY;
+        return true;
+    default:
+        STELE_ASSERT(field->number == 5);
+        *out_expected = STELE_EXPECT_EXISTS;
+        return true;
+    }
+}
+
 bool stele_kurrent__copy_name(struct stele_text name, char to[STELE_KURRENT__NAME_SIZE])
 {
     if (name.size == 0 || name.size >= STELE_KURRENT__NAME_SIZE ||

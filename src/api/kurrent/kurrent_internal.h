@@ -65,6 +65,9 @@ bool stele_kurrent__get_uuid(struct stele_bytes message, uint8_t id[16]);
 /* event_store.client.StreamIdentifier. */
 bool stele_kurrent__get_stream(struct stele_bytes message, struct stele_text *out_name);
 /* A name with its terminating zero. false: empty, too long, or a zero inside. */
+/* Of the options of Append and BatchAppend: revision (2), no_stream (3), any (4), stream_exists (5).
+ * false: a revision that is none. */
+bool stele_kurrent__take_expected(const struct stele_pb_field *field, uint64_t *out_expected);
 bool stele_kurrent__copy_name(struct stele_text name, char to[STELE_KURRENT__NAME_SIZE]);
 
 size_t stele_kurrent__uuid_size(const uint8_t id[16], enum stele_kurrent__uuid form);

@@ -59,18 +59,17 @@ static int put_number(struct stele_buf *to, struct stele_alloc *alloc, uint64_t 
     return put_text(to, alloc, text);
 }
 
-static int put_struct(struct stele_buf *to, struct stele_alloc *alloc, struct stele_bytes message,
-                      int depth);
 static int put_value(struct stele_buf *to, struct stele_alloc *alloc, struct stele_bytes message,
                      int depth);
 
-static int put_list(struct stele_buf *to, struct stele_alloc *alloc, struct stele_bytes message,
-                    int depth)
+/* The values of a list, or the members of a struct. */
+static int put_all(struct stele_buf *to, struct stele_alloc *alloc, struct stele_bytes message,
+                   int depth, bool members)
 {
     struct stele_pb_reader reader = stele_pb_reader(message);
     struct stele_pb_field field;
     bool first = true;
-    int outcome = put_text(to, alloc, "[");
+    int outcome = put_text(to, alloc, members ? "{" : "[");
     while (outcome == STELE_OK && stele_pb_next(&reader, &field)) {
         if (field.number != 1 || field.wire != STELE_PB_BYTES) {
             continue;
@@ -78,13 +77,14 @@ static int put_list(struct stele_buf *to, struct stele_alloc *alloc, struct stel
         outcome = first ? STELE_OK : put_text(to, alloc, ",");
         first = false;
         if (outcome == STELE_OK) {
-            outcome = put_value(to, alloc, field.bytes, depth + 1);
+            outcome = members ? stele_kurrent__put_json_member(to, alloc, field.bytes, depth + 1)
+                              : put_value(to, alloc, field.bytes, depth + 1);
         }
     }
     if (outcome != STELE_OK || reader.bad) {
         return outcome != STELE_OK ? outcome : STELE_E_INVALID;
     }
-    return put_text(to, alloc, "]");
+    return put_text(to, alloc, members ? "}" : "]");
 }
 
 static int put_kind(struct stele_buf *to, struct stele_alloc *alloc,
@@ -102,9 +102,9 @@ static int put_kind(struct stele_buf *to, struct stele_alloc *alloc,
     case 4:
         return put_text(to, alloc, field->value != 0 ? "true" : "false");
     case 5:
-        return bytes ? put_struct(to, alloc, field->bytes, depth) : STELE_E_INVALID;
+        return bytes ? put_all(to, alloc, field->bytes, depth, true) : STELE_E_INVALID;
     case 6:
-        return bytes ? put_list(to, alloc, field->bytes, depth) : STELE_E_INVALID;
+        return bytes ? put_all(to, alloc, field->bytes, depth, false) : STELE_E_INVALID;
     default:
         return STELE_E_INVALID;
     }
@@ -147,27 +147,4 @@ int stele_kurrent__put_json_member(struct stele_buf *to, struct stele_alloc *all
         outcome = put_text(to, alloc, ":");
     }
     return outcome == STELE_OK ? put_value(to, alloc, value, depth) : outcome;
-}
-
-static int put_struct(struct stele_buf *to, struct stele_alloc *alloc, struct stele_bytes message,
-                      int depth)
-{
-    struct stele_pb_reader reader = stele_pb_reader(message);
-    struct stele_pb_field field;
-    bool first = true;
-    int outcome = put_text(to, alloc, "{");
-    while (outcome == STELE_OK && stele_pb_next(&reader, &field)) {
-        if (field.number != 1 || field.wire != STELE_PB_BYTES) {
-            continue;
-        }
-        outcome = first ? STELE_OK : put_text(to, alloc, ",");
-        first = false;
-        if (outcome == STELE_OK) {
-            outcome = stele_kurrent__put_json_member(to, alloc, field.bytes, depth + 1);
-        }
-    }
-    if (outcome != STELE_OK || reader.bad) {
-        return outcome != STELE_OK ? outcome : STELE_E_INVALID;
-    }
-    return put_text(to, alloc, "}");
 }
