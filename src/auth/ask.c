@@ -81,22 +81,33 @@ static void remember(struct stele_auth *auth, const struct stele_auth__proof *pr
     *place = *proof;
 }
 
-void stele_auth__forget_user(struct stele_auth *auth, const char *login)
+static bool is_before(uint64_t proved, uint64_t revision)
+{
+    return revision == NO_USER || (proved != NO_USER && proved < revision);
+}
+
+/* revision NO_USER: whatever was proved. */
+void stele_auth__forget_before(struct stele_auth *auth, const char *login, uint64_t revision)
 {
     for (size_t i = 0; i < STELE_AUTH__PROOFS; i++) {
         struct stele_auth__proof *const proof = &auth->proofs[i];
-        if (proof->principal != NULL && proof->revision != NO_USER &&
-            strcmp(proof->principal->name, login) == 0) {
+        if (proof->principal != NULL && strcmp(proof->principal->name, login) == 0 &&
+            is_before(proof->revision, revision)) {
             drop_proof(auth, proof);
         }
     }
     for (struct stele_auth__principal *own = auth->principals; own != NULL; own = own->next) {
-        if (strcmp(own->face.name, login) == 0) {
+        if (strcmp(own->face.name, login) == 0 && is_before(own->user_revision, revision)) {
             __atomic_store_n(&own->face.revoked, 1, __ATOMIC_RELEASE);
         }
     }
     auth->users_epoch++;
     stele_auth__changed(auth);
+}
+
+void stele_auth__forget_user(struct stele_auth *auth, const char *login)
+{
+    stele_auth__forget_before(auth, login, NO_USER);
 }
 
 void stele_auth__forget_proofs(struct stele_auth *auth)
@@ -140,6 +151,9 @@ static struct stele_principal *known(struct stele_auth *auth, const uint8_t *key
 {
     struct stele_principal *principal = NULL;
     stele_auth__lock(auth);
+    if (auth->ready) {
+        stele_auth__catch_up(auth); /* Users that were changed, by whatever way. */
+    }
     struct stele_auth__proof *const proof = find_proof(auth, key);
     if (proof != NULL && now_us >= proof->expires_us) {
         drop_proof(auth, proof);
@@ -271,6 +285,7 @@ static int conclude(struct stele_auth__verification *verification, bool matches,
     if (proof.principal == NULL) {
         return STELE_E_OVERLOADED;
     }
+    stele_auth__set_revision(proof.principal, user->revision);
     memcpy(proof.key, verification->key, sizeof proof.key);
     remember(auth, &proof);
     auth->counts.logins_ok++;
@@ -510,6 +525,9 @@ static void ask_certificate(struct stele_auth *auth, struct stele_auth_question 
         .checked_us = now_us,
         .revision = user.revision,
     };
+    if (proof.principal != NULL) {
+        stele_auth__set_revision(proof.principal, user.revision);
+    }
     if (proof.principal != NULL && epoch == auth->users_epoch) {
         memcpy(proof.key, key, sizeof proof.key);
         remember(auth, &proof);

@@ -147,7 +147,7 @@ static int start(struct stele_auth *auth, const struct stele_auth_options *optio
         return outcome;
     }
     stele_auth__lock(auth);
-    stele_auth__catch_up(auth);
+    stele_auth__begin_watching(auth);
     stele_auth__unlock(auth);
     outcome = stele_auth__first_start(auth, options, err);
     if (outcome == STELE_OK) {

@@ -45,12 +45,18 @@ struct stele_auth__principal {
     struct stele_auth *auth; /* Atomic; NULL once the module is gone. */
     struct stele_auth__principal *next, *previous;
     struct stele_auth__quota *quota;
+    uint64_t
+        user_revision; /* Of the user's stream when it was made; UINT64_MAX: there is no user. */
 };
 
 /* With one reference; NULL: no memory. Under the lock. groups: the first of an array of names as a
  * user has it. */
 struct stele_principal *stele_auth__principal(struct stele_auth *auth, const char *name,
                                               const char *groups, size_t groups_count);
+static inline void stele_auth__set_revision(struct stele_principal *principal, uint64_t revision)
+{
+    ((struct stele_auth__principal *)principal)->user_revision = revision;
+}
 /* Releases a reference. Under the lock, where stele_principal_unref() must not be called. */
 void stele_auth__principal_drop(struct stele_auth *auth, struct stele_principal *principal);
 /* The module goes; whoever still holds a principal keeps it. */
@@ -122,7 +128,8 @@ struct stele_auth {
     uint32_t acl_count;
     struct stele_acl *acl_users, *acl_system; /* The defaults of $settings. */
     uint64_t settings_revision;               /* UINT64_MAX: there are none. */
-    uint64_t watched; /* Position up to which changes of metadata have been seen. */
+    uint64_t watched; /* Position up to which changes of metadata and users have been seen. */
+    bool starting;    /* What is found is no change. */
 
     struct stele_watch watch;
     struct stele_timer watch_timer;
@@ -172,12 +179,21 @@ int stele_auth__read_user(struct stele_auth *auth, const char *login, struct ste
 
 /* ask.c. Under the lock: forgets what was proved about a user and revokes their principals. */
 void stele_auth__forget_user(struct stele_auth *auth, const char *login);
+/* The same for what was proved before that revision of the user. */
+void stele_auth__forget_before(struct stele_auth *auth, const char *login, uint64_t revision);
 void stele_auth__forget_proofs(struct stele_auth *auth);
 /* Answers those who waited for the first start. Not under the lock. */
 void stele_auth__set_ready(struct stele_auth *auth);
 
+/* manage.c. Ids of events by which this module changes users: who reads them can tell that it was this
+ * module, and nobody else can make one. */
+void stele_auth__make_id(struct stele_auth *auth, uint8_t id[16]);
+bool stele_auth__is_own_id(const struct stele_auth *auth, const uint8_t id[16]);
+
 /* streams.c. Under the lock. */
 void stele_auth__streams_deinit(struct stele_auth *auth);
+/* From here on changes are looked for; what is there is read when it is asked for. */
+void stele_auth__begin_watching(struct stele_auth *auth);
 /* Takes in what has changed since: metadata with ACLs, default ACLs. Fast when nothing did. */
 void stele_auth__catch_up(struct stele_auth *auth);
 

@@ -87,6 +87,7 @@ static void append(struct stele_auth__first_start *first)
         const struct first_user *const user = &first->users[i];
         created[i] = (struct stele_event_draft){
             .type = STELE_USER_TYPE_CREATED, .data = user->json.data, .data_size = user->json.size};
+        stele_auth__make_id(first->auth, created[i].id);
         listed[i] = (struct stele_event_draft){.type = STELE_USER_TYPE_LISTED,
                                                .data = user->user.login,
                                                .data_size = strlen(user->user.login),

@@ -7,6 +7,7 @@
  * and says so. */
 #include "auth/auth_internal.h"
 
+#include <sodium.h>
 #include <stdio.h>
 
 #define MESSAGE_NO_USER "there is no such user"
@@ -90,6 +91,29 @@ static void on_stored(struct stele_appending *appending)
 
 /* ---- Storing ---- */
 
+static void tag_id(const struct stele_auth *auth, uint8_t id[16])
+{
+    _Static_assert(STELE_AUTH__PROOF_KEY_SIZE >= crypto_shorthash_KEYBYTES, "a key is in it");
+    _Static_assert(crypto_shorthash_BYTES == 8, "the second half");
+    id[6] = (uint8_t)(0x40 | (id[6] & 0x0f)); /* RFC 9562: version 4, */
+    (void)crypto_shorthash(id + 8, id, 8, auth->proof_key);
+    id[8] = (uint8_t)(0x80 | (id[8] & 0x3f)); /* variant 2. */
+}
+
+void stele_auth__make_id(struct stele_auth *auth, uint8_t id[16])
+{
+    auth->loop->ops->random(auth->loop, id, 8);
+    tag_id(auth, id);
+}
+
+bool stele_auth__is_own_id(const struct stele_auth *auth, const uint8_t id[16])
+{
+    uint8_t own[16];
+    memcpy(own, id, 8);
+    tag_id(auth, own);
+    return sodium_memcmp(own, id, sizeof own) == 0;
+}
+
 static int append(struct manage *manage, const struct stele_append *streams, size_t count,
                   struct stele_error *err)
 {
@@ -105,11 +129,12 @@ static int store_user(struct manage *manage, const struct stele_buf *json, struc
     const bool new_password =
         manage->verb == STELE_USER_CHANGE_PASSWORD || manage->verb == STELE_USER_RESET_PASSWORD;
     stele_user_stream(manage->about.login, stream);
-    const struct stele_event_draft user = {
+    struct stele_event_draft user = {
         .type = creates ? STELE_USER_TYPE_CREATED
                         : (new_password ? STELE_USER_TYPE_PASSWORD : STELE_USER_TYPE_UPDATED),
         .data = json->data,
         .data_size = json->size};
+    stele_auth__make_id(manage->auth, user.id);
     const struct stele_event_draft listed = {.type = STELE_USER_TYPE_LISTED,
                                              .data = manage->about.login,
                                              .data_size = strlen(manage->about.login),

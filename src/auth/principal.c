@@ -121,6 +121,7 @@ struct stele_principal *stele_auth__principal(struct stele_auth *auth, const cha
         principal->is_ops |= strcmp(group, STELE_GROUP_OPS) == 0;
     }
     principal->groups_count = (uint32_t)groups_count;
+    own->user_revision = UINT64_MAX;
     own->alloc = auth->alloc;
     own->auth = auth;
     own->next = auth->principals;

@@ -11,6 +11,12 @@
 #define METADATA_TYPE "$metadata"
 #define SETTINGS_STREAM "$settings"
 
+static bool begins_with(struct stele_text name, const char *prefix)
+{
+    const size_t size = strlen(prefix);
+    return name.size >= size && memcmp(name.data, prefix, size) == 0;
+}
+
 /* ---- The table ---- */
 
 static void unlink_entry(struct stele_auth *auth, struct stele_auth__acl_entry *entry)
@@ -140,6 +146,9 @@ static void remark_change(struct stele_auth *auth, struct stele_text stream, con
 {
     char name[STELE_STREAM_NAME_SIZE_MAX + 1];
     const size_t size = stream.size < sizeof name ? stream.size : sizeof name - 1;
+    if (auth->starting) {
+        return;
+    }
     memcpy(name, stream.data, size);
     name[size] = '\0';
     const struct stele_auth__remark remark = {
@@ -206,11 +215,46 @@ static void on_metadata(struct stele_auth *auth, const struct stele_event *event
     }
 }
 
+/* A user that was changed, by whatever way: by this module, by an append of an administrator, by an
+ * import. What was proved about them counts no more. */
+static void on_user(struct stele_auth *auth, const struct stele_event *event, const char *what)
+{
+    char login[STELE_LOGIN_SIZE_MAX + 1];
+    const struct stele_text stream = event->stream;
+    const size_t skip = strlen(STELE_USER_STREAM_PREFIX) + (begins_with(stream, "$$") ? 2 : 0);
+    if (stream.size <= skip || stream.size - skip > STELE_LOGIN_SIZE_MAX) {
+        return;
+    }
+    memcpy(login, stream.data + skip, stream.size - skip);
+    login[stream.size - skip] = '\0';
+    /* What was proved with this very revision, and is only taken in late, goes on. */
+    stele_auth__forget_before(auth, login, what == NULL ? UINT64_MAX : event->revision);
+    if (what != NULL && !stele_auth__is_own_id(auth, event->id)) {
+        const struct stele_auth__remark remark = {
+            .type = STELE_AUDIT_USER_CHANGED, .login = login, .what = what};
+        stele_auth__audit_locked(auth, &remark);
+    }
+}
+
+static void take_in(struct stele_auth *auth, const struct stele_event *event)
+{
+    if (begins_with(event->stream, STELE_USER_STREAM_PREFIX)) {
+        on_user(auth, event, "written directly");
+    } else if (begins_with(event->stream, "$$" STELE_USER_STREAM_PREFIX)) {
+        on_user(auth, event,
+                NULL); /* Perhaps deleted; on_metadata() says that there was a change. */
+        on_metadata(auth, event);
+    } else {
+        on_metadata(auth, event);
+    }
+}
+
 static int take_in_metadata(struct stele_auth *auth)
 {
-    static const char *const types[] = {METADATA_TYPE};
+    static const char *const types[] = {METADATA_TYPE, STELE_USER_TYPE_CREATED,
+                                        STELE_USER_TYPE_UPDATED, STELE_USER_TYPE_PASSWORD};
     const struct stele_engine_ops *const ops = auth->engine->ops;
-    const struct stele_filter filter = {.types = types, .types_count = 1};
+    const struct stele_filter filter = {.types = types, .types_count = STELE_COUNT_OF(types)};
     struct stele_read_options options = STELE_READ_OPTIONS_INIT;
     options.from = auth->watched + 1;
     options.filter = &filter;
@@ -223,7 +267,7 @@ static int take_in_metadata(struct stele_auth *auth)
     size_t count = 0;
     while ((outcome = ops->read_next(reading, &events, &count, NULL)) == STELE_OK) {
         for (size_t i = 0; i < count; i++) {
-            on_metadata(auth, &events[i]);
+            take_in(auth, &events[i]);
         }
     }
     ops->read_close(reading);
@@ -238,6 +282,14 @@ static void take_in_settings(struct stele_auth *auth)
     if ((exists ? info.revision_last : UINT64_MAX) != auth->settings_revision) {
         load_settings(auth);
     }
+}
+
+void stele_auth__begin_watching(struct stele_auth *auth)
+{
+    auth->watched = auth->engine->ops->last_position(auth->engine);
+    auth->starting = true;
+    take_in_settings(auth);
+    auth->starting = false;
 }
 
 void stele_auth__catch_up(struct stele_auth *auth)
@@ -257,12 +309,6 @@ void stele_auth__catch_up(struct stele_auth *auth)
 }
 
 /* ---- Answers ---- */
-
-static bool begins_with(struct stele_text name, const char *prefix)
-{
-    const size_t size = strlen(prefix);
-    return name.size >= size && memcmp(name.data, prefix, size) == 0;
-}
 
 static bool is_text(struct stele_text name, const char *text)
 {

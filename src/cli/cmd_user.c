@@ -1,5 +1,7 @@
-/* Users of a store that no server has open: the first one, a lost password, a lock-out. While a server
- * runs, users are changed through it. */
+/* Users of a store, that no server has open (the first one, a lost password, a lock-out) or through its
+ * server (--store stele://…, as an administrator). A user is an event of a stream: both ways read and
+ * append these, and a server that runs takes notice (src/auth/streams.c). The password is hashed here
+ * and does not travel. */
 #include "auth/password.h"
 #include "auth/user.h"
 #include "cli/cli.h"
@@ -20,12 +22,11 @@ const struct stele_cli_command stele_cli_user_command = {
     .name = "user",
     .usage = "user list|add|passwd|delete|enable|disable [LOGIN] [options]",
     .summary = "Look after the users of a store",
-    .text =
-        "Works on a store that no server has open; through a running server, clients and the\n"
-        "console do the same. A password is asked for, or read from the first line of standard\n"
-        "input when that is no terminal; with --random one is made and printed. Groups decide\n"
-        "what a user may do: $admins everything, $ops what operating takes, others are names\n"
-        "for the access lists of streams.",
+    .text = "Works on a store that no server has open, or through its server as an administrator\n"
+            "(STELE_STORE=stele://admin:PASSWORD@HOST:2113). A new password is asked for, or read\n"
+            "from the first line of standard input when that is no terminal; with --random one is\n"
+            "made and printed. Groups decide what a user may do: $admins everything, $ops what\n"
+            "operating takes, others are names for the access lists of streams.",
     .examples = "stele user add ada --group readers --random\n"
                 "stele user list\n"
                 "stele user add eve --random && printf 'a new password' | stele user passwd eve\n"

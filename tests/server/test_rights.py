@@ -225,7 +225,7 @@ MESSAGES = {
     "KURRENT_OPERATIONS_SHUTDOWN": None,
 }
 # Rows that the server may have no handler for; every other one has to be answered.
-OPTIONAL = {"INFO_OPTIONS", "KURRENT_PROJECTIONS_CREATE"}
+OPTIONAL = {"KURRENT_PROJECTIONS_CREATE"}
 
 STREAM_ROUTES = {
     "STREAM_READ": ("$r", None), "STREAM_APPEND": ("$w", "{}"), "STREAM_DELETE": ("$d", None),
@@ -476,6 +476,47 @@ def test_views(s: Stele):
                         f"{view} does not show ada all, {way}")
         for caller in (admin, bob, ada):
             caller.close()
+        server.stop()
+
+
+def test_users_through_a_server(s: Stele):
+    """`stele user` looks after users through a server, where each change counts at once"""
+    with Server(s, *FLAGS, env=ENV) as server:
+        def user(*args, by="admin", code=0, stdin=None):
+            return s.run("user", *args, "--store", f"stele://{by}:{PASSWORDS[by]}@127.0.0.1:"
+                         f"{server.port}", code=code, stdin=stdin)
+
+        def status(who):
+            caller = Caller(server.port, who)
+            got = caller.request("GET", "/stats")[0]
+            caller.close()
+            return got
+
+        same(user("list").lines, ["admin  $admins", "ops  $ops"])
+        same(status("ada"), 401)
+        user("add", "ada", "--group", "readers", "--full-name", "Ada", stdin=PASSWORDS["ada"])
+        same(status("ada"), 200)
+        same(user("list", "--json").json[0],
+             {"login": "ada", "full_name": "Ada", "groups": ["readers"], "disabled": False})
+        user("add", "ada", stdin=PASSWORDS["ada"], code=3)
+        user("passwd", "ada", stdin="another-password")
+        same(status("ada"), 401)
+        user("passwd", "ada", stdin=PASSWORDS["ada"])
+        same(status("ada"), 200)
+        user("disable", "ada")
+        same(status("ada"), 401)
+        user("enable", "ada")
+        same(status("ada"), 200)
+        for args in (("add", "eve"), ("passwd", "ada"), ("disable", "ada"), ("delete", "ada")):
+            for by in ("ada", "ops"):
+                ended = user(*args, by=by, stdin="a-password-of-eve", code=None)
+                assert ended.code != 0, f"{by} may {args}"
+        user("delete", "ada")
+        same(status("ada"), 401)
+        same(user("list").lines, ["admin  $admins", "ops  $ops"])
+        log = s.run("read", "$stele-audit", "--store", f"stele://admin:{PASSWORDS['admin']}"
+                    f"@127.0.0.1:{server.port}").out
+        same(log.count("written directly"), 5)
         server.stop()
 
 

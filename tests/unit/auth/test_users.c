@@ -277,6 +277,87 @@ TEST(a_user_that_somebody_else_changed_is_noticed_within_a_second)
     world_remove(&world);
 }
 
+static size_t count_events(struct world *world, const char *stream, const char *part)
+{
+    struct stele_iterator *iterator = NULL;
+    const struct stele_event *events = NULL;
+    size_t count = 0;
+    size_t found = 0;
+    struct stele_error err = {0};
+    if (stele_read_stream(world->store, stream, NULL, &iterator, &err) != STELE_OK) {
+        return 0;
+    }
+    while (stele_iterator_next(iterator, &events, &count, &err) == STELE_OK) {
+        for (size_t i = 0; i < count; i++) {
+            found += memmem(events[i].data, events[i].data_size, part, strlen(part)) != NULL;
+        }
+    }
+    stele_iterator_destroy(iterator);
+    return found;
+}
+
+TEST(what_was_there_at_the_start_is_no_change)
+{
+    struct world world;
+    world_make(&world);
+    const struct stele_auth_options options = world_options(&world);
+    world_open_auth(&world, &options);
+    CHECK_EQ(add_user(&world, "ada", "password-of-ada", NULL), STELE_OK);
+    put_metadata(&world, "stream", "{\"$acl\":{\"$r\":\"ada\"}}");
+    put(&world, "$settings", "update", "{\"$userStreamAcl\":{\"$w\":\"ada\"}}");
+    world_settle(&world);
+    world_pass(&world, 1000000);
+    world_settle(&world);
+    const size_t before = count_events(&world, "$stele-audit", "");
+    CHECK_EQ(count_events(&world, "$stele-audit", "own list"), 1);
+    for (int i = 0; i < 3; i++) {
+        stele_auth_destroy(world.auth);
+        world_settle(&world);
+        world_open_auth(&world, &options);
+        struct stele_principal *ada = NULL;
+        CHECK_EQ(login_as(&world, "ada", "password-of-ada", &ada), STELE_OK);
+        CHECK(may(&world, ada, "stream", STELE_RIGHT_READ));
+        CHECK(may(&world, ada, "other", STELE_RIGHT_WRITE));
+        stele_principal_unref(ada);
+        world_pass(&world, 1000000);
+        world_settle(&world);
+    }
+    CHECK_EQ(count_events(&world, "$stele-audit", ""), before);
+    world_remove(&world);
+}
+
+/* An append of an administrator, "stele user" through a server, an import: none of them asks src/auth. */
+TEST(a_user_that_is_written_directly_is_revoked_at_once_and_audited)
+{
+    struct world world;
+    world_make(&world);
+    const struct stele_auth_options options = world_options(&world);
+    world_open_auth(&world, &options);
+    CHECK_EQ(add_user(&world, "ada", "password-of-ada", NULL), STELE_OK);
+    struct stele_principal *ada = NULL;
+    CHECK_EQ(login_as(&world, "ada", "password-of-ada", &ada), STELE_OK);
+    world_settle(&world);
+    /* What happened before she logged in, and is taken in only now, does not matter. */
+    CHECK(may(&world, ada, "stream", STELE_RIGHT_READ));
+    CHECK(may(&world, ada, "stream", STELE_RIGHT_READ));
+    world_pass(&world, 1000000);
+    world_settle(&world);
+    CHECK_EQ(count_events(&world, "$stele-audit", "written directly"), 0);
+    const uint64_t generation = stele_auth_generation(world.auth);
+    put(&world, "$user-ada", "$UserUpdated",
+        "{\"loginName\":\"ada\",\"disabled\":true,\"groups\":[]}");
+    world_settle(&world);
+    world_pass(&world, 20000); /* Nobody asks: what is live sees that something has changed. */
+    CHECK(stele_auth_generation(world.auth) != generation);
+    CHECK(!may(&world, ada, "stream", STELE_RIGHT_READ));
+    CHECK(!stele_auth_may_call(ada, STELE_RULE_USER));
+    stele_principal_unref(ada);
+    CHECK_EQ(login_as(&world, "ada", "password-of-ada", NULL), STELE_E_PERMISSION);
+    world_settle(&world);
+    CHECK_EQ(count_events(&world, "$stele-audit", "written directly"), 1);
+    world_remove(&world);
+}
+
 TEST(client_certificates_name_users)
 {
     struct world world;
@@ -447,25 +528,6 @@ TEST(one_address_cannot_fill_the_queue_for_others)
 }
 
 /* ---- What is written down ---- */
-
-static size_t count_events(struct world *world, const char *stream, const char *part)
-{
-    struct stele_iterator *iterator = NULL;
-    const struct stele_event *events = NULL;
-    size_t count = 0;
-    size_t found = 0;
-    struct stele_error err = {0};
-    if (stele_read_stream(world->store, stream, NULL, &iterator, &err) != STELE_OK) {
-        return 0;
-    }
-    while (stele_iterator_next(iterator, &events, &count, &err) == STELE_OK) {
-        for (size_t i = 0; i < count; i++) {
-            found += memmem(events[i].data, events[i].data_size, part, strlen(part)) != NULL;
-        }
-    }
-    stele_iterator_destroy(iterator);
-    return found;
-}
 
 TEST(the_audit_stream_has_failures_and_changes_and_is_bounded)
 {
