@@ -15,7 +15,11 @@ static bool take_expected(struct stele_web__request *request, uint64_t *out)
 {
     char text[32] = "any";
     const struct stele_text match = header(request, "if-match");
-    if (match.size > 0 && match.size < sizeof text) {
+    if (match.size >= sizeof text) {
+        stele_web__refuse(request, 400, "invalid", "If-Match is any, none, exists, or a revision");
+        return false;
+    }
+    if (match.size > 0) {
         memcpy(text, match.data, match.size);
         text[match.size] = '\0';
     }

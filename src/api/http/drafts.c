@@ -48,26 +48,15 @@ static bool take_base64(struct stele_web__drafts *drafts, const char *text, cons
     return true;
 }
 
-/* The value of a member as it was sent: its numbers keep their digits. One whose name is written with
- * escapes is not found that way, and written anew from what was parsed. */
+/* The value of a member as it was sent: its numbers keep their digits. */
 static bool take_json(struct stele_web__drafts *drafts, struct stele_bytes raw, const char *name,
-                      const json_t *value, const void **out, size_t *out_size)
+                      const void **out, size_t *out_size)
 {
     const struct stele_bytes sent = stele_web__json_member(raw, name);
-    if (sent.data != NULL) {
-        *out = sent.data;
-        *out_size = sent.size;
-        return true;
-    }
-    char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
-    const char *kept = text == NULL ? NULL : copy(drafts, text, strlen(text));
-    if (kept != NULL) {
-        *out = kept;
-        *out_size = strlen(kept);
-    }
-    free(text);
-    drafts->mistake = kept == NULL ? "no memory" : drafts->mistake;
-    return kept != NULL;
+    *out = sent.data;
+    *out_size = sent.size;
+    drafts->mistake = sent.data == NULL ? "it is malformed" : drafts->mistake;
+    return sent.data != NULL;
 }
 
 static bool take_tags(struct stele_web__drafts *drafts, const json_t *tags,
@@ -121,7 +110,7 @@ static bool take_data(struct stele_web__drafts *drafts, struct stele_bytes raw,
         draft->data_size = json_string_length(data);
         return true;
     }
-    return take_json(drafts, raw, "data", data, &draft->data, &draft->data_size);
+    return take_json(drafts, raw, "data", &draft->data, &draft->data_size);
 }
 
 static bool fail(struct stele_web__drafts *drafts, const char *format, ...)
@@ -244,9 +233,20 @@ static bool take_own_event(struct stele_web__drafts *drafts, struct stele_bytes 
     }
     const json_t *metadata = json_object_get(object, "metadata");
     const json_t *tags = json_object_get(object, "tags");
-    return (metadata == NULL || take_json(drafts, raw, "metadata", metadata, &draft->metadata,
-                                          &draft->metadata_size)) &&
+    return (metadata == NULL ||
+            take_json(drafts, raw, "metadata", &draft->metadata, &draft->metadata_size)) &&
            (tags == NULL || take_tags(drafts, tags, draft));
+}
+
+static bool has_texts(struct stele_web__drafts *drafts, const json_t *object)
+{
+    static const char *const names[] = {"id", "content_type", "datacontenttype", "data_base64"};
+    for (size_t i = 0; i < STELE_COUNT_OF(names); i++) {
+        if (json_object_get(object, names[i]) != NULL && string_of(object, names[i]) == NULL) {
+            return fail(drafts, "\"%s\" is a string", names[i]);
+        }
+    }
+    return true;
 }
 
 static bool take_event(struct stele_web__drafts *drafts, struct stele_bytes raw,
@@ -255,6 +255,9 @@ static bool take_event(struct stele_web__drafts *drafts, struct stele_bytes raw,
 {
     if (!json_is_object(object)) {
         return fail(drafts, "an event is a JSON object");
+    }
+    if (!has_texts(drafts, object)) {
+        return false;
     }
     draft->content_type = string_of(object, cloudevent ? "datacontenttype" : "content_type");
     return (cloudevent ? take_cloudevent(drafts, object, stream, draft)

@@ -33,9 +33,11 @@ void stele_web__live(struct stele_web__request *request)
     if (!stele_web__query_number(request, "liveCode", 204, &code)) {
         return;
     }
-    const bool fits = code >= 200 && code < 300;
-    stele_web__answer(request, fits ? (int)code : 204, "text/plain",
-                      (struct stele_bytes){.data = NULL});
+    if (code < 200 || code > 299) {
+        stele_web__refuse(request, 400, "invalid", "liveCode is 200 to 299");
+        return;
+    }
+    stele_web__answer(request, (int)code, "text/plain", (struct stele_bytes){.data = NULL});
 }
 
 void stele_web__ready(struct stele_web__request *request)
@@ -287,10 +289,9 @@ static void answer_names(struct stele_web__request *request, int what)
     uint64_t limit = 0;
     (void)stele_web__query(request, "prefix", prefix, sizeof prefix);
     const bool has_after = stele_web__query(request, "after", after, sizeof after);
-    if (!stele_web__query_number(request, "limit", 100, &limit)) {
+    if (!stele_web__query_limit(request, 100, &limit)) {
         return;
     }
-    limit = limit == 0 || limit > STELE_WEB__PAGE_MAX ? STELE_WEB__PAGE_MAX : limit;
     if (what != STELE_LIST_STREAMS && !stele_web__may(request, "$all", STELE_RIGHT_READ)) {
         return;
     }

@@ -203,7 +203,7 @@ static void begin(struct stele_web__request *request, const char *stream)
     request->backwards = stele_web__query_flag(request, "backwards");
     const uint64_t start = request->backwards ? STELE_FROM_END : STELE_FROM_START;
     if (!stele_web__query_number(request, "from", start, &options.from) ||
-        !stele_web__query_number(request, "limit", LIMIT_DEFAULT, &request->left) ||
+        !stele_web__query_limit(request, LIMIT_DEFAULT, &request->left) ||
         !take_as_of(request, &options.as_of)) {
         return;
     }
@@ -226,8 +226,6 @@ static void begin(struct stele_web__request *request, const char *stream)
     filter.tags_count = lists[3].count;
     filter.exclude_system =
         stream == NULL && !stele_web__query_flag(request, "include_system_events");
-    request->left = request->left == 0 || request->left > STELE_WEB__PAGE_MAX ? STELE_WEB__PAGE_MAX
-                                                                              : request->left;
     options.limit = request->left;
     options.backwards = request->backwards;
     options.scan_max = SCAN_MAX;

@@ -5,6 +5,8 @@
 #include "api/http/web_internal.h"
 #include "base/text.h"
 
+#include <stdlib.h>
+
 #define DEPTH_MAX 1024
 
 struct scan {
@@ -194,10 +196,27 @@ static struct stele_bytes take_value(struct scan *scan)
     return (struct stele_bytes){.data = begin, .size = whole ? (size_t)(scan->at - begin) : 0};
 }
 
+/* Is this, between its quotes, a name of ours? They have letters only, which may be spelt \u0061. */
+static bool is_name(const uint8_t *key, const uint8_t *end, const char *name)
+{
+    for (; *name != '\0'; name++) {
+        uint32_t c = key < end ? *key++ : 0;
+        if (c == '\\' && *key == 'u') {
+            char digits[5] = {0};
+            memcpy(digits, key + 1, 4); /* It is right: they are there. */
+            c = (uint32_t)strtoul(digits, NULL, 16);
+            key += 5;
+        }
+        if (c != (uint8_t)*name) {
+            return false;
+        }
+    }
+    return key == end;
+}
+
 struct stele_bytes stele_web__json_member(struct stele_bytes object, const char *name)
 {
     struct scan scan = {.at = object.data, .end = object.data + object.size};
-    const size_t size = strlen(name);
     (void)take(&scan, '{');
     for (;;) {
         skip_space(&scan);
@@ -205,11 +224,11 @@ struct stele_bytes stele_web__json_member(struct stele_bytes object, const char 
         if (!skip_string(&scan)) {
             break;
         }
-        const size_t key_size = (size_t)(scan.at - 1 - key);
+        const uint8_t *key_end = scan.at - 1;
         skip_space(&scan);
         (void)take(&scan, ':');
         const struct stele_bytes value = take_value(&scan);
-        if (value.size == 0 || (key_size == size && memcmp(key, name, size) == 0)) {
+        if (value.size == 0 || is_name(key, key_end, name)) {
             return value;
         }
         skip_space(&scan);
@@ -218,6 +237,25 @@ struct stele_bytes stele_web__json_member(struct stele_bytes object, const char 
         }
     }
     return (struct stele_bytes){.data = NULL};
+}
+
+bool stele_web__json_next(struct stele_bytes *rest, struct stele_bytes *out_name,
+                          struct stele_bytes *out_value)
+{
+    struct scan scan = {.at = rest->data, .end = rest->data + rest->size};
+    skip_space(&scan);
+    (void)(take(&scan, '{') || take(&scan, ','));
+    skip_space(&scan);
+    const uint8_t *begin = scan.at;
+    if (!skip_string(&scan)) {
+        return false;
+    }
+    *out_name = (struct stele_bytes){.data = begin, .size = (size_t)(scan.at - begin)};
+    skip_space(&scan);
+    (void)take(&scan, ':');
+    *out_value = take_value(&scan);
+    *rest = (struct stele_bytes){.data = scan.at, .size = (size_t)(scan.end - scan.at)};
+    return out_value->size > 0;
 }
 
 struct stele_bytes stele_web__json_item(struct stele_bytes *rest)

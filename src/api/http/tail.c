@@ -207,7 +207,14 @@ void stele_web__tail(struct stele_web__request *request)
         {.name = {.data = "cache-control", .size = 13}, .value = {.data = "no-store", .size = 8}},
         {.name = {.data = "x-accel-buffering", .size = 17}, .value = {.data = "no", .size = 2}},
     };
+    const struct stele_text method = stele_exchange_method(request->exchange);
     atomic_fetch_add(&request->web->by_class[2], 1);
+    if (method.size == 4) { /* HEAD has no body that could go on for ever. */
+        stele_follow_stop(request->follow);
+        request->follow = NULL;
+        stele_exchange_respond(request->exchange, 200, headers, STELE_COUNT_OF(headers), true);
+        return;
+    }
     atomic_fetch_add(&request->web->tails, 1);
     request->timer.on_due = on_timer;
     request->loop->ops->timer_start(request->loop, &request->timer,

@@ -97,9 +97,15 @@ void stele_web__answer(struct stele_web__request *request, int status, const cha
     (void)snprintf(length, sizeof length, "%zu", body.size);
     char retry[12];
     (void)snprintf(retry, sizeof retry, "%u", (unsigned)request->retry_after_s);
-    const struct stele_http_header last = {
-        .name = text_of(status == 401 ? "www-authenticate" : "retry-after"),
-        .value = text_of(status == 401 ? "Basic realm=\"stele\"" : retry)};
+    /* Pages that ask for the password themselves say so, and browsers then leave it to them. */
+    const bool challenge =
+        status == 401 && stele_exchange_header(request->exchange, "x-requested-with").size == 0;
+    const struct stele_http_header last = {.name = text_of(challenge       ? "www-authenticate"
+                                                           : status == 405 ? "allow"
+                                                                           : "retry-after"),
+                                           .value = text_of(challenge ? "Basic realm=\"stele\""
+                                                            : status == 405 ? request->allow
+                                                                            : retry)};
     const struct stele_http_header headers[] = {
         {.name = text_of("content-type"), .value = text_of(content_type)},
         {.name = text_of("content-length"), .value = text_of(length)},
@@ -108,11 +114,8 @@ void stele_web__answer(struct stele_web__request *request, int status, const cha
         last,
     };
     atomic_fetch_add(&request->web->by_class[status / 100 % 6], 1);
-    /* Pages that ask for the password themselves say so, and browsers then leave it to them. */
-    const bool challenge =
-        status == 401 && stele_exchange_header(request->exchange, "x-requested-with").size == 0;
-    const size_t count =
-        STELE_COUNT_OF(headers) - (challenge || request->retry_after_s > 0 ? 0 : 1);
+    const bool has_last = challenge || status == 405 || request->retry_after_s > 0;
+    const size_t count = STELE_COUNT_OF(headers) - (has_last ? 0 : 1);
     struct stele_exchange *exchange = request->exchange;
     if (body.size == 0) {
         stele_exchange_respond(exchange, status, headers + (status == 204 ? 2 : 0),
@@ -251,7 +254,7 @@ bool stele_web__query(const struct stele_web__request *request, const char *name
 bool stele_web__query_number(struct stele_web__request *request, const char *name,
                              uint64_t otherwise, uint64_t *out)
 {
-    char text[32];
+    char text[64]; /* More than check_query() lets through. */
     *out = otherwise;
     if (!stele_web__query(request, name, text, sizeof text)) {
         return true;
@@ -268,6 +271,18 @@ bool stele_web__query_number(struct stele_web__request *request, const char *nam
         stele_web__refuse(request, 400, "invalid", "%s is a whole number", name);
     }
     return fits;
+}
+
+bool stele_web__query_limit(struct stele_web__request *request, uint64_t otherwise, uint64_t *out)
+{
+    if (!stele_web__query_number(request, "limit", otherwise, out)) {
+        return false;
+    }
+    if (*out == 0 || *out > STELE_WEB__PAGE_MAX) {
+        stele_web__refuse(request, 400, "invalid", "limit is 1 to %d", STELE_WEB__PAGE_MAX);
+        return false;
+    }
+    return true;
 }
 
 bool stele_web__query_flag(const struct stele_web__request *request, const char *name)
@@ -390,6 +405,79 @@ static void run_start(struct stele_task *task)
     stele_web__release(request);
 }
 
+/* ---- What the query may hold ---- */
+
+enum parameter_kind { TEXT, FLAG };
+static const struct parameter {
+    const char *name;
+    enum parameter_kind kind;
+    size_t size_max;
+} parameters[] = {
+    {"after", TEXT, STELE_STREAM_NAME_SIZE_MAX + 2},
+    {"as_of", TEXT, 47},
+    {"backwards", FLAG, 7},
+    {"category", TEXT, STELE_STREAM_NAME_SIZE_MAX + 2},
+    {"cloudevents", FLAG, 7},
+    {"expect", TEXT, 31},
+    {"from", TEXT, 31},
+    {"group", TEXT, STELE_STREAM_NAME_SIZE_MAX + 2},
+    {"include_system_events", FLAG, 7},
+    {"limit", TEXT, 31},
+    {"liveCode", TEXT, 31},
+    {"prefix", TEXT, STELE_STREAM_NAME_SIZE_MAX + 2},
+    {"stopAt", TEXT, 31},
+    {"stream", TEXT, STELE_STREAM_NAME_SIZE_MAX + 2},
+    {"tag", TEXT, STELE_STREAM_NAME_SIZE_MAX + 2},
+    {"tombstone", FLAG, 7},
+    {"type", TEXT, STELE_TYPE_SIZE_MAX},
+};
+
+/* false: refused. */
+static bool check_value(struct stele_web__request *request, const struct parameter *parameter,
+                        struct stele_text given)
+{
+    char value[STELE_STREAM_NAME_SIZE_MAX + 3];
+    _Static_assert(STELE_TYPE_SIZE_MAX < sizeof value, "every value has room");
+    const size_t size = decode(given, true, value, parameter->size_max + 1);
+    if (size == SIZE_MAX ||
+        !stele_utf8_is_valid((struct stele_bytes){.data = (uint8_t *)value, .size = size})) {
+        stele_web__refuse(request, 400, "invalid",
+                          "%s is text of at most %zu bytes in UTF-8, without zeros",
+                          parameter->name, parameter->size_max);
+        return false;
+    }
+    if (parameter->kind == FLAG && size > 0 && strcmp(value, "true") != 0 &&
+        strcmp(value, "false") != 0 && strcmp(value, "1") != 0 && strcmp(value, "0") != 0) {
+        stele_web__refuse(request, 400, "invalid", "%s is true or false", parameter->name);
+        return false;
+    }
+    return true;
+}
+
+/* A value that a handler could not take must not look to it as if there were none: ?expect=… would be
+ * no condition any more. So all are looked at before. */
+static bool check_query(struct stele_web__request *request)
+{
+    struct stele_text rest = request->query;
+    while (rest.size > 0) {
+        const char *end = memchr(rest.data, '&', rest.size);
+        const size_t size = end == NULL ? rest.size : (size_t)(end - rest.data);
+        const char *sign = memchr(rest.data, '=', size);
+        const size_t name_size = sign == NULL ? size : (size_t)(sign - rest.data);
+        const size_t skip = sign == NULL ? size : name_size + 1;
+        const struct stele_text value = {.data = rest.data + skip, .size = size - skip};
+        for (size_t i = 0; i < STELE_COUNT_OF(parameters); i++) {
+            const struct stele_text name = {.data = rest.data, .size = name_size};
+            if (text_is(name, parameters[i].name) && !check_value(request, &parameters[i], value)) {
+                return false;
+            }
+        }
+        const size_t used = end == NULL ? size : size + 1;
+        rest = (struct stele_text){.data = rest.data + used, .size = rest.size - used};
+    }
+    return true;
+}
+
 static void start(struct stele_web__request *request)
 {
     if (request->started || !request->allowed || !request->body_ended ||
@@ -397,6 +485,9 @@ static void start(struct stele_web__request *request)
         return;
     }
     request->started = true;
+    if (!check_query(request)) {
+        return;
+    }
     const stele_web__handler handler = stele_web__handlers[request->route];
     if (handler == NULL) {
         stele_web__refuse(request, 501, "unsupported", "this server does not have that yet");
@@ -411,6 +502,25 @@ static void start(struct stele_web__request *request)
     request->task.run = run_start;
     stele_web__hold(request);
     stele_loop_post(request->loop, &request->task);
+}
+
+/* What "Allow" says: RFC 9110, section 15.5.6. */
+static void list_methods(struct stele_web__request *request, struct stele_text path)
+{
+    size_t best = 0;
+    for (int i = 0; i < STELE_ROUTE_COUNT; i++) {
+        const size_t fits = fit((enum stele_route)i, path);
+        const char *method = stele_auth_route_method((enum stele_route)i);
+        if (fits > best) {
+            best = fits;
+            request->allow[0] = '\0';
+        }
+        if (fits > 0 && fits == best) {
+            const size_t at = strlen(request->allow);
+            (void)snprintf(request->allow + at, sizeof request->allow - at, "%s%s%s",
+                           at == 0 ? "" : ", ", method, strcmp(method, "GET") == 0 ? ", HEAD" : "");
+        }
+    }
 }
 
 static void on_answer(struct stele_auth_question *question, int outcome,
@@ -448,8 +558,12 @@ static bool take_name(struct stele_web__request *request, struct stele_text path
     const struct stele_text rest = {.data = path.data + skip, .size = path.size - skip};
     request->name_size = rest.size + 1;
     request->name = stele_allocate(request->web->alloc, request->name_size);
-    return request->name != NULL &&
-           decode(rest, false, request->name, request->name_size) != SIZE_MAX;
+    if (request->name == NULL) {
+        return false;
+    }
+    const size_t decoded = decode(rest, false, request->name, request->name_size);
+    return decoded != SIZE_MAX && stele_utf8_is_valid((struct stele_bytes){
+                                      .data = (uint8_t *)request->name, .size = decoded});
 }
 
 /* Fills the question about the caller with copies. */
@@ -528,6 +642,7 @@ void stele_web_on_request(struct stele_web *web, struct stele_exchange *exchange
     request->route = find_route(stele_exchange_method(exchange), path, &other_method);
     if (request->route == STELE_ROUTE_COUNT || other_method) {
         request->route = STELE_ROUTE_CONSOLE;
+        list_methods(request, path);
         stele_web__refuse(request, other_method ? 405 : 404, "not-found",
                           other_method ? "that path has other methods" : "there is no such path");
         return;

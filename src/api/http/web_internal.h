@@ -47,7 +47,8 @@ struct stele_web__request {
     char *authorization; /* A copy: the answer may come after the exchange has gone. */
     size_t authorization_size;
     char peer[80];
-    char *name; /* What "*" of the route stands for, decoded; behind it nothing. */
+    char allow[64]; /* The methods of a path that was asked with another. */
+    char *name;     /* What "*" of the route stands for, decoded; behind it nothing. */
     size_t name_size;
     struct stele_text query;
 
@@ -107,6 +108,8 @@ bool stele_web__query(const struct stele_web__request *request, const char *name
 /* A number of the query; `otherwise` if there is none. false: it is none (refused already). */
 bool stele_web__query_number(struct stele_web__request *request, const char *name,
                              uint64_t otherwise, uint64_t *out);
+/* "limit", 1 to STELE_WEB__PAGE_MAX. false: refused. */
+bool stele_web__query_limit(struct stele_web__request *request, uint64_t otherwise, uint64_t *out);
 bool stele_web__query_flag(const struct stele_web__request *request, const char *name);
 
 /* ---- JSON ---- */
@@ -122,8 +125,11 @@ bool stele_web__put_event(struct stele_buf *buf, struct stele_alloc *alloc,
                           const struct stele_event *event, bool cloudevents);
 bool stele_web__is_json(const void *data, size_t size);
 /* Of JSON that is known to be right. The value of a member as it stands there; data NULL: there is
- * none whose name is written without escapes. */
+ * none. */
 struct stele_bytes stele_web__json_member(struct stele_bytes object, const char *name);
+/* The next member of an object, its name with the quotes; *rest is the object at first. */
+bool stele_web__json_next(struct stele_bytes *rest, struct stele_bytes *out_name,
+                          struct stele_bytes *out_value);
 /* The next value of a list; *rest is the list at first. A value alone is given, too. */
 struct stele_bytes stele_web__json_item(struct stele_bytes *rest);
 
