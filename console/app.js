@@ -20,6 +20,7 @@ function makeView() {
   const leaving = [];
   return {
     left: false,
+    lasting: false, // Goes on by itself when the server comes back.
     pressed: {},
     show(...nodes) {
       if (!this.left) put(main, (main.replaceChildren(), nodes));
@@ -188,15 +189,15 @@ document.getElementById('keys').addEventListener('click', showKeys);
 themeButton.addEventListener('click', turnTheme);
 addEventListener('hashchange', route);
 
-async function begin() {
+async function begin(again) {
   try {
     me = await ask('/api/me');
   } catch (error) {
     if (error instanceof Refused && error.status === 401) signOut(); // A password that was changed.
   }
   showWho();
-  route();
+  if (!again || !view.lasting) route();
 }
-whenBack(begin);
+whenBack(() => begin(true));
 showTheme();
-begin();
+begin(false);

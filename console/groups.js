@@ -58,4 +58,5 @@ export async function groupsView(view, me) {
     if (!(error instanceof Unreachable)) view.fail(error);
   }), 1000);
   view.onLeave(() => clearInterval(timer));
+  view.lasting = true;
 }

@@ -55,6 +55,7 @@ export function liveView(view, state) {
     },
   });
   view.onLeave(stop);
+  view.lasting = true;
   view.keys({ s: () => pause.click() });
   const form = element('form', {
     class: 'bar', role: 'search',

@@ -106,4 +106,5 @@ export async function overview(view) {
     if (!(error instanceof Unreachable)) view.fail(error);
   }), 1000);
   view.onLeave(() => clearInterval(timer));
+  view.lasting = true;
 }

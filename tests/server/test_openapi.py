@@ -549,7 +549,7 @@ def test_cloudevents(s: Stele):
     with Server(s, "--insecure") as server:
         event = {"specversion": "1.0", "id": "A-1", "source": "https://shop.example/orders", "subject": "1",
                  "type": "Placed", "dataschema": "https://shop.example/placed.json", "priority": 5, "gift": True,
-                 "time": "2020-01-02T03:04:05Z",
+                 "time": "2020-01-02T03:04:05.000000Z",
                  "data": {"total": 12}}
         kind = {"content-type": "application/cloudevents+json"}
         same(server.ask("POST", "/api/streams/shop", kind, json.dumps(event).encode())[0], 201)
