@@ -69,6 +69,7 @@ void stele_http_conn_destroy(struct stele_http_conn *conn)
         stele_release(alloc, exchange, sizeof *exchange);
     }
     nghttp2_session_del(conn->session);
+    conn->session = NULL;
     stele_http__h2_forget_blocks(conn);
     stele_http__h1_deinit(conn);
     stele_release(conn->alloc, conn, sizeof *conn);
@@ -142,6 +143,15 @@ static void calm(struct stele_http_conn *conn)
     }
 }
 
+/* Without memory nobody knows what nghttp2 has forgotten. */
+static void end_if_starved(struct stele_http_conn *conn)
+{
+    if (conn->starved && !conn->over) {
+        stele_http__conn_abandon(conn);
+        conn->over = true;
+    }
+}
+
 /* ---- Bytes ----------------------------------------------------------------------------------- */
 
 static void start_h1(struct stele_http_conn *conn)
@@ -201,6 +211,7 @@ bool stele_http_conn_feed(struct stele_http_conn *conn, struct stele_bytes bytes
         break;
     }
     calm(conn);
+    end_if_starved(conn);
     conn->depth--;
     return !conn->closing && !conn->over;
 }
@@ -260,6 +271,7 @@ bool stele_http_conn_take(struct stele_http_conn *conn, struct stele_buf *out, s
         stele_http__conn_abandon(conn); /* nghttp2 gave up a peer that broke the rules. */
         conn->over = true;
     }
+    end_if_starved(conn);
     conn->depth--;
     return out->size > before;
 }

@@ -31,10 +31,16 @@
 #define BLOCK_STEP STELE_HTTP__BLOCK_STEP
 #define BLOCKS_KEPT_MAX ((size_t)64 * 1024)
 
+/* In front of each block. One that nghttp2 has is its own next: so it can be told from a free one.
+ *
+ * When there was no memory once, nghttp2 1.52 may give a block back twice while it cleans up. From
+ * then on blocks that come back are neither handed out nor released before the session is gone
+ * (`starved`), a second return is seen, and the connection ends. */
 struct stele_http__block {
+    uint64_t size; /* With this. */
     struct stele_http__block *next;
 };
-_Static_assert(sizeof(struct stele_http__block) <= SIZE_PREFIX, "a link fits into a free block");
+_Static_assert(sizeof(struct stele_http__block) <= SIZE_PREFIX, "it fits in front");
 
 /* What malloc() would be asked for. */
 static size_t whole_size(size_t size)
@@ -60,19 +66,25 @@ static void *mem_malloc(size_t size, void *user)
     }
     const size_t whole = whole_size(size);
     struct stele_http__block **const kept = kept_of(conn, whole);
-    uint8_t *memory = NULL;
+    struct stele_http__block *block = NULL;
     if (kept != NULL && *kept != NULL) {
-        memory = (uint8_t *)*kept;
-        *kept = (*kept)->next;
+        block = *kept;
+        *kept = block->next;
         conn->blocks_size -= whole;
     } else {
-        memory = stele_allocate(conn->alloc, whole);
+        block = stele_allocate(conn->alloc, whole);
     }
-    if (memory == NULL) {
+    if (block == NULL) {
+        conn->starved = true;
         return NULL;
     }
-    stele_store_u64le(memory, whole);
-    return memory + SIZE_PREFIX;
+    *block = (struct stele_http__block){.size = whole, .next = block};
+    return (uint8_t *)block + SIZE_PREFIX;
+}
+
+static struct stele_http__block *block_of(void *pointer)
+{
+    return (struct stele_http__block *)(void *)((uint8_t *)pointer - SIZE_PREFIX);
 }
 
 static void mem_free(void *pointer, void *user)
@@ -81,17 +93,23 @@ static void mem_free(void *pointer, void *user)
     if (pointer == NULL) {
         return;
     }
-    uint8_t *const memory = (uint8_t *)pointer - SIZE_PREFIX;
-    const size_t whole = (size_t)stele_load_u64le(memory);
-    struct stele_http__block **const kept = kept_of(conn, whole);
-    if (kept == NULL || conn->blocks_size + whole > BLOCKS_KEPT_MAX) {
-        stele_release(conn->alloc, memory, whole);
+    struct stele_http__block *const block = block_of(pointer);
+    if (conn->starved) {
+        if (block->next == block) {
+            block->next = conn->suspect;
+            conn->suspect = block;
+        }
         return;
     }
-    struct stele_http__block *const block = (struct stele_http__block *)(void *)memory;
+    STELE_ASSERT(block->next == block);
+    struct stele_http__block **const kept = kept_of(conn, block->size);
+    if (kept == NULL || conn->blocks_size + block->size > BLOCKS_KEPT_MAX) {
+        stele_release(conn->alloc, block, block->size);
+        return;
+    }
     block->next = *kept;
     *kept = block;
-    conn->blocks_size += whole;
+    conn->blocks_size += block->size;
 }
 
 static void *mem_realloc(void *pointer, size_t size, void *user)
@@ -99,7 +117,7 @@ static void *mem_realloc(void *pointer, size_t size, void *user)
     if (pointer == NULL) {
         return mem_malloc(size, user);
     }
-    const size_t room = (size_t)stele_load_u64le((uint8_t *)pointer - SIZE_PREFIX) - SIZE_PREFIX;
+    const size_t room = block_of(pointer)->size - SIZE_PREFIX;
     if (size <= room) {
         return pointer;
     }
@@ -129,10 +147,15 @@ void stele_http__h2_forget_blocks(struct stele_http_conn *conn)
         while (conn->blocks[kind] != NULL) {
             struct stele_http__block *const block = conn->blocks[kind];
             conn->blocks[kind] = block->next;
-            stele_release(conn->alloc, block, (kind + 1) * BLOCK_STEP);
+            stele_release(conn->alloc, block, block->size);
         }
     }
     conn->blocks_size = 0;
+    while (conn->session == NULL && conn->suspect != NULL) {
+        struct stele_http__block *const block = conn->suspect;
+        conn->suspect = block->next;
+        stele_release(conn->alloc, block, block->size);
+    }
 }
 
 /* ---- What the peer sends --------------------------------------------------------------------- */

@@ -201,7 +201,9 @@ struct stele_http_conn {
     nghttp2_mem mem;
     struct stele_http__block *blocks[STELE_HTTP__BLOCK_KINDS];
     size_t blocks_size;
-    struct stele_buf *sink;                     /* Where take() collects. */
+    struct stele_http__block *suspect; /* Given back since `starved`. */
+    bool starved;           /* There was no memory for nghttp2: the connection is to end. */
+    struct stele_buf *sink; /* Where take() collects. */
     uint8_t frame_head[STELE_HTTP__FRAME_HEAD]; /* Of the frame that comes next. */
     size_t frame_head_size;
     size_t frame_left; /* Bytes to the end of this one. */
