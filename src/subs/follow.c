@@ -307,10 +307,25 @@ static void on_reached_end(struct stele_follow *follow)
         return;
     }
     follow->live_at = follow->seen;
-    if (follow->behind) {
-        follow->behind = false;
-        (void)tell_progress(follow, true);
+    if (!follow->behind) {
+        return;
     }
+    /* The reading's end is that of when it looked last. What has come since the hub hands out, and
+     * then the end is reached. */
+    const uint64_t last = hub->engine->ops->last_position(hub->engine);
+    if (follow->seen >= last) {
+        stele_subs__arrived(follow);
+    } else {
+        follow->arrives_at = last;
+        follow->next_arriving = hub->arriving;
+        hub->arriving = follow;
+    }
+}
+
+void stele_subs__arrived(struct stele_follow *follow)
+{
+    follow->behind = false;
+    (void)tell_progress(follow, true);
 }
 
 static int open_reading(struct stele_follow *follow, bool ignore_limits, struct stele_error *err)
@@ -483,8 +498,9 @@ void stele_subs__deliver(struct stele_follow *follow, const struct stele_event *
         return;
     }
     if (follow->by_ordinal && !follow->ordinal_known) {
+        const bool behind = follow->behind;
         fall_behind(follow, follow->from);
-        follow->behind = false; /* Its owner was not slow: nothing new to be told at the end. */
+        follow->behind = behind; /* Its owner was not slow: nothing new to be told at the end. */
         stele_subs__queue(follow);
         return;
     }

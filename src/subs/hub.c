@@ -136,10 +136,40 @@ int stele_subs__attach(struct stele_follow *follow)
     return STELE_OK;
 }
 
+static void forget_arriving(struct stele_follow *follow)
+{
+    struct stele_follow **at = &follow->hub->arriving;
+    while (*at != follow) {
+        at = &(*at)->next_arriving;
+    }
+    *at = follow->next_arriving;
+    follow->next_arriving = NULL;
+    follow->arrives_at = 0;
+}
+
+/* Those that the hub has taken to where the end was when they came. */
+static void tell_arrived(struct stele_hub *hub)
+{
+    struct stele_follow *follow = hub->arriving;
+    while (follow != NULL) {
+        if (follow->arrives_at > hub->position) {
+            follow = follow->next_arriving;
+            continue;
+        }
+        forget_arriving(follow);
+        follow->seen = hub->position > follow->seen ? hub->position : follow->seen;
+        stele_subs__arrived(follow);
+        follow = hub->arriving; /* From the front: the callback may have stopped any. */
+    }
+}
+
 void stele_subs__detach(struct stele_follow *follow)
 {
     struct stele_hub *hub = follow->hub;
     STELE_ASSERT(follow->state == LIVE);
+    if (follow->arrives_at != 0) {
+        forget_arriving(follow);
+    }
     if (hub->cursor == follow) {
         hub->cursor = follow->next;
     }
@@ -285,7 +315,7 @@ static void advance(struct stele_hub *hub)
 }
 
 /* A bounded amount. true: there is more. */
-static bool dispatch(struct stele_hub *hub)
+static bool hand_out(struct stele_hub *hub)
 {
     size_t work = 0;
     while (work < DELIVERIES_A_TURN && hub->live > 0) {
@@ -312,6 +342,13 @@ static bool dispatch(struct stele_hub *hub)
         work++;
     }
     return hub->live > 0;
+}
+
+static bool dispatch(struct stele_hub *hub)
+{
+    const bool more = hand_out(hub);
+    tell_arrived(hub);
+    return more;
 }
 
 /* ---- Turns ---- */

@@ -56,6 +56,7 @@ struct stele_follow {
     struct stele_hub *hub;
     struct stele_follow *next, *previous; /* Of the list that the state says. */
     struct topic *topic;                  /* LIVE, but for $all. */
+    struct stele_follow *next_arriving;   /* Of the hub's, if arrives_at is not 0. */
     struct stele_follow_callbacks callbacks;
     void *context;
     struct want *want; /* NULL: everything. */
@@ -66,11 +67,12 @@ struct stele_follow {
     uint64_t scanned_by_reading; /* Of what the reading counts, added to `scanned` so far. */
     int64_t full_at_us;
 
-    uint64_t from;    /* Where it goes on: a revision, a position, or an ordinal. */
-    uint64_t seen;    /* Everything up to this position was handed out or is not wanted. */
-    uint64_t scanned; /* Looked at since the last on_progress. */
-    uint64_t live_at; /* The position at which it last went live. */
-    uint64_t last_at; /* The position of the last event that was handed out. */
+    uint64_t from;       /* Where it goes on: a revision, a position, or an ordinal. */
+    uint64_t seen;       /* Everything up to this position was handed out or is not wanted. */
+    uint64_t scanned;    /* Looked at since the last on_progress. */
+    uint64_t live_at;    /* The position at which it last went live. */
+    uint64_t last_at;    /* The position of the last event that was handed out. */
+    uint64_t arrives_at; /* LIVE: caught_up is told when the hub has come so far; 0: no need. */
     uint32_t scan_max;
 
     uint8_t state;
@@ -111,8 +113,9 @@ struct stele_hub {
     size_t buckets_count; /* A power of two, or 0. */
     size_t topics;
     struct follow_list all;
-    struct stele_follow *cursor; /* The next one of the list that is being walked. */
-    uint64_t position;           /* Everything up to it was handed to live follows. */
+    struct stele_follow *cursor;   /* The next one of the list that is being walked. */
+    struct stele_follow *arriving; /* Live ones that wait for being told that they caught up. */
+    uint64_t position;             /* Everything up to it was handed to live follows. */
     struct stele_reading *reading;
     int64_t read_at_us;
     const struct stele_event *batch;
@@ -132,6 +135,8 @@ void stele_subs__append(struct follow_list *list, struct stele_follow *follow);
 void stele_subs__remove(struct follow_list *list, struct stele_follow *follow);
 /* One bounded piece of catching up. The follow is CATCHING_UP and in no queue. */
 void stele_subs__piece(struct stele_follow *follow);
+/* Live, and everything there is was handed out. */
+void stele_subs__arrived(struct stele_follow *follow);
 /* To the end of the queue. */
 void stele_subs__queue(struct stele_follow *follow);
 /* A live event that concerns the follow's name. */

@@ -541,6 +541,68 @@ TEST(names_and_filters_are_checked_at_the_start)
     world_deinit(&world);
 }
 
+/* So many steps of the loop, then more events come, then all there is to do. */
+static bool catches_up_after(const char *name, int steps)
+{
+    struct world world;
+    struct owner owner, other;
+    world_init(&world, 23);
+    put_many(&world, "a-1", 6000);
+    owner_start(&owner, world.hub, &(struct stele_follow_options){.stream = name});
+    bool more = true;
+    for (int i = 0; i < steps && more; i++) {
+        more = miniloop_step(&world.loop);
+    }
+    const bool before = owner.caught_up > 0;
+    /* Not told to the hub at once, but by its next turn. */
+    owner_start(&other, world.hub, &(struct stele_follow_options){.stream = "b-1"});
+    put_many(&world, "a-1", 100);
+    miniloop_run(&world.loop);
+    CHECK_EQ(owner.count, 6100);
+    CHECK_EQ(owner.caught_up, 1);
+    CHECK_EQ(owner.caught_up_at, before ? 6000 : 6100);
+    owner_deinit(&owner);
+    owner_deinit(&other);
+    world_deinit(&world);
+    return more;
+}
+
+TEST(caught_up_is_told_when_there_is_nothing_more_at_that_moment)
+{
+    static const char *const names[] = {NULL, "a-1", "$ce-a"};
+    for (size_t i = 0; i < STELE_COUNT_OF(names); i++) {
+        int steps = 0;
+        while (catches_up_after(names[i], steps)) {
+            steps++;
+        }
+        CHECK(steps > 2);
+    }
+}
+
+TEST(a_follow_that_is_stopped_before_it_has_arrived_is_forgotten)
+{
+    struct world world;
+    struct owner owners[3];
+    world_init(&world, 24);
+    put_many(&world, "a-1", 6000);
+    for (size_t i = 0; i < 3; i++) {
+        owner_start(&owners[i], world.hub, &(struct stele_follow_options){.stream = "a-1"});
+    }
+    while (!stele_follow_is_live(owners[2].follow)) {
+        put_many(&world, "a-1", 1); /* Between any two turns something comes. */
+        CHECK(miniloop_step(&world.loop));
+    }
+    owner_stop(&owners[1]);
+    miniloop_run(&world.loop);
+    CHECK_EQ(owners[0].caught_up, 1);
+    CHECK_EQ(owners[2].caught_up, 1);
+    CHECK_EQ(owners[0].count, owners[2].count);
+    for (size_t i = 0; i < 3; i++) {
+        owner_deinit(&owners[i]);
+    }
+    world_deinit(&world);
+}
+
 /* A live follow with a regular expression that needs memory for a long type, and one failing
  * allocation (sticky: all from it on) between the event's becoming visible and its delivery. */
 static bool is_short_of_memory(const char *name, uint64_t n, bool sticky)
