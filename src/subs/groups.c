@@ -138,6 +138,7 @@ static void finish_change(struct change *change)
     int outcome = STELE_OK;
     switch (request->what) {
     case STELE_GROUPS_CREATE:
+        hosted->unborn = false;
         outcome = stele_subs__hosted_start(hosted, &request->err);
         start_ticking(change->groups);
         answer(request, outcome);
@@ -233,6 +234,7 @@ static int begin_create(struct change *change)
         return outcome;
     }
     change->hosted->next = groups->first;
+    change->hosted->unborn = true; /* Until its configuration is durable, nothing starts it. */
     groups->first = change->hosted;
     return find_start(groups, &change->hosted->config, change->hosted->by_ordinal, &request->err);
 }

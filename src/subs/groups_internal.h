@@ -37,6 +37,7 @@ struct hosted {
     bool following_ended;
     uint32_t pending; /* Appends that will be answered. */
     bool removed;     /* Released when pending is 0. */
+    bool unborn;      /* Its configuration is being written for the first time. */
 
     char *checkpoint_stream, *parked_stream;
     bool has_checkpoint_stream; /* Its metadata has been written. */

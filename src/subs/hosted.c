@@ -574,7 +574,7 @@ void stele_subs__settle(struct hosted *hosted)
 
 void stele_subs__hosted_tick(struct hosted *hosted)
 {
-    if (hosted->machine == NULL && !hosted->removed) {
+    if (hosted->machine == NULL && !hosted->removed && !hosted->unborn) {
         (void)!stele_subs__hosted_start(hosted, NULL); /* It failed when the group was made. */
     }
     if (hosted->machine == NULL) {

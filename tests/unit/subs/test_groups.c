@@ -255,6 +255,43 @@ TEST(a_group_is_made_once_changed_and_deleted)
     world_deinit(&world);
 }
 
+TEST(a_group_whose_configuration_is_not_durable_yet_is_not_started_by_the_clock)
+{
+    struct world world;
+    world_init(&world, 3);
+    const struct stele_group_settings settings = defaults();
+    CHECK_EQ(change(&world, STELE_GROUPS_CREATE, "a-1", "first", &settings), STELE_OK);
+    struct stele_groups_request request = {.what = STELE_GROUPS_CREATE,
+                                           .stream = "a-1",
+                                           .group = "second",
+                                           .user = "admin",
+                                           .settings = settings,
+                                           .loop = &world.away.loop,
+                                           .on_done = on_done};
+    answered = false;
+    world.mem->hold = true;
+    stele_groups_ask(world.groups, &request);
+    run(&world);
+    pass_time(&world, 3); /* The first group's clock ticks for all. */
+    CHECK(!answered);
+    world.mem->hold = false;
+    memengine_commit(world.mem);
+    run(&world);
+    CHECK(answered);
+    CHECK_EQ(request.outcome, STELE_OK);
+    stele_groups_request_deinit(&request);
+    struct consumer *consumer = consume(&world, "a-1", "second", 10);
+    consumer->auto_ack = true;
+    run(&world);
+    for (int i = 0; i < 5; i++) {
+        (void)memengine_put(world.mem, "a-1", "Happened", "{}");
+        run(&world);
+    }
+    CHECK_EQ(consumer->count, 5);
+    stop(&world, consumer);
+    world_deinit(&world);
+}
+
 TEST(events_reach_consumers_and_what_is_acked_does_not_come_again)
 {
     struct world world;
