@@ -14,7 +14,8 @@ struct subscribe_call {
     struct stele_call *call;
     struct stele_follow *follow;
     struct stele_native__room room;
-    bool started;
+    bool started;   /* The request came. */
+    bool announced; /* And was answered: the first heartbeat went out. */
     bool all;
     bool by_ordinal;
     bool uses_credits;
@@ -30,7 +31,16 @@ struct subscribe_call {
     char stream[STELE_STREAM_NAME_SIZE_MAX + 3];
 };
 
-static void send_heartbeat(struct subscribe_call *state, bool started)
+/* The end was reached, and nothing has become visible since that was not handed out yet. */
+static bool is_at_end(const struct subscribe_call *state)
+{
+    struct stele_engine *engine = stele_call_server(state->call)->engine;
+    return state->live && state->follow != NULL &&
+           stele_follow_position(state->follow) >= engine->ops->last_position(engine);
+}
+
+/* caught_up: this is the end at this moment. The first one says that it has started. */
+static void send_heartbeat(struct subscribe_call *state, bool caught_up)
 {
     struct stele_call *call = state->call;
     struct stele_loop *loop = stele_call_loop(call);
@@ -39,18 +49,19 @@ static void send_heartbeat(struct subscribe_call *state, bool started)
         stele_call_message_cancel(call);
         return; /* The next one will do. */
     }
+    const bool started = !state->announced;
     const uint64_t time_us = (uint64_t)loop->ops->wall_us(loop);
-    const size_t size = stele_native__number_size(1, state->checkpoint) +
-                        stele_native__number_size(2, state->live) +
-                        stele_native__number_size(3, time_us) +
-                        stele_native__number_size(4, started);
+    const size_t size =
+        stele_native__number_size(1, state->checkpoint) + stele_native__number_size(2, caught_up) +
+        stele_native__number_size(3, time_us) + stele_native__number_size(4, started);
     uint8_t *to = stele_pb_put_message(buf->data + buf->size, 2, size);
     to = stele_native__put_number(to, 1, state->checkpoint);
-    to = stele_native__put_number(to, 2, state->live);
+    to = stele_native__put_number(to, 2, caught_up);
     to = stele_native__put_number(to, 3, time_us);
     to = stele_native__put_number(to, 4, started);
     buf->size = (size_t)(to - buf->data);
     stele_call_message_end(call);
+    state->announced = true;
     state->scanned = 0;
     state->sent_us = stele_loop_now_us(loop);
 }
@@ -77,7 +88,7 @@ static void on_timer(struct stele_timer *timer)
     const int64_t now_us = stele_loop_now_us(loop);
     const bool idle = now_us - state->sent_us >= state->heartbeat_us;
     if (idle && !stele_call_is_full(call)) {
-        send_heartbeat(state, false);
+        send_heartbeat(state, is_at_end(state));
     }
     if (!stele_call_is_over(call)) {
         loop->ops->timer_start(loop, timer, (idle ? now_us : state->sent_us) + state->heartbeat_us);
@@ -156,7 +167,7 @@ static void on_progress(void *context, uint64_t position, uint64_t scanned, bool
     struct stele_call *call = state->call;
     if (!stele_call_is_over(call) && (arrived || state->scanned >= state->heartbeat_events)) {
         stele_call_hold(call);
-        send_heartbeat(state, false);
+        send_heartbeat(state, arrived || is_at_end(state));
         stele_call_release(call);
     }
 }
@@ -277,7 +288,7 @@ static void begin_held(struct stele_call *call, struct stele_bytes message)
     if (start.from != 0 && start.from != STELE_FROM_END && state->all) {
         state->checkpoint = start.from - 1;
     }
-    send_heartbeat(state, true);
+    send_heartbeat(state, false);
     if (stele_call_is_over(call)) {
         return;
     }
