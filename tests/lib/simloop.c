@@ -128,26 +128,40 @@ static struct stele_timer *next_timer(const struct simloop *loop)
     return next;
 }
 
+bool simloop_step(struct simloop *loop)
+{
+    struct stele_task *const task = take_task(loop);
+    if (task != NULL) {
+        task->run(task);
+        return true;
+    }
+    struct stele_timer *const timer = next_timer(loop);
+    if (timer == NULL || timer->due_us > loop->now_us) {
+        return false;
+    }
+    timer_stop(&loop->base, timer);
+    timer->on_due(timer);
+    return true;
+}
+
+int64_t simloop_due_us(const struct simloop *loop)
+{
+    if (loop->first != NULL) {
+        return loop->now_us;
+    }
+    const struct stele_timer *const timer = next_timer(loop);
+    return timer == NULL ? INT64_MAX : timer->due_us;
+}
+
 size_t simloop_run(struct simloop *loop)
 {
     size_t count = 0;
-    for (;;) {
-        struct stele_task *const task = take_task(loop);
-        if (task != NULL) {
-            task->run(task);
-            count++;
-            continue;
-        }
-        struct stele_timer *const timer = next_timer(loop);
-        if (timer == NULL || timer->due_us > loop->now_us) {
-            return count;
-        }
-        timer_stop(&loop->base, timer);
-        timer->on_due(timer);
+    while (simloop_step(loop)) {
         count++;
         /* Who starts a timer for now, every time, would hang the real loop as well. */
         CHECK(count < 100000000);
     }
+    return count;
 }
 
 void simloop_advance(struct simloop *loop, int64_t us)

@@ -37,6 +37,10 @@ void simloop_init(struct simloop *loop, struct stele_alloc *alloc, uint64_t seed
 void simloop_deinit(struct simloop *loop);
 /* Runs posted tasks, and those that they post, and the timers that are due. Returns how many. */
 size_t simloop_run(struct simloop *loop);
+/* One task, or one timer that is due. false: there is none. */
+bool simloop_step(struct simloop *loop);
+/* When simloop_step() will have something to do: now_us if there is a task, INT64_MAX if nothing. */
+int64_t simloop_due_us(const struct simloop *loop);
 /* Moves the time, from timer to timer, running everything. */
 void simloop_advance(struct simloop *loop, int64_t us);
 /* Waits (real time) until a task is posted, at most so long, and runs. false: none came. */

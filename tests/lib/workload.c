@@ -137,6 +137,28 @@ struct workload_request *workload_copy(const struct workload_request *request)
     return to;
 }
 
+struct workload_request *workload_of(const struct stele_append *streams, size_t streams_count,
+                                     const struct stele_condition *conditions,
+                                     size_t conditions_count)
+{
+    struct workload_request borrowed = {.kind = WORKLOAD_APPEND};
+    STELE_ASSERT(streams_count <= WORKLOAD_STREAMS_MAX);
+    STELE_ASSERT(conditions_count <= WORKLOAD_CONDITIONS_MAX);
+    for (size_t i = 0; i < streams_count; i++) {
+        struct stele_append *append = &borrowed.streams[borrowed.streams_count++];
+        *append = streams[i];
+        append->events = borrowed.drafts + borrowed.drafts_count;
+        STELE_ASSERT(borrowed.drafts_count + append->count <= WORKLOAD_EVENTS_MAX);
+        for (size_t k = 0; k < append->count; k++) {
+            borrowed.drafts[borrowed.drafts_count++] = streams[i].events[k];
+        }
+    }
+    for (size_t i = 0; i < conditions_count; i++) {
+        borrowed.conditions[borrowed.conditions_count++] = conditions[i];
+    }
+    return workload_copy(&borrowed);
+}
+
 void workload_remember(struct workload *workload, const struct workload_request *request)
 {
     struct workload_request **at = &workload->recent[workload->recent_next++ % WORKLOAD_RECENT];

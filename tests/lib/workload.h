@@ -60,6 +60,10 @@ struct workload_request *workload_request(struct workload *workload, const struc
 /* The same request again, with other expectations if so. */
 struct workload_request *workload_copy(const struct workload_request *request);
 void workload_free(struct workload_request *request);
+/* Somebody else's request, copied. At most what the arrays above hold. */
+struct workload_request *workload_of(const struct stele_append *streams, size_t streams_count,
+                                     const struct stele_condition *conditions,
+                                     size_t conditions_count);
 /* The append that writes metadata of a stream: json is copied. */
 struct workload_request *workload_metadata(struct workload *workload, const char *stream,
                                            uint64_t expected, const void *json, size_t size);

@@ -55,7 +55,10 @@ _Noreturn void sim_fail(struct sim *sim, const char *format, ...)
            sim->damaged_log, sim->damaged_index, sim->ever_scavenged,
            (unsigned long long)sim->stats.runs_lost, (unsigned long long)sim->alloc.failures,
            (unsigned long long)sim->disk.counts.errors);
-    printf("again: ./dev sim SEED=%llu%s --trace\n", (unsigned long long)sim->seed,
+    if (sim_guest.print != NULL) {
+        sim_guest.print(sim);
+    }
+    printf("again: %s SEED=%llu%s --trace\n", sim_guest.command, (unsigned long long)sim->seed,
            sim->quick ? " --quick" : "");
     (void)fflush(stdout);
     exit(EXIT_FAILURE);

@@ -29,6 +29,21 @@ static void think(struct sim *sim, struct sim_client *client)
     sim_after(sim, pause, on_think, client, 0);
 }
 
+/* A guest's append is over. */
+static void tell(struct sim *sim, struct sim_client *client, int outcome)
+{
+    struct sim_client **at = &sim->asked;
+    while (*at != client) {
+        at = &(*at)->next;
+    }
+    *at = client->next;
+    stele_prepared_destroy(client->prepared);
+    client->prepared = NULL;
+    workload_free(client->op.request);
+    client->op.request = NULL;
+    client->on_told(sim, client, outcome);
+}
+
 /* The client is told. */
 static void finish(struct sim *sim, struct sim_client *client, int outcome)
 {
@@ -41,13 +56,17 @@ static void finish(struct sim *sim, struct sim_client *client, int outcome)
         }
         sim->stats.appends++;
         sim->stats.idempotent += op->result.idempotent != 0;
-        if (rng_percent(&sim->rng_workload, 50)) {
+        if (client->on_told == NULL && rng_percent(&sim->rng_workload, 50)) {
             workload_remember(&sim->workload, op->request);
         }
     } else if (outcome > 0) {
         sim->stats.refused++;
     } else {
         sim->stats.errors++;
+    }
+    if (client->on_told != NULL) {
+        tell(sim, client, outcome);
+        return;
     }
     op_clear(op);
     think(sim, client);
@@ -243,6 +262,7 @@ static void on_again(struct sim *sim, void *object, uint64_t number)
 static void on_error(struct sim *sim, struct sim_client *client, struct sim_mark mark, int outcome,
                      const struct stele_error *err)
 {
+    client->err = *err;
     if (outcome == STELE_E_FENCED && stele_store_is_fenced(sim->store)) {
         finish(sim, client, outcome);
         return;
@@ -281,7 +301,7 @@ static void ask_append(struct sim *sim, struct sim_client *client)
     struct sim_op *op = &client->op;
     struct stele_error err = {.outcome = 0};
     struct model_decision decision;
-    uint64_t revisions_last[WORKLOAD_STREAMS_MAX];
+    uint64_t *revisions_last = client->revisions_last;
     const struct sim_mark mark = sim_mark(sim);
     const int64_t stamp_us = sim_wall(sim);
     int outcome = prepare(sim, client, stamp_us, &err);
@@ -373,7 +393,7 @@ static void ask_delete(struct sim *sim, struct sim_client *client)
 
 static void ask(struct sim *sim, struct sim_client *client)
 {
-    if (sim->store == NULL || sim->going_down) {
+    if (client->on_told == NULL && (sim->store == NULL || sim->going_down)) {
         client->op.state = SIM_OP_UNKNOWN; /* Waits for the next life, as one that died does. */
         return;
     }
@@ -416,42 +436,63 @@ void sim_client_start(struct sim *sim)
     }
 }
 
+static void on_rolled(struct sim *sim, struct sim_client *client, int outcome)
+{
+    struct sim_op *op = &client->op;
+    if (op->state != SIM_OP_ASKING || op->ticket.roll_size == 0) {
+        return;
+    }
+    op->ticket.roll_size = 0;
+    if (outcome == STELE_OK) {
+        sim_after(sim, 0, on_again, client, 0);
+    } else {
+        finish(sim, client, outcome); /* Definitely not done. */
+    }
+}
+
 void sim_client_rolled(struct sim *sim, int outcome)
 {
     /* Which of those that wait were waiting for room is known by their ticket. */
     for (uint32_t i = 0; i < sim->config.clients; i++) {
-        struct sim_client *client = &sim->clients[i];
-        struct sim_op *op = &client->op;
-        if (op->state != SIM_OP_ASKING || op->ticket.roll_size == 0) {
-            continue;
-        }
-        op->ticket.roll_size = 0;
-        if (outcome == STELE_OK) {
-            sim_after(sim, 0, on_again, client, 0);
-        } else {
-            finish(sim, client, outcome); /* Definitely not done. */
+        on_rolled(sim, &sim->clients[i], outcome);
+    }
+    for (struct sim_client *client = sim->asked, *next = NULL; client != NULL; client = next) {
+        next = client->next;
+        on_rolled(sim, client, outcome);
+    }
+}
+
+static void on_durable(struct sim *sim, struct sim_client *client)
+{
+    struct sim_op *op = &client->op;
+    if (op->state != SIM_OP_WAITING) {
+        return;
+    }
+    if (op->ticket.place <= stele_store_durable(sim->store)) {
+        finish(sim, client, op->outcome);
+    } else if (stele_store_is_fenced(sim->store)) {
+        /* A refusal that rested on what may never have been; or an append of which nobody
+         * knows, to be repeated when the store is open again. */
+        op->state = SIM_OP_UNKNOWN;
+        sim->stats.unknown += op->outcome == STELE_OK;
+        if (client->on_told != NULL) {
+            tell(sim, client, STELE_E_UNKNOWN);
         }
     }
 }
 
 void sim_client_durable(struct sim *sim)
 {
-    const uint64_t durable = stele_store_durable(sim->store);
     const bool fenced = stele_store_is_fenced(sim->store);
     for (uint32_t i = 0; i < sim->config.clients; i++) {
-        struct sim_client *client = &sim->clients[i];
-        struct sim_op *op = &client->op;
-        if (op->state != SIM_OP_WAITING) {
-            continue;
-        }
-        if (op->ticket.place <= durable) {
-            finish(sim, client, op->outcome);
-        } else if (fenced) {
-            /* A refusal that rested on what may never have been; or an append of which nobody
-             * knows, to be repeated when the store is open again. */
-            op->state = SIM_OP_UNKNOWN;
-            sim->stats.unknown += op->outcome == STELE_OK;
-        }
+        on_durable(sim, &sim->clients[i]);
+    }
+    for (struct sim_client *client = sim->asked, *next = NULL; client != NULL; client = next) {
+        next = client->next;
+        on_durable(sim, client);
+    }
+    if (sim_guest.visible != NULL) {
+        sim_guest.visible(sim);
     }
     if (fenced) {
         sim->stats.fenced++;
@@ -459,8 +500,30 @@ void sim_client_durable(struct sim *sim)
     }
 }
 
+void sim_client_ask(struct sim *sim, struct sim_client *client, struct workload_request *request)
+{
+    struct sim_client **last = &sim->asked;
+    while (*last != NULL) {
+        last = &(*last)->next;
+    }
+    *last = client;
+    client->next = NULL;
+    client->op =
+        (struct sim_op){.state = SIM_OP_ASKING, .request = request, .begun_us = sim->now_us};
+    ask(sim, client);
+}
+
+void sim_client_forget_asked(struct sim *sim)
+{
+    while (sim->asked != NULL) {
+        sim->stats.unknown += sim->asked->op.state == SIM_OP_WAITING;
+        tell(sim, sim->asked, STELE_E_UNKNOWN);
+    }
+}
+
 void sim_client_crashed(struct sim *sim)
 {
+    STELE_ASSERT(sim->asked == NULL);
     for (uint32_t i = 0; i < sim->config.clients; i++) {
         struct sim_client *client = &sim->clients[i];
         stele_prepared_destroy(client->prepared);

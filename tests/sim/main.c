@@ -138,6 +138,9 @@ static void print_totals(const struct sim_stats *s, uint64_t seeds, const char *
            N(names_lost), N(rotten), N(runs_lost), N(alloc_failures), N(clock_jumps),
            N(disk_calls));
 #undef N
+    if (sim_guest.print_totals != NULL) {
+        sim_guest.print_totals(s->guest, prefix);
+    }
 }
 
 /* Every build, by whatever compiler with whatever checks, has to go through the same events. */

@@ -10,7 +10,10 @@
  *     config    what this run is like (swarm)     writer   groups, durability, rolling
  *     world     opening, crashing, recovering     reader   reads, subscriptions, followers
  *     queue     virtual time                      work     background work, scavenge, verify
- *     check     failing, tracing, heavy checks
+ *     check     failing, tracing, heavy checks    alone    nobody but these uses the store
+ *
+ * server/ has a second program of the same parts, in which a server and its clients use the store,
+ * too: the *guest* (struct sim_guest).
  *
  * The history is checked against the reference model (lib/model.h) at every step; the disk
  * (lib/simdisk.h) is asked what is really on it at every acknowledgement. */
@@ -134,9 +137,19 @@ struct sim_client {
     struct sim_op op;
     struct stele_prepared *prepared;
     uint32_t index;
+    uint64_t revisions_last[WORKLOAD_STREAMS_MAX]; /* Of each stream, once decided. */
+    /* Of one that is the guest's. */
+    struct sim_client *next;
+    struct stele_error err;
+    void (*on_told)(struct sim *sim, struct sim_client *client, int outcome);
 };
 
 void sim_client_start(struct sim *sim);
+/* A guest's append: zero but for on_told, which is called once, perhaps before this returns;
+ * STELE_E_UNKNOWN if nobody knows. Takes the request over. */
+void sim_client_ask(struct sim *sim, struct sim_client *client, struct workload_request *request);
+/* Tells all of the guest's that nothing more will come. */
+void sim_client_forget_asked(struct sim *sim);
 /* The log got room, or could not: those who wait for it go on. */
 void sim_client_rolled(struct sim *sim, int outcome);
 /* The durable place has grown, or the log was fenced. */
@@ -210,6 +223,31 @@ void sim_work_close(struct sim *sim);
 void sim_work_drain(struct sim *sim);
 void sim_verify_now(struct sim *sim);
 
+/* ---- Whoever else uses the store ---- */
+
+/* All may be NULL. */
+struct sim_guest {
+    const char *command; /* What repeats a run: "./dev sim". */
+    void (*configure)(struct sim *sim, struct rng *rng);
+    void (*print)(const struct sim *sim); /* Its configuration. */
+    void (*start)(struct sim *sim);       /* Before the first opening. */
+    void (*opened)(struct sim *sim);
+    void (*visible)(struct sim *sim); /* More than before, perhaps. */
+    void (*crashed)(struct sim *sim); /* Before the store is closed. */
+    bool (*closing)(struct sim *sim); /* An orderly end has begun. false: ask again. */
+    void (*checked)(struct sim *sim); /* After every event. */
+    void (*calm)(struct sim *sim);    /* No more faults. */
+    bool (*is_at_peace)(const struct sim *sim);
+    void (*finish)(struct sim *sim); /* After the last restart. */
+    void (*end)(struct sim *sim);
+    void (*print_totals)(const uint64_t *counts, const char *prefix);
+};
+
+/* Each program has one. */
+extern const struct sim_guest sim_guest;
+
+#define SIM_GUEST_COUNTS 24
+
 /* ---- world.c ---- */
 
 struct sim_stats {
@@ -220,6 +258,7 @@ struct sim_stats {
     uint64_t checks, rotten, runs_lost, clock_jumps, alloc_failures, full;
     uint64_t disk_errors, disk_no_space, sectors_lost, sectors_torn, names_lost, disk_calls;
     uint64_t simulated_us;
+    uint64_t guest[SIM_GUEST_COUNTS];
 };
 
 struct sim_trace {
@@ -254,6 +293,8 @@ struct sim {
     bool ever_scavenged;
 
     struct sim_client clients[SIM_CLIENTS_MAX];
+    struct sim_client *asked; /* The guest's, in order of asking. */
+    void *guest;
     struct sim_group groups[SIM_GROUPS_MAX]; /* In order of taking; a ring. */
     uint64_t groups_first, groups_next;
     uint64_t taken_end; /* Place up to which groups have been taken in this life. */

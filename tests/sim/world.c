@@ -74,6 +74,9 @@ static void on_space(struct sim *sim, void *object, uint64_t number)
 
 static void tear_down(struct sim *sim)
 {
+    if (sim_guest.crashed != NULL) {
+        sim_guest.crashed(sim);
+    }
     sim_reader_crashed(sim);
     sim_work_crashed(sim);
     sim_client_crashed(sim);
@@ -139,7 +142,8 @@ void sim_schedule_restart(struct sim *sim, uint64_t delay_us)
 /* An orderly end: what is under way is finished first. */
 static void on_closing(struct sim *sim, void *object, uint64_t number)
 {
-    bool waiting = !sim_writer_is_idle(sim);
+    bool waiting = sim_guest.closing != NULL && !sim_guest.closing(sim);
+    waiting = waiting || !sim_writer_is_idle(sim);
     for (uint32_t i = 0; i < sim->config.clients; i++) {
         waiting = waiting || sim->clients[i].op.state == SIM_OP_WAITING;
     }
@@ -434,6 +438,9 @@ static void on_opened(struct sim *sim)
     sim_client_start(sim);
     sim_reader_opened(sim);
     sim_work_opened(sim);
+    if (sim_guest.opened != NULL) {
+        sim_guest.opened(sim);
+    }
 }
 
 static void on_open(struct sim *sim, void *object, uint64_t failed)
@@ -510,6 +517,9 @@ static bool handle_next(struct sim *sim)
         sim_crash(sim, draw_power(sim));
     }
     sim_check(sim);
+    if (sim_guest.checked != NULL) {
+        sim_guest.checked(sim);
+    }
     return sim->until == 0 || sim->stats.events < sim->until;
 }
 
@@ -534,7 +544,8 @@ static void start(struct sim *sim)
 static bool is_at_peace(const struct sim *sim)
 {
     return sim->store != NULL && !sim->going_down && !stele_store_is_fenced(sim->store) &&
-           sim_client_is_idle(sim) && sim_writer_is_idle(sim) && !sim->damaged_log;
+           sim_client_is_idle(sim) && sim_writer_is_idle(sim) && !sim->damaged_log &&
+           (sim_guest.is_at_peace == NULL || sim_guest.is_at_peace(sim));
 }
 
 /* No more faults: everything that is pending has to end, every subscription to arrive. */
@@ -551,6 +562,9 @@ static void calm_down(struct sim *sim)
         sim_crash(sim, false);
     }
     sim->damaged_log = false;
+    if (sim_guest.calm != NULL) {
+        sim_guest.calm(sim);
+    }
     const uint64_t end = sim->now_us + CALM_US;
     while (!is_at_peace(sim)) {
         if (sim->now_us > end) {
@@ -594,6 +608,9 @@ static void finish(struct sim *sim)
         (void)handle_next(sim);
     }
     sim_check_all(sim, CHECK_STREAMS);
+    if (sim_guest.finish != NULL) {
+        sim_guest.finish(sim);
+    }
 }
 
 static void add_totals(struct sim *sim, struct sim_stats *totals)
@@ -630,6 +647,9 @@ uint64_t sim_run(uint64_t seed, bool tracing, bool quick, uint64_t until, struct
     rng_init(&sim->rng_crash, seed, 13);
     workload_init(&sim->workload, &sim->rng_workload);
     sim_config_draw(&sim->config, &sim->workload, &sim->rng_config, quick);
+    if (sim_guest.configure != NULL) {
+        sim_guest.configure(sim, &sim->rng_config);
+    }
     if (tracing) {
         sim_config_print(&sim->config, &sim->workload);
     }
@@ -639,6 +659,9 @@ uint64_t sim_run(uint64_t seed, bool tracing, bool quick, uint64_t until, struct
     sim->disk.faults = sim->config.faults;
     model_init(&sim->model, sim->config.partitions, sim->config.partition_key);
     start(sim);
+    if (sim_guest.start != NULL) {
+        sim_guest.start(sim);
+    }
     bool more = true;
     bool followed = false;
     while (more && sim->now_us < sim->config.duration_us) {
@@ -657,6 +680,9 @@ uint64_t sim_run(uint64_t seed, bool tracing, bool quick, uint64_t until, struct
     }
     for (uint32_t i = 0; i < sim->config.clients; i++) {
         workload_free(sim->clients[i].op.request);
+    }
+    if (sim_guest.end != NULL) {
+        sim_guest.end(sim);
     }
     add_totals(sim, totals);
     const uint64_t prefix = model_prefix_hash(&sim->model, sim->model.count);
