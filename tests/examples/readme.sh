@@ -80,4 +80,50 @@ if [ -x top/build/stele ]; then
 else
     skip "every command that it proposes works" "there is no command line"
 fi
+
+# Then the store is served. On a terminal it goes on until Ctrl-C; what it proposes is done meanwhile.
+serve() {
+    STELE_PORT=0 "$source/examples/package-history/serve.sh" "$build" "$work/demo-store" >serve.out 2>&1 || {
+        cat serve.out
+        return 1
+    }
+}
+until_interrupted() {
+    python3 - "$source/examples/package-history/serve.sh" "$build" "$work/demo-store" <<'END'
+import os, pty, re, select, subprocess, sys, time
+
+child, terminal = pty.fork()
+if child == 0:
+    os.environ["STELE_PORT"] = "0"
+    os.execv(sys.argv[1], sys.argv[1:])
+seen, deadline, step = "", time.monotonic() + 60, "wait"
+while time.monotonic() < deadline:
+    if select.select([terminal], [], [], 1)[0]:
+        try:
+            data = os.read(terminal, 65536).decode("utf-8", "replace")
+        except OSError:  # The other side is closed.
+            break
+        if not data:
+            break
+        seen += data
+    if step == "wait" and "Ctrl-C:" in seen and seen.count("package-") > 2:
+        for command in re.findall(r"^  (\S+ (?:append|read) .*?)\r?$", seen, re.M):
+            subprocess.run(command, shell=True, check=True, stdout=subprocess.DEVNULL)
+        step = "tried"
+    if step == "tried" and "OrderPlaced" in seen.split("Ctrl-C:")[1]:
+        os.write(terminal, b"\3")
+        step = "interrupted"
+status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+print(seen)
+sys.exit(0 if status == 0 and "has ended as you asked" in seen else 1)
+END
+}
+if [ -x top/build/stele ] && [ -s demo.out ]; then
+    check "what was imported is served, and in a pipe that ends by itself" serve
+    check "it says how KurrentDB's clients connect" says "kurrentdb://localhost:" cat serve.out
+    check "it shows what is there over the network" says "Live:" cat serve.out
+    check "in a pipe it has no colours either" bash -c '! grep -q $'"'\033'"' serve.out'
+    check "on a terminal it shows what comes, and Ctrl-C ends it cleanly" until_interrupted
+    check "and leaves a store that is whole" "$build/src/cli/stele" verify --store "$work/demo-store"
+fi
 finish
