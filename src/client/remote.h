@@ -1,6 +1,6 @@
 /* Remote stores: the calls of <stele/stele.h> over the native service (proto/stele/v1).
  *
- * One connection and one thread a handle. The thread runs a small loop (remote_loop.c) that owns the
+ * One connection and one thread a handle. The thread runs the shared loop (remote_loop.c) that owns the
  * channel (client/channel.h); API calls put requests into it and sleep until the answer is there.
  *
  *     stele_append… ─▶ encode ─▶ queue ─▶ loop: AppendEvents stream ─▶ answer ─▶ wake or callback

@@ -311,6 +311,9 @@ static bool attach(struct stele_tls *tls, struct stele_tls_context *context, con
     if (host == NULL) {
         return true;
     }
+    if (X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(tls->ssl), host) == 1) {
+        return true; /* An address has no SNI (RFC 6066, section 3). */
+    }
     char name[TLSEXT_MAXLEN_host_name + 1]; /* OpenSSL's macro takes no constant. */
     (void)snprintf(name, sizeof name, "%s", host);
     return SSL_set_tlsext_host_name(tls->ssl, name) == 1 && SSL_set1_host(tls->ssl, host) == 1;
@@ -370,7 +373,12 @@ static bool wants_more(struct stele_tls *tls, int result)
     tls->failed = error != SSL_ERROR_ZERO_RETURN;
     tls->ended = true;
     if (tls->failed) {
-        (void)last_error(tls->failure, sizeof tls->failure);
+        char why[96];
+        const long verified = SSL_get_verify_result(tls->ssl);
+        (void)last_error(why, sizeof why);
+        (void)snprintf(tls->failure, sizeof tls->failure, "%s%s%s", why,
+                       verified == X509_V_OK ? "" : ": ",
+                       verified == X509_V_OK ? "" : X509_verify_cert_error_string(verified));
     }
     return false;
 }
@@ -459,6 +467,14 @@ void stele_tls_take(struct stele_tls *tls, struct stele_buf *out)
 bool stele_tls_is_ready(const struct stele_tls *tls)
 {
     return tls->ready;
+}
+
+bool stele_tls_speaks_h2(const struct stele_tls *tls)
+{
+    const unsigned char *protocol = NULL;
+    unsigned size = 0;
+    SSL_get0_alpn_selected(tls->ssl, &protocol, &size);
+    return size == 2 && memcmp(protocol, "h2", 2) == 0;
 }
 
 bool stele_tls_has_output(const struct stele_tls *tls)

@@ -61,7 +61,8 @@ bool stele_tls_write(struct stele_tls *tls, struct stele_bytes plain, struct ste
 void stele_tls_take(struct stele_tls *tls, struct stele_buf *out);
 /* A client begins. */
 bool stele_tls_start(struct stele_tls *tls);
-bool stele_tls_is_ready(const struct stele_tls *tls); /* The handshake is done. */
+bool stele_tls_is_ready(const struct stele_tls *tls);  /* The handshake is done. */
+bool stele_tls_speaks_h2(const struct stele_tls *tls); /* Both have agreed on it. */
 bool stele_tls_has_output(const struct stele_tls *tls);
 /* "This is the end", so that a cut connection is not taken for a short answer. */
 void stele_tls_close(struct stele_tls *tls, struct stele_buf *out);

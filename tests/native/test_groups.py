@@ -5,7 +5,7 @@ import sys
 
 import grpc
 
-from client import Server, failure, put, v1
+from client import SANITIZED, Server, failure, put, v1
 from harness import has, main, same, wait_until
 
 NONE = 2**64 - 1
@@ -267,7 +267,7 @@ def test_reader_that_does_not_read(stele):
         consumer = Consumer(server, in_flight=200)  # 40 MB, which the group holds.
         wait_until(lambda: info(server).in_flight == 200)
         grown = server.memory() - before
-        assert grown < 60_000, grown
+        assert SANITIZED or grown < 60_000, grown
         same(revisions(consumer.next(200)), list(range(200)))
 
 

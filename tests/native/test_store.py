@@ -7,7 +7,7 @@ import uuid
 
 import grpc
 
-from client import MESSAGES, Server, Service, failure, put, read, v1
+from client import MESSAGES, SANITIZED, Server, Service, failure, put, read, v1
 from harness import has, main, same, wait_until
 
 CODE = grpc.StatusCode
@@ -484,7 +484,7 @@ def test_deadlines_and_cancelling(stele):
         same(failure(lambda: append(server, one("a", "A"), timeout=1e-9))[0], CODE.DEADLINE_EXCEEDED)
         same(append(server, one("a", "A"), timeout=30).outcome, v1.OUTCOME_OK)
         grown = server.memory() - before
-        assert grown < 8_000, grown
+        assert SANITIZED or grown < 8_000, grown
         hold.set()
 
 

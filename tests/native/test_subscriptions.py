@@ -7,7 +7,7 @@ import time
 
 import grpc
 
-from client import Server, failure, put, read, v1
+from client import SANITIZED, Server, failure, put, read, v1
 from harness import main, same, wait_until
 
 CODE = grpc.StatusCode
@@ -258,7 +258,7 @@ def test_slow_readers(stele):
         for _ in range(20):  # 40 MB, of which each of the 40 would have to get all.
             put(server, "a", 20, data=b"x" * 100_000)
         grown = server.memory() - before
-        assert grown < 120_000, grown  # The client's windows of some hundred KiB each, and caches.
+        assert SANITIZED or grown < 120_000, grown  # The client's windows of some hundred KiB each, and caches.
         same(revisions(slow[0].events(420)), list(range(420)))
         same(revisions(slow[-1].events(420)), list(range(420)))
 

@@ -132,7 +132,7 @@ static void obey(struct script *script, const char *line)
         close_exchange(script);
         return;
     default:
-        CHECK(!"a line of the file is none of these");
+        CHECK_TEXT_EQ(line, "/, >, <, ., x, ~ or =");
     }
     say_messages(script);
 }
