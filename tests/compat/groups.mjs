@@ -64,6 +64,9 @@ for (const [kind, group] of Object.entries(kinds)) {
     assert.equal(info.eventSource, group.source);
     assert.equal(info.groupName, name);
     assert.deepEqual(info.connections, []);
+    const { stats } = info;
+    assert.equal(stats.lastKnownEventRevision, undefined);
+    assert.equal(stats.lastCheckpointedEventRevision ?? stats.lastCheckpointedEventPosition, undefined);
     assert.deepEqual(info.settings, group.settings({ ...settings, startFrom: info.settings.startFrom }));
     await fails(group.create(name), "PersistentSubscriptionExistsError", { streamName: group.source, groupName: name });
     await group.update(name, { startFrom: START, maxRetryCount: 8, consumerStrategyName: db.DISPATCH_TO_SINGLE });

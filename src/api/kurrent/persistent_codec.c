@@ -495,7 +495,9 @@ void stele_kurrent__put_group_info(struct stele_kurrent__out *out,
     if (info->stats.last_checkpoint != STELE_GROUP_NO_PLACE) {
         out_place(out, 8, is_all, info->stats.last_checkpoint);
     }
-    out_place(out, 9, is_all, info->stats.last_known);
+    if (info->stats.last_known != STELE_GROUP_NO_PLACE) {
+        out_place(out, 9, is_all, info->stats.last_known);
+    }
     stele_kurrent__out_number(out, 10, s->resolve_links);
     out_place(out, 11, is_all, info->start);
     stele_kurrent__out_number(out, 12, (uint64_t)(s->message_timeout_us / 1000));

@@ -322,7 +322,7 @@ TEST(a_group_is_created_in_the_newer_and_in_the_older_form)
     CHECK_EQ(info->subscription_info->message_timeout_milliseconds, 5000);
     CHECK_EQ(info->subscription_info->check_point_after_milliseconds, 1000);
     CHECK_EQ(info->subscription_info->buffer_size, 50);
-    CHECK_TEXT_EQ(info->subscription_info->last_known_event_position, "-1");
+    CHECK_TEXT_EQ(info->subscription_info->last_known_event_position, "");
     CHECK_TEXT_EQ(info->subscription_info->last_checkpointed_event_position, "");
     bench_free(info);
     info = get_info(&bench, "s", "new");
