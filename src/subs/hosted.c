@@ -687,6 +687,8 @@ int stele_subs__hosted_start(struct hosted *hosted, struct stele_error *err)
 int stele_subs__hosted_run(struct hosted *hosted, uint64_t checkpoint, struct stele_error *err)
 {
     struct stele_groups *groups = hosted->groups;
+    STELE_ASSERT(hosted->machine == NULL);
+    STELE_ASSERT(hosted->follow == NULL);
     hosted->generation++;
     hosted->following_ended = false;
     const int outcome =

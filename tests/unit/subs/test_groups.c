@@ -325,6 +325,41 @@ TEST(events_reach_consumers_and_what_is_acked_does_not_come_again)
     world_deinit(&world);
 }
 
+TEST(a_group_is_started_once_even_if_storing_it_takes_long)
+{
+    struct world world;
+    world_init(&world, 21);
+    const struct stele_group_settings settings = defaults();
+    CHECK_EQ(change(&world, STELE_GROUPS_CREATE, "other", "g", &settings), STELE_OK);
+    struct stele_groups_request request = {.what = STELE_GROUPS_CREATE,
+                                           .stream = "s",
+                                           .group = "g",
+                                           .user = "admin",
+                                           .settings = settings,
+                                           .stop_at = UINT64_MAX,
+                                           .loop = &world.away.loop,
+                                           .on_done = on_done};
+    world.mem->hold = true;
+    answered = false;
+    stele_groups_ask(world.groups, &request);
+    run(&world);
+    /* The clock that looks after groups ticks meanwhile. */
+    pass_time(&world, 5);
+    CHECK(!answered);
+    world.mem->hold = false;
+    memengine_commit(world.mem);
+    run(&world);
+    CHECK(answered);
+    CHECK_EQ(request.outcome, STELE_OK);
+    stele_groups_request_deinit(&request);
+    struct consumer *a = consume(&world, "s", "g", 10);
+    put_many(&world, "s", 3);
+    run(&world);
+    CHECK_EQ(a->count, 3);
+    stop(&world, a);
+    world_deinit(&world);
+}
+
 TEST(the_end_is_the_moment_of_creating_also_after_a_restart)
 {
     struct world world;
