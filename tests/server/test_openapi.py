@@ -518,6 +518,50 @@ def test_with_users(s: Stele):
         same(server.process.wait(60), 0)
 
 
+def test_metrics(s: Stele):
+    """metrics are what Prometheus reads, count what was done, and name no stream"""
+    with Server(s, "--insecure") as server:
+        fill(server)
+        make_group(server, "order-1", "group-1")
+        server.ask("POST", "/api/streams/order-1?expect=none", {"content-type": "application/json"},
+                   b'{"type":"Refused"}')
+        read = len(json.loads(server.ask("GET", "/api/streams/order-2")[2])["events"])
+        text = server.ask("GET", "/metrics")[2].decode()
+        values, kinds = {}, {}
+        for line in text.splitlines():
+            if line.startswith("# "):
+                word, name, rest = line[2:].split(" ", 2)
+                if word == "TYPE":
+                    assert name not in kinds, f"{name} twice"
+                    kinds[name] = rest
+                continue
+            series, value = re.fullmatch(r"([a-z_]+(?:\{[^}]*\})?) (\S+)", line).groups()
+            name = series.split("{")[0]
+            family = re.sub("_(bucket|sum|count)$", "", name)
+            assert name in kinds or kinds[family] == "histogram", f"{series} has no type"
+            assert series not in values, f"{series} twice"
+            values[series] = float(value)
+        for name in ("order-1", "order-2", "group-1"):
+            assert name not in text, name
+        appends = 5  # Four of fill(), and the group's configuration.
+        same(values["eventstore_append_success_total"], appends)
+        same(values["eventstore_append_failure_total"], 1)
+        same(values["eventcore_events_published_total"], values['kurrentdb_io_events_total{activity="written"}'])
+        assert values["eventcore_events_published_total"] >= 12
+        assert values["eventcore_events_consumed_total"] >= read
+        same(values["stele_groups"], 1)
+        buckets = [value for series, value in values.items()
+                   if series.startswith('eventstore_append_duration_milliseconds_bucket{success="true"')]
+        same(buckets, sorted(buckets))
+        same(buckets[-1], appends)
+        same(values['eventstore_append_duration_milliseconds_count{success="true"}'], appends)
+        stats = json.loads(server.ask("GET", "/stats")[2])
+        same(sum(count for _, count in stats["appends_us"]), stats["appends"])
+        options = {row["name"]: row for row in json.loads(server.ask("GET", "/info/options")[2])}
+        same((options["insecure"]["value"], options["insecure"]["configurationSource"]), (True, "Command Line"))
+        same(options["listen"]["value"], ["localhost"])
+
+
 def test_data_is_stored_as_it_was_sent(s: Stele):
     """numbers of any size, their digits, blanks and escapes come back byte by byte"""
     with Server(s, "--insecure") as server:
