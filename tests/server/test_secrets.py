@@ -21,7 +21,7 @@ from harness import BINARY, Stele, has, main, same  # noqa: E402
 
 import rawhttp as raw  # noqa: E402
 from protobuf import pb  # noqa: E402
-from server import Server, certificate  # noqa: E402
+from server import SANITIZED, Server, certificate  # noqa: E402
 
 
 class Canaries:
@@ -317,13 +317,17 @@ def test_addresses_that_work(s: Stele):
 
 def test_no_core(s: Stele):
     """the server's memory is closed to its own user: no core dumps, no debugger"""
-    if os.getuid() != 0:
-        print("# skipped: who is root can see who may look")
+    if os.getuid() != 0 or SANITIZED:
+        print("# skipped: only root sees who may look; the search for leaks is a debugger")
         return
     os.chmod(s.dir, 0o777)
-    process = subprocess.Popen([BINARY, "serve", "--port", "0"], cwd=s.dir,
-                               env={"PATH": "/usr/bin:/bin", "HOME": s.dir}, user=65534, group=65534,
-                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    try:
+        process = subprocess.Popen([BINARY, "serve", "--port", "0"], cwd=s.dir,
+                                   env={"PATH": "/usr/bin:/bin", "HOME": s.dir}, user=65534,
+                                   group=65534, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    except PermissionError:
+        print("# skipped: the binary lies where only root may look")
+        return
     try:
         lines = []
         while not lines or "ready" not in lines[-1]:
