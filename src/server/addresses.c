@@ -5,6 +5,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <strings.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -59,8 +60,11 @@ static int resolve_name(struct stele_server__process *process,
     char port[8];
     (void)snprintf(port, sizeof port, "%u", wanted->port);
     struct addrinfo *found = NULL;
-    const int result =
-        getaddrinfo(wanted->host[0] != 0 ? wanted->host : NULL, port, &hints, &found);
+    int result = getaddrinfo(wanted->host[0] != 0 ? wanted->host : NULL, port, &hints, &found);
+    if (result != 0 && strcasecmp(wanted->host, "localhost") == 0) {
+        /* A system without /etc/hosts; what it means is fixed (RFC 6761, section 6.3). */
+        result = getaddrinfo("127.0.0.1", port, &hints, &found);
+    }
     if (result != 0) {
         return stele_fail(err, STELE_E_INVALID, 0, "listen on %.200s: %s", wanted->host,
                           gai_strerror(result));
