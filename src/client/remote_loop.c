@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <netdb.h>
 #include <stdio.h>
+#include <strings.h>
 
 #define CONNECT_US INT64_C(5000000) /* Of one host, with all of its addresses and TLS. */
 
@@ -225,7 +226,11 @@ void stele_remote_loop_connect(struct far_loop *loop, uint32_t index)
     (void)snprintf(port, sizeof port, "%u", host->port);
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
     stele_remote_loop_disconnect(loop);
-    const int failed = getaddrinfo(host->host, port, &hints, &loop->found);
+    int failed = getaddrinfo(host->host, port, &hints, &loop->found);
+    if (failed != 0 && strcasecmp(host->host, "localhost") == 0) {
+        /* A system without /etc/hosts; what it means is fixed (RFC 6761, section 6.3). */
+        failed = getaddrinfo("127.0.0.1", port, &hints, &loop->found);
+    }
     if (failed != 0) {
         loop->found = NULL;
         lose(loop, failed == EAI_SYSTEM ? errno : 0, gai_strerror(failed));
