@@ -46,7 +46,7 @@ for (const [name, server] of [["plain", plain], ["TLS", tls]]) {
 
   await test(`${name}: options of connection strings do no harm`, async () => {
     await works(server.address({ connectionName: "a name", keepAliveInterval: 10000, keepAliveTimeout: 10000,
-      defaultDeadline: 5000, maxDiscoverAttempts: 3, discoveryInterval: 50, gossipTimeout: 3000, nodePreference: "random",
+      defaultDeadline: 5000, maxDiscoverAttempts: 50, discoveryInterval: 100, gossipTimeout: 3000, nodePreference: "random",
       throwOnAppendFailure: "true" }));
   });
 }

@@ -205,8 +205,10 @@ export class Server {
   address({ user = this.tls ? "admin:changeit" : "", host = `localhost:${this.port}`, protocol = scheme,
     ...options } = {}) {
     const tls = this.tls ? { tlsCAFile: this.file("ca.pem") } : { tls: "false" };
-    /* KurrentDB's client waits that long before it connects for the first time, too. */
-    const query = new URLSearchParams({ ...tls, discoveryInterval: 20, ...options }).toString().replaceAll("%2F", "/");
+    /* KurrentDB's client waits for the interval before it connects for the first time, too, and gives up after
+     * so many attempts also where it has nothing to discover: a busy machine needs more of short ones. */
+    const patience = { discoveryInterval: 50, maxDiscoverAttempts: 200 };
+    const query = new URLSearchParams({ ...tls, ...patience, ...options }).toString().replaceAll("%2F", "/");
     return `${protocol}://${user && user + "@"}${host}?${query}`;
   }
 
