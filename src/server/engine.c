@@ -34,8 +34,8 @@ struct station {
     struct stele_task flush_task; /* The loop's thread only, like the next two. */
     uint32_t staged;
     uint64_t staged_events; /* Since the last flush. */
-    uint32_t under_way; /* Appends that are not done. */
-    uint32_t crowd;     /* Flushes left until this loop is taken to have one appender alone. */
+    uint32_t under_way;     /* Appends that are not done. */
+    uint32_t crowd;         /* Flushes left until this loop is taken to have one appender alone. */
     bool flush_posted;
     struct stele_task visible_task;
     _Atomic bool visible_posted;
