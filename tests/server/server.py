@@ -14,6 +14,7 @@ from harness import BINARY, same  # noqa: E402
 
 with open(BINARY, "rb") as binary:
     code = binary.read()
+    SLOW = b"__tsan_init" in code
     SANITIZED = b"__asan_init" in code or b"__tsan_init" in code
 # The search for leaks looks at the process from outside, which the sandbox does not allow.
 USUAL = ["--no-sandbox"] if SANITIZED else []

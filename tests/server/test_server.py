@@ -16,7 +16,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from harness import Stele, has, main, same  # noqa: E402
 
 import rawhttp as raw  # noqa: E402
-from server import SANITIZED, Server, certificate  # noqa: E402
+from server import SANITIZED, SLOW, Server, certificate  # noqa: E402
 
 
 def test_one_port_speaks_everything(s: Stele):
@@ -207,6 +207,9 @@ def neighbour(port, stop, times):
 
 def test_floods(s: Stele):
     """floods end with ENHANCE_YOUR_CALM, cost little memory, and the neighbour is served"""
+    if SLOW:
+        print("# skipped: at this speed nobody sends enough for a flood")
+        return
     bomb = b"\x40\x01a\x7f" + bytes([0x80 | (3900 - 127) & 0x7f, (3900 - 127) >> 7]) + b"x" * 3900
     with Server(s, "--insecure") as server:
         for _ in range(3):
