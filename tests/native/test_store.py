@@ -481,7 +481,16 @@ def test_deadlines_and_cancelling(stele):
             next(call)
             call.cancel()
             same(failure(lambda: call)[0], CODE.CANCELLED)
-        same(failure(lambda: append(server, one("a", "A"), timeout=1e-9))[0], CODE.DEADLINE_EXCEEDED)
+        # On a busy machine an answer may overtake the client's own clock, though not every time.
+        outcomes = set()
+        for _ in range(20):
+            try:
+                append(server, one("a", "A"), timeout=1e-9)
+                outcomes.add(CODE.OK)
+            except grpc.RpcError as error:
+                outcomes.add(error.code())
+        assert CODE.DEADLINE_EXCEEDED in outcomes, outcomes
+        assert outcomes <= {CODE.OK, CODE.DEADLINE_EXCEEDED}, outcomes
         same(append(server, one("a", "A"), timeout=30).outcome, v1.OUTCOME_OK)
         grown = server.memory() - before
         assert SANITIZED or grown < 8_000, grown
