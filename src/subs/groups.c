@@ -1,4 +1,5 @@
 /* All groups: the configuration, requests, the clock. */
+#include "base/text.h"
 #include "subs/groups_internal.h"
 
 #include <stdlib.h>
@@ -72,6 +73,34 @@ static int not_found(struct stele_groups_request *request)
 
 static void next_change(struct stele_groups *groups);
 
+static bool is_text(const char *text)
+{
+    return text == NULL || stele_utf8_is_valid(stele_bytes_of_text(text));
+}
+
+static bool are_texts(const char *const *names, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (!is_text(names[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The configuration is JSON: what is no UTF-8 cannot be stored in it, and a filter that lacks a name
+ * after a restart lets other events through. */
+static bool is_filter_text(const struct stele_filter *filter)
+{
+    return filter == NULL || (are_texts(filter->types, filter->types_count) &&
+                              are_texts(filter->type_prefixes, filter->type_prefixes_count) &&
+                              are_texts(filter->streams, filter->streams_count) &&
+                              are_texts(filter->stream_prefixes, filter->stream_prefixes_count) &&
+                              are_texts(filter->categories, filter->categories_count) &&
+                              are_texts(filter->tags, filter->tags_count) &&
+                              is_text(filter->type_regex) && is_text(filter->stream_regex));
+}
+
 static int check(const struct stele_groups_request *request, struct stele_error *err)
 {
     const struct stele_group_settings *s = &request->settings;
@@ -79,8 +108,11 @@ static int check(const struct stele_groups_request *request, struct stele_error 
     const size_t group = request->group == NULL ? 0 : strlen(request->group);
     const char *wrong = stream == 0                           ? "The stream's name is empty."
                         : stream > STELE_STREAM_NAME_SIZE_MAX ? "The stream's name is too long."
+                        : !is_text(request->stream)           ? "The stream's name is no UTF-8."
                         : group == 0                          ? "The group's name is empty."
                         : group > GROUP_NAME_SIZE_MAX         ? "The group's name is too long."
+                        : !is_text(request->group)            ? "The group's name is no UTF-8."
+                        : !is_filter_text(request->filter)    ? "The filter is no UTF-8."
                         : s->live_buffer_size < 1             ? "Live buffer size must be positive."
                         : s->read_batch_size < 1              ? "Read batch size must be positive."
                         : s->history_buffer_size < 1 ? "History buffer size must be positive."

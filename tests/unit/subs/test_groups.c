@@ -574,6 +574,33 @@ TEST(a_filter_is_kept_over_updates_and_restarts)
     world_deinit(&world);
 }
 
+TEST(what_is_no_utf8_cannot_be_kept_and_is_refused)
+{
+    struct world world;
+    world_init(&world, 9);
+    const struct stele_group_settings settings = defaults();
+    CHECK_EQ(change(&world, STELE_GROUPS_CREATE, "s\xcd", "g", &settings), STELE_E_INVALID);
+    CHECK_EQ(change(&world, STELE_GROUPS_CREATE, "s", "g\xff", &settings), STELE_E_INVALID);
+    const char *names[] = {"good", "\xc3("};
+    const struct stele_filter filters[] = {
+        {.types = names, .types_count = 2},
+        {.type_prefixes = names, .type_prefixes_count = 2},
+        {.streams = names, .streams_count = 2},
+        {.stream_prefixes = names, .stream_prefixes_count = 2},
+        {.categories = names, .categories_count = 2},
+        {.tags = names, .tags_count = 2},
+        {.type_regex = names[1]},
+        {.stream_regex = names[1]},
+    };
+    for (size_t i = 0; i < STELE_COUNT_OF(filters); i++) {
+        struct stele_groups_request request = {
+            .what = STELE_GROUPS_CREATE, .group = "g", .filter = &filters[i], .settings = settings};
+        CHECK_EQ(ask(&world, &request), STELE_E_INVALID);
+    }
+    CHECK_EQ(change(&world, STELE_GROUPS_CREATE, "caf\xc3\xa9", "g", &settings), STELE_OK);
+    world_deinit(&world);
+}
+
 TEST(a_group_of_all_does_not_feed_on_itself)
 {
     struct world world;
