@@ -205,12 +205,6 @@ STREAM_RPCS = {
                     ("$d", lambda s: [pb((1, s), (4, 1))]),
                     ("$d", lambda s: [pb((1, s), (5, 1))])],
 }
-# Appends and reads of the metadata stream need the rights to metadata.
-META_RPCS = {
-    "KURRENT_STREAMS_READ": [("$mr", kurrent_read)],
-    "KURRENT_STREAMS_APPEND": [("$mw", None)],
-    "NATIVE_READ": [("$mr", lambda s: [pb((1, s))])],
-}
 SHOW_EVENTS = ("KURRENT_STREAMS_READ", "KURRENT_PS_READ", "NATIVE_CONSUME", "NATIVE_SUBSCRIBE_TO_STREAM",
                "NATIVE_READ", "NATIVE_READ_MANY", "STREAM_READ", "TAIL_STREAM", "KURRENT_READ")
 # They go on until their client goes.
