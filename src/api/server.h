@@ -6,6 +6,7 @@
 #include "api/engine.h"
 #include "auth/auth.h"
 
+struct stele_cluster; /* api/cluster.h. */
 struct stele_groups;  /* subs/groups.h: persistent subscriptions. */
 struct stele_hub;     /* subs/follow.h: live events. */
 struct stele_metrics; /* api/metrics.h. */
@@ -37,6 +38,7 @@ static inline struct stele_hub *stele_hub_of(const struct stele_hubs *hubs,
 struct stele_server {
     struct stele_alloc *alloc;
     struct stele_engine *engine;
+    struct stele_cluster *cluster; /* One of its own, if the server stands alone. */
     struct stele_auth *auth;
     struct stele_hubs *hubs;
     struct stele_groups *groups;
