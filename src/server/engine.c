@@ -35,7 +35,10 @@ struct station {
     uint32_t staged;
     uint64_t staged_events; /* Since the last flush. */
     uint32_t under_way;     /* Appends that are not done. */
-    uint32_t crowd;         /* Flushes left until this loop is taken to have one appender alone. */
+    /* Tasks that the loop has yet to run and that end here: answers and the flush. Written by the
+     * loop's thread alone, read by whoever winds down. */
+    _Atomic uint32_t owed;
+    uint32_t crowd; /* Flushes left until this loop is taken to have one appender alone. */
     bool flush_posted;
     struct stele_task visible_task;
     _Atomic bool visible_posted;
@@ -86,6 +89,21 @@ static struct embedded *embedded_of(struct stele_engine *engine)
 
 /* ---- Stations ---- */
 
+static void owe(struct station *station)
+{
+    atomic_store_explicit(&station->owed,
+                          atomic_load_explicit(&station->owed, memory_order_relaxed) + 1,
+                          memory_order_release);
+}
+
+/* The last that a task does: from here on the station may go away. */
+static void settle(struct station *station)
+{
+    const uint32_t owed = atomic_load_explicit(&station->owed, memory_order_relaxed);
+    STELE_ASSERT(owed > 0);
+    atomic_store_explicit(&station->owed, owed - 1, memory_order_release);
+}
+
 static void run_flush(struct stele_task *task)
 {
     struct station *station =
@@ -100,18 +118,21 @@ static void run_flush(struct stele_task *task)
     station->staged_events = 0;
     station->flush_posted = false;
     stele_client_flush(station->engine->store, alone);
+    settle(station);
 }
 
 static void run_visible(struct stele_task *task)
 {
     struct station *station =
         (struct station *)((char *)task - offsetof(struct station, visible_task));
+    owe(station); /* Before the flag: who winds down looks at the flag first. */
     atomic_store(&station->visible_posted, false);
     for (struct stele_watch *watch = station->first; watch != NULL; watch = station->next_told) {
         station->next_told = watch->next;
         watch->on_visible(watch);
     }
     station->next_told = NULL;
+    settle(station);
 }
 
 static struct station *find_station(struct embedded *engine, const struct stele_loop *loop)
@@ -230,7 +251,8 @@ static void run_done(struct stele_task *task)
     STELE_ASSERT(station->under_way > 0);
     station->under_way--;
     count(station, appending);
-    appending->on_done(appending);
+    appending->on_done(appending); /* May ask for more, and be gone. */
+    settle(station);
 }
 
 static void on_appended(void *context, int outcome, const struct stele_append_result *result)
@@ -280,6 +302,7 @@ static int append(struct stele_engine *base, struct stele_appending *appending,
     }
     station->staged++;
     station->under_way++;
+    owe(station);
     station->staged_events += appending->events;
     if (station->staged_events >= EARLY_EVENTS) {
         /* The rest of this turn is parsed while these are written. */
@@ -289,6 +312,7 @@ static int append(struct stele_engine *base, struct stele_appending *appending,
     }
     if (!station->flush_posted) {
         station->flush_posted = true;
+        owe(station);
         stele_loop_post(station->loop, &station->flush_task);
     }
     return STELE_OK;
@@ -300,7 +324,9 @@ static void run_job_done(struct stele_task *task)
 {
     struct stele_appending *appending =
         (struct stele_appending *)((char *)task - offsetof(struct stele_appending, task));
+    struct station *const station = appending->engine;
     appending->on_done(appending);
+    settle(station);
 }
 
 static void do_job(struct embedded *engine, const struct job *job)
@@ -344,7 +370,9 @@ static int give_job(struct embedded *engine, enum deed deed, struct stele_append
                     const char *stream, uint64_t expected, struct stele_error *err)
 {
     const size_t size = strnlen(stream, STELE_STREAM_NAME_SIZE_MAX + 3);
-    struct job *job = stele_allocate(engine->alloc, sizeof *job + size + 1);
+    struct station *station = station_of(engine, appending->loop);
+    struct job *job =
+        station == NULL ? NULL : stele_allocate(engine->alloc, sizeof *job + size + 1);
     if (job == NULL) {
         return stele_fail(err, STELE_E_NO_MEMORY, 0, "delete: no memory");
     }
@@ -353,6 +381,8 @@ static int give_job(struct embedded *engine, enum deed deed, struct stele_append
     memcpy(job->stream, stream, size);
     job->stream[size] = '\0';
     appending->task.run = run_job_done;
+    appending->engine = station;
+    owe(station);
     (void)pthread_mutex_lock(&engine->lock);
     *engine->last = job;
     engine->last = &job->next;
@@ -513,7 +543,9 @@ static void run_chore_done(struct stele_task *task)
 {
     struct stele_chore *chore =
         (struct stele_chore *)((char *)task - offsetof(struct stele_chore, task));
+    struct station *const station = find_station(chore->engine, chore->loop);
     chore->on_done(chore);
+    settle(station);
 }
 
 static int on_chore_progress(void *context, uint64_t done, uint64_t total)
@@ -601,6 +633,10 @@ static int start_chore(struct stele_engine *base, struct stele_chore *chore,
                        struct stele_error *err)
 {
     struct embedded *engine = embedded_of(base);
+    struct station *station = station_of(engine, chore->loop);
+    if (station == NULL) {
+        return stele_fail(err, STELE_E_NO_MEMORY, 0, "no memory for the work");
+    }
     chore->engine = engine;
     chore->task.run = run_chore_done;
     chore->progress_task.run = run_progress;
@@ -612,6 +648,7 @@ static int start_chore(struct stele_engine *base, struct stele_chore *chore,
     if (failed != 0) {
         return stele_fail(err, STELE_E_NO_MEMORY, failed, "no thread for the work");
     }
+    owe(station); /* Settled by this thread, later. */
     (void)pthread_detach(thread);
     return STELE_OK;
 }
@@ -676,6 +713,20 @@ int stele_engine_create(struct stele *store, struct stele_alloc *alloc,
     return STELE_OK;
 }
 
+uint64_t stele_engine_wind_down(struct stele_engine *base)
+{
+    struct embedded *engine = embedded_of(base);
+    uint64_t left = 0;
+    /* Waits for those who are calling it: what they post is counted below. */
+    stele_on_visible(engine->store, NULL, NULL);
+    for (struct station *station = atomic_load(&engine->stations); station != NULL;
+         station = station->next) {
+        left += atomic_load(&station->visible_posted) ? 1 : 0;
+        left += atomic_load_explicit(&station->owed, memory_order_acquire);
+    }
+    return left;
+}
+
 void stele_engine_destroy(struct stele_engine *base)
 {
     if (base == NULL) {
@@ -695,6 +746,7 @@ void stele_engine_destroy(struct stele_engine *base)
     while (station != NULL) {
         struct station *next = station->next;
         STELE_ASSERT(station->first == NULL);
+        STELE_ASSERT(atomic_load(&station->owed) == 0);
         stele_release(engine->alloc, station, sizeof *station);
         station = next;
     }

@@ -10,8 +10,14 @@ STELE_MUST_USE
 int stele_engine_create(struct stele *store, struct stele_alloc *alloc,
                         struct stele_engine **out_engine, struct stele_error *err);
 
-/* Every append must have been answered, every reading closed and every watch stopped; the loops must
- * still be able to run tasks. NULL is fine. */
+/* From the first call on, watches are told of nothing new. Returns how many tasks of this engine the
+ * loops have yet to run: answers of appends, deletes and chores (also those that nobody waits for any
+ * more), and what they need before. Call it until it is 0, while the loops run and nobody asks for more;
+ * then no loop knows the engine. From any thread. */
+uint64_t stele_engine_wind_down(struct stele_engine *engine);
+
+/* stele_engine_wind_down() must have returned 0 (or nothing was ever asked for), every reading must be
+ * closed and every watch stopped. NULL is fine. */
 void stele_engine_destroy(struct stele_engine *engine);
 
 #endif

@@ -18,6 +18,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 void stele_server__log(const struct stele_server__process *process, enum stele_server_log level,
@@ -397,8 +398,21 @@ static void no_work(struct stele_server__worker *worker)
     (void)worker;
 }
 
-/* From the outside to the inside: connections, services, threads, engine, store; the loops' memory
- * last, because an append that nobody waits for any more is still answered there. */
+/* Appends that nobody waits for any more are answered all the same, while there are loops for it: the
+ * store has to write them anyway before it can be closed, and their answers lead through the engine. */
+static void wait_for_engine(struct stele_server__process *process)
+{
+    if (process->server.engine == NULL || !process->workers[0].has_thread) {
+        return; /* Nothing ran, so nothing was asked for. */
+    }
+    while (stele_engine_wind_down(process->server.engine) > 0) {
+        const struct timespec pause = {.tv_nsec = 1000000};
+        (void)nanosleep(&pause, NULL);
+    }
+}
+
+/* From the outside to the inside: connections, services, what they asked the engine for, threads,
+ * engine, store, and the loops' memory. */
 static int stop(struct stele_server__process *process, struct stele_error *err)
 {
     stele_server__workers_do(process, close_worker);
@@ -406,6 +420,7 @@ static int stop(struct stele_server__process *process, struct stele_error *err)
     stop_groups(process);
     stele_server__scavenge_deinit(process);
     stele_server__workers_do(process, close_services);
+    wait_for_engine(process);
     stele_server__workers_do(process, no_work);
     stele_server__workers_stop(process);
     stele_engine_destroy(process->server.engine);

@@ -67,10 +67,12 @@ void bench_close(struct bench *bench)
     bench_rest(bench);
     stele_grpc_destroy(bench->grpc);
     stele_hub_destroy(bench->hubs.at[0].hub);
+    while (stele_engine_wind_down(bench->engine) > 0) {
+        (void)fake_loop_wait(&bench->loop);
+    }
     bench_rest(bench);
     stele_engine_destroy(bench->engine);
     CHECK_EQ(stele_close(bench->store), 0);
-    (void)fake_loop_run(&bench->loop);
     fake_loop_deinit(&bench->loop);
     CHECK_EQ(bench->of_loop.blocks, 0);
     scratch_remove(&bench->scratch);

@@ -64,9 +64,12 @@ static void close_world(struct world *world)
     }
     stele_grpc_destroy(world->grpc);
     stele_auth_destroy(world->auth);
+    while (stele_engine_wind_down(world->engine) > 0) {
+        (void)fake_loop_wait(&world->loop);
+    }
+    rest(world);
     stele_engine_destroy(world->engine);
     CHECK_EQ(stele_close(world->store), 0);
-    (void)fake_loop_run(&world->loop);
     fake_loop_deinit(&world->loop);
     scratch_remove(&world->scratch);
 }
