@@ -1,0 +1,1193 @@
+#include "cluster/cluster.h"
+
+#include "base/position.h"
+#include "cluster/order.h"
+
+/* Messages between nodes, after one byte that says which: a frame of Raft, commands that are forwarded to a leader
+ * (number, then one after the other), and what a leader has of them. */
+enum { MESSAGE_RAFT = 1, MESSAGE_FORWARD = 2, MESSAGE_HAVE = 3, MESSAGE_TIME = 4 };
+#define FORWARD_HEADER_SIZE 32 /* kind, version, group, count, term, boot, number of the first */
+#define FORWARD_EACH_SIZE 12   /* id, size */
+#define HAVE_SIZE 32           /* kind, version, group, refused, term, boot, last number */
+#define TIME_SIZE 16           /* kind, version, 0, wall clock */
+#define MESSAGE_VERSION 1
+/* Forwarded in one message, so that a large backlog does not become one piece. */
+#define FORWARD_SIZE_MAX ((size_t)1024 * 1024)
+/* A clock that is further ahead than this of what most nodes say is not followed. */
+#define AHEAD_US ((int64_t)500000)
+#define TIME_EVERY_US ((int64_t)250000)
+#define SNAPSHOT_EVERY_US ((int64_t)500000)
+
+/* A list of proposals; the order is that of asking. */
+struct list {
+    struct stele_proposal *first, *last;
+};
+
+/* What an origin has forwarded to this node as leader of a group. */
+struct inbound {
+    uint64_t origin, boot, term, last;
+};
+
+struct group {
+    /* As origin. */
+    struct list queued; /* Not forwarded in the present term. */
+    struct list sent;   /* Forwarded in lane_term, not seen as committed. */
+    uint64_t lane_term;
+    uint64_t lane_leader;
+    uint64_t number; /* Of the last that was forwarded in lane_term. */
+    uint64_t have;   /* The last that the leader said it has. */
+    int64_t resend_at_us;
+    bool resend;  /* From have + 1 on. */
+    bool refused; /* Not now: wait for resend_at_us. */
+    /* As anybody. */
+    uint64_t leader, term; /* As libraft sees it. */
+    bool leads;
+    uint64_t stamp; /* The highest that the log of this node has, or is about to have. */
+    uint64_t committed_term;
+    /* A snapshot to be taken once everything up to its stamp is durable. */
+    uint64_t next_index, next_stamp;
+    uint64_t last_index, last_stamp; /* Committed. */
+    bool installing;
+    uint64_t install_stamp;
+    struct inbound *inbound;
+    size_t inbound_count, inbound_capacity;
+};
+
+struct clock_of {
+    uint64_t node;
+    int64_t ahead_us; /* Of ours. */
+    int64_t at_us;
+};
+
+struct stele_cluster {
+    struct stele_alloc *alloc;
+    struct stele_raft *raft;
+    struct stele_order *order;
+    struct stele_cluster_options options;
+    struct stele_cluster_env env;
+    void *context;
+    struct group *groups; /* partitions, then the meta group. */
+    uint64_t proposals;
+    uint64_t proposals_size;
+    uint64_t next_id;
+    struct stele_hlc clock;
+    uint64_t wanted;    /* The highest stamp of a command in this node's log. */
+    uint64_t durable;   /* Executed and durable, by what execute()'s owner has told. */
+    uint64_t executing; /* The stamp of the last that was given to execute(). */
+    uint64_t fetch_from, fetch_stamp;
+    bool fetching;
+    bool opening;
+    int64_t now_us;
+    int64_t ticked_at_us, time_at_us, snapshot_at_us;
+    struct clock_of clocks[STELE_RAFT_NODES_MAX];
+    size_t clocks_count;
+    struct stele_buf scratch;
+    int outcome; /* What ended this node's part. */
+    struct stele_cluster_counts counts;
+};
+
+struct stele_cluster_options stele_cluster_options_default(void)
+{
+    return (struct stele_cluster_options){
+        .raft = stele_raft_options_default(),
+        .partitions = 128,
+        .proposals_max = 65536,
+        .proposals_size_max = (uint64_t)256 * 1024 * 1024,
+        .resend_us = 200000,
+        .give_up_us = 20000000,
+        .tick_us = 1000,
+    };
+}
+
+/* ---- Lists ---- */
+
+static void push(struct list *list, struct stele_proposal *proposal)
+{
+    proposal->next = NULL;
+    proposal->previous = list->last;
+    if (list->last != NULL) {
+        list->last->next = proposal;
+    } else {
+        list->first = proposal;
+    }
+    list->last = proposal;
+}
+
+static void take_out(struct list *list, struct stele_proposal *proposal)
+{
+    if (proposal->previous != NULL) {
+        proposal->previous->next = proposal->next;
+    } else {
+        STELE_ASSERT(list->first == proposal);
+        list->first = proposal->next;
+    }
+    if (proposal->next != NULL) {
+        proposal->next->previous = proposal->previous;
+    } else {
+        STELE_ASSERT(list->last == proposal);
+        list->last = proposal->previous;
+    }
+    proposal->next = NULL;
+    proposal->previous = NULL;
+}
+
+/* All of from goes in front of to. */
+static void put_in_front(struct list *to, struct list *from)
+{
+    if (from->first == NULL) {
+        return;
+    }
+    from->last->next = to->first;
+    if (to->first != NULL) {
+        to->first->previous = from->last;
+    } else {
+        to->last = from->last;
+    }
+    to->first = from->first;
+    *from = (struct list){.first = NULL};
+}
+
+static void forget(struct stele_cluster *cluster, const struct stele_proposal *proposal)
+{
+    STELE_ASSERT(cluster->proposals > 0);
+    STELE_ASSERT(cluster->proposals_size >= proposal->bytes.size);
+    cluster->proposals--;
+    cluster->proposals_size -= proposal->bytes.size;
+}
+
+static void give_up(struct stele_cluster *cluster, struct list *list,
+                    struct stele_proposal *proposal, int outcome, const char *words)
+{
+    take_out(list, proposal);
+    forget(cluster, proposal);
+    cluster->counts.unknown += outcome == STELE_E_UNKNOWN ? 1 : 0;
+    cluster->counts.refused += outcome == STELE_E_UNKNOWN ? 0 : 1;
+    cluster->env.give_up(cluster->context, proposal, outcome, words);
+}
+
+/* ---- Time ---- */
+
+static int compare_ahead(const int64_t *values, size_t count, int64_t value)
+{
+    int below = 0;
+    for (size_t i = 0; i < count; i++) {
+        below += values[i] < value ? 1 : 0;
+    }
+    return below;
+}
+
+/* The wall clock, but not further ahead than the clock in the middle says: one clock that is wrong by years must
+ * not become everybody's. */
+static int64_t sane_wall_us(struct stele_cluster *cluster)
+{
+    const int64_t wall = cluster->env.wall_us(cluster->context);
+    int64_t ahead[STELE_RAFT_NODES_MAX + 1];
+    size_t count = 0;
+    ahead[count++] = 0;
+    for (size_t i = 0; i < cluster->clocks_count; i++) {
+        if (cluster->now_us - cluster->clocks[i].at_us < 4 * TIME_EVERY_US) {
+            ahead[count++] = cluster->clocks[i].ahead_us;
+        }
+    }
+    if (count < 3) {
+        return wall;
+    }
+    int64_t middle = 0;
+    for (size_t i = 0; i < count; i++) {
+        const int below = compare_ahead(ahead, count, ahead[i]);
+        if (below <= (int)(count - 1) / 2) {
+            middle = i == 0 || ahead[i] > middle ? ahead[i] : middle;
+        }
+    }
+    return middle < -AHEAD_US ? wall + middle : wall;
+}
+
+/* A stamp above every other that this node has seen. 0: the clock has run out. */
+static uint64_t next_stamp(struct stele_cluster *cluster, uint32_t group)
+{
+    uint64_t tick = 0;
+    if (stele_hlc_take(&cluster->clock, sane_wall_us(cluster) / 1000, 1, &tick) != STELE_OK) {
+        return 0;
+    }
+    return stele_position_make(tick, group);
+}
+
+static void see_stamp(struct stele_cluster *cluster, uint64_t stamp)
+{
+    const uint64_t tick = stele_position_tick(stamp);
+    if (tick > cluster->clock.tick) {
+        cluster->clock.tick = tick;
+    }
+}
+
+/* ---- What Raft tells ---- */
+
+static void on_send(void *context, uint64_t node, struct stele_bytes frame)
+{
+    struct stele_cluster *cluster = context;
+    cluster->scratch.size = 0;
+    if (stele_buf_reserve(&cluster->scratch, cluster->alloc, frame.size + 8) != STELE_OK) {
+        return; /* As if the network had lost it. */
+    }
+    memset(cluster->scratch.data, 0, 8);
+    cluster->scratch.data[0] = MESSAGE_RAFT;
+    cluster->scratch.data[1] = MESSAGE_VERSION;
+    memcpy(cluster->scratch.data + 8, frame.data, frame.size);
+    const struct stele_bytes message = {.data = cluster->scratch.data, .size = frame.size + 8};
+    cluster->env.send(cluster->context, node, STELE_CLUSTER_URGENT, message);
+}
+
+static void on_stored(void *context, uint32_t group, const struct stele_raft_entry *raw)
+{
+    struct stele_cluster *cluster = context;
+    struct stele_entry entry;
+    if (raw->payload.size == 0 || group >= cluster->options.partitions ||
+        stele_entry_decode(raw->payload, &entry) != STELE_OK) {
+        return; /* What it means is decided when it is committed. */
+    }
+    see_stamp(cluster, entry.stamp);
+    struct group *at = &cluster->groups[group];
+    /* Not the highest ever, but that of the log as it is now: what is taken back does not count. */
+    at->stamp = entry.stamp;
+    if (entry.kind == STELE_ENTRY_COMMAND && entry.stamp > cluster->wanted) {
+        cluster->wanted = entry.stamp;
+    }
+}
+
+/* A command of this node's own: which one was it? */
+static struct stele_proposal *find_own(struct group *group, uint64_t id)
+{
+    for (struct stele_proposal *p = group->sent.first; p != NULL; p = p->next) {
+        if (p->id == id) {
+            take_out(&group->sent, p);
+            return p;
+        }
+    }
+    for (struct stele_proposal *p = group->queued.first; p != NULL; p = p->next) {
+        if (p->id == id) {
+            take_out(&group->queued, p);
+            return p;
+        }
+    }
+    return NULL;
+}
+
+static void on_committed_meta(struct stele_cluster *cluster, const struct stele_raft_entry *raw)
+{
+    struct stele_entry entry;
+    if (raw->payload.size == 0) {
+        return;
+    }
+    if (stele_entry_decode(raw->payload, &entry) != STELE_OK) {
+        cluster->outcome = STELE_E_FORMAT;
+        return;
+    }
+    const bool own =
+        entry.origin == cluster->options.raft.node && entry.boot == cluster->options.boot;
+    cluster->env.meta(cluster->context, raw->index, own, entry.id, entry.body);
+}
+
+static void on_committed(void *context, uint32_t group, const struct stele_raft_entry *raw)
+{
+    struct stele_cluster *cluster = context;
+    struct group *at = &cluster->groups[group];
+    STELE_ASSERT(raw->term >= at->committed_term);
+    at->committed_term = raw->term;
+    at->last_index = raw->index;
+    if (cluster->outcome != STELE_OK) {
+        return;
+    }
+    if (group == cluster->options.partitions) {
+        on_committed_meta(cluster, raw);
+        return;
+    }
+    if (raw->payload.size == 0) {
+        return;
+    }
+    struct stele_entry entry;
+    const int outcome = stele_entry_decode(raw->payload, &entry);
+    if (outcome != STELE_OK || stele_position_partition(entry.stamp) != group ||
+        entry.stamp <= stele_order_closed(cluster->order, group)) {
+        /* To go on would be to guess: others may have understood it. */
+        cluster->outcome = outcome == STELE_E_FORMAT ? STELE_E_FORMAT : STELE_E_CORRUPT;
+        return;
+    }
+    at->last_stamp = entry.stamp;
+    struct stele_proposal *own = NULL;
+    if (entry.kind == STELE_ENTRY_COMMAND && entry.origin == cluster->options.raft.node &&
+        entry.boot == cluster->options.boot) {
+        own = find_own(at, entry.id);
+        at->resend_at_us = cluster->now_us + cluster->options.resend_us;
+    }
+    if (entry.kind != STELE_ENTRY_COMMAND || entry.stamp <= stele_order_done(cluster->order)) {
+        stele_order_close(cluster->order, group, entry.stamp);
+        if (own != NULL) {
+            /* It came with what was fetched: how it ended is not known here. */
+            forget(cluster, own);
+            cluster->counts.unknown++;
+            cluster->env.give_up(cluster->context, own, STELE_E_UNKNOWN,
+                                 "this node fell behind and took over what the others had decided");
+        }
+        return;
+    }
+    struct stele_ordered *command = stele_order_add(cluster->order, entry.stamp, entry.body);
+    if (command == NULL) {
+        cluster->outcome = STELE_E_NO_MEMORY;
+        if (own != NULL) {
+            push(&at->sent, own);
+        }
+        return;
+    }
+    command->origin = entry.origin;
+    command->boot = entry.boot;
+    command->id = entry.id;
+    command->own = own;
+}
+
+static void on_changed(void *context, uint32_t group, const struct stele_raft_status *status)
+{
+    struct stele_cluster *cluster = context;
+    struct group *at = &cluster->groups[group];
+    at->leader = status->leader;
+    at->term = status->term;
+    at->leads = status->role == STELE_RAFT_LEADER;
+    if (at->leads) {
+        at->leader = cluster->options.raft.node;
+    }
+    if (!cluster->opening) {
+        cluster->env.changed(cluster->context, group);
+    }
+}
+
+static void on_install(void *context, uint32_t group, uint64_t from, uint64_t index, uint64_t term,
+                       struct stele_bytes data)
+{
+    struct stele_cluster *cluster = context;
+    struct group *at = &cluster->groups[group];
+    at->installing = true;
+    at->last_index = index;
+    at->committed_term = term > at->committed_term ? term : at->committed_term;
+    if (group == cluster->options.partitions) {
+        at->install_stamp = 0;
+        cluster->env.meta_installed(cluster->context, index, data);
+        return;
+    }
+    if (data.size != 8) {
+        cluster->outcome = STELE_E_CORRUPT;
+        return;
+    }
+    at->install_stamp = stele_load_u64le(data.data);
+    if (at->install_stamp > cluster->fetch_stamp) {
+        cluster->fetch_stamp = at->install_stamp;
+        cluster->fetch_from = from;
+    }
+}
+
+static const struct stele_raft_env raft_env = {.send = on_send,
+                                               .stored = on_stored,
+                                               .committed = on_committed,
+                                               .changed = on_changed,
+                                               .install = on_install};
+
+/* ---- Opening ---- */
+
+int stele_cluster_open(struct stele_io *io, const struct stele_cluster_options *options,
+                       const struct stele_cluster_env *env, void *context, int64_t now_us,
+                       struct stele_cluster **out_cluster, struct stele_error *err)
+{
+    struct stele_alloc *alloc = io->alloc;
+    if (options->partitions == 0 || options->partitions > STELE_PARTITIONS_MAX) {
+        return stele_fail(err, STELE_E_INVALID, 0, "cluster: %u partitions", options->partitions);
+    }
+    struct stele_cluster *cluster = stele_allocate_zeroed(alloc, sizeof *cluster);
+    if (cluster == NULL) {
+        return stele_fail(err, STELE_E_NO_MEMORY, 0, "cluster: no memory");
+    }
+    const size_t groups_count = (size_t)options->partitions + 1;
+    cluster->alloc = alloc;
+    cluster->options = *options;
+    cluster->options.raft.groups_count = (uint32_t)groups_count;
+    cluster->env = *env;
+    cluster->context = context;
+    cluster->durable = options->executed;
+    cluster->executing = options->executed;
+    cluster->now_us = now_us;
+    cluster->next_id = 1;
+    see_stamp(cluster, options->executed);
+    cluster->groups = stele_allocate_zeroed(alloc, groups_count * sizeof *cluster->groups);
+    int outcome = STELE_E_NO_MEMORY;
+    if (cluster->groups != NULL) {
+        outcome =
+            stele_order_create(alloc, options->partitions, options->executed, &cluster->order);
+    }
+    if (outcome == STELE_OK) {
+        cluster->opening = true;
+        outcome = stele_raft_open(io, &cluster->options.raft, &raft_env, cluster, now_us / 1000,
+                                  &cluster->raft, err);
+        cluster->opening = false;
+    } else {
+        outcome = stele_fail(err, outcome, 0, "cluster: no memory");
+    }
+    if (outcome != STELE_OK) {
+        stele_cluster_close(cluster);
+        return outcome;
+    }
+    *out_cluster = cluster;
+    return STELE_OK;
+}
+
+static void give_all_up(struct stele_cluster *cluster)
+{
+    static const char words[] = "this node is ending, or has lost its place in the cluster";
+    for (uint32_t i = 0; i < cluster->options.partitions; i++) {
+        struct group *group = &cluster->groups[i];
+        while (group->sent.first != NULL) {
+            give_up(cluster, &group->sent, group->sent.first, STELE_E_UNKNOWN, words);
+        }
+        while (group->queued.first != NULL) {
+            give_up(cluster, &group->queued, group->queued.first, STELE_E_OVERLOADED, words);
+        }
+    }
+}
+
+static void on_skipped(void *context, struct stele_ordered *command)
+{
+    struct stele_cluster *cluster = context;
+    struct stele_proposal *own = command->own;
+    cluster->counts.skipped++;
+    if (own != NULL) {
+        forget(cluster, own);
+        cluster->counts.unknown++;
+        cluster->env.give_up(cluster->context, own, STELE_E_UNKNOWN,
+                             "this node fell behind and took over what the others had decided");
+    }
+}
+
+void stele_cluster_close(struct stele_cluster *cluster)
+{
+    if (cluster == NULL) {
+        return;
+    }
+    struct stele_alloc *alloc = cluster->alloc;
+    const size_t groups_count = (size_t)cluster->options.partitions + 1;
+    if (cluster->groups != NULL) {
+        give_all_up(cluster);
+        for (size_t i = 0; i < groups_count; i++) {
+            stele_release(alloc, cluster->groups[i].inbound,
+                          cluster->groups[i].inbound_capacity * sizeof(struct inbound));
+        }
+    }
+    if (cluster->order != NULL) {
+        stele_order_skip(cluster->order, UINT64_MAX, on_skipped, cluster);
+    }
+    stele_raft_close(cluster->raft);
+    stele_order_destroy(cluster->order);
+    stele_release(alloc, cluster->groups, groups_count * sizeof *cluster->groups);
+    stele_buf_deinit(&cluster->scratch, alloc);
+    stele_release(alloc, cluster, sizeof *cluster);
+}
+
+/* ---- Proposing ---- */
+
+int stele_cluster_propose(struct stele_cluster *cluster, struct stele_proposal *proposal,
+                          int64_t now_us, struct stele_error *err)
+{
+    if (proposal->group >= cluster->options.partitions) {
+        return stele_fail(err, STELE_E_INVALID, 0, "append: partition %u of %u", proposal->group,
+                          cluster->options.partitions);
+    }
+    if (cluster->outcome != STELE_OK) {
+        return stele_fail(err, STELE_E_FENCED, 0, "append: this node has stopped taking part");
+    }
+    if (cluster->proposals >= cluster->options.proposals_max ||
+        cluster->proposals_size + proposal->bytes.size > cluster->options.proposals_size_max) {
+        return stele_fail(err, STELE_E_OVERLOADED, 0,
+                          "append: %llu are under way in this node; wait for some to end",
+                          (unsigned long long)cluster->proposals);
+    }
+    proposal->id = cluster->next_id++;
+    proposal->number = 0;
+    proposal->since_us = now_us;
+    push(&cluster->groups[proposal->group].queued, proposal);
+    cluster->proposals++;
+    cluster->proposals_size += proposal->bytes.size;
+    return STELE_OK;
+}
+
+static int submit(struct stele_cluster *cluster, uint32_t group, uint64_t term,
+                  const struct stele_entry *entry)
+{
+    const size_t size = stele_entry_size(entry);
+    cluster->scratch.size = 0;
+    if (stele_buf_reserve(&cluster->scratch, cluster->alloc, size) != STELE_OK) {
+        return STELE_E_NO_MEMORY;
+    }
+    stele_entry_encode(entry, cluster->scratch.data);
+    uint64_t index = 0;
+    const struct stele_bytes bytes = {.data = cluster->scratch.data, .size = size};
+    return stele_raft_submit(cluster->raft, group, term, bytes, &index);
+}
+
+/* Gives a command its stamp and puts it into the log of its partition. */
+static int submit_command(struct stele_cluster *cluster, uint32_t group, uint64_t term,
+                          uint64_t origin, uint64_t boot, uint64_t id, struct stele_bytes body)
+{
+    struct stele_entry entry = {.kind = STELE_ENTRY_COMMAND,
+                                .origin = origin,
+                                .boot = boot,
+                                .id = id,
+                                .body = body,
+                                .stamp = next_stamp(cluster, group)};
+    if (entry.stamp == 0) {
+        return STELE_E_LIMIT;
+    }
+    const int outcome = submit(cluster, group, term, &entry);
+    if (outcome == STELE_OK) {
+        cluster->groups[group].stamp = entry.stamp;
+        if (entry.stamp > cluster->wanted) {
+            cluster->wanted = entry.stamp;
+        }
+    }
+    return outcome;
+}
+
+int stele_cluster_propose_meta(struct stele_cluster *cluster, struct stele_bytes body,
+                               uint64_t *out_id)
+{
+    const uint32_t group = cluster->options.partitions;
+    const struct group *at = &cluster->groups[group];
+    if (!at->leads) {
+        return STELE_NOT_FOUND;
+    }
+    const struct stele_entry entry = {.kind = STELE_ENTRY_META,
+                                      .origin = cluster->options.raft.node,
+                                      .boot = cluster->options.boot,
+                                      .id = cluster->next_id,
+                                      .body = body};
+    const int outcome = submit(cluster, group, at->term, &entry);
+    if (outcome == STELE_OK) {
+        *out_id = cluster->next_id++;
+    }
+    return outcome;
+}
+
+/* ---- Forwarding ---- */
+
+/* One message with as many as fit, from `first` on. Returns the first that did not, or NULL. */
+static const struct stele_proposal *send_forward(struct stele_cluster *cluster, uint32_t group,
+                                                 const struct stele_proposal *first)
+{
+    const struct group *at = &cluster->groups[group];
+    size_t size = FORWARD_HEADER_SIZE;
+    uint32_t count = 0;
+    const struct stele_proposal *end = first;
+    while (end != NULL && (count == 0 || size + end->bytes.size <= FORWARD_SIZE_MAX)) {
+        size += FORWARD_EACH_SIZE + end->bytes.size;
+        count++;
+        end = end->next;
+    }
+    cluster->scratch.size = 0;
+    if (stele_buf_reserve(&cluster->scratch, cluster->alloc, size) != STELE_OK) {
+        return NULL; /* Sent again later. */
+    }
+    uint8_t *to = cluster->scratch.data;
+    memset(to, 0, FORWARD_HEADER_SIZE);
+    to[0] = MESSAGE_FORWARD;
+    to[1] = MESSAGE_VERSION;
+    stele_store_u16le(to + 2, (uint16_t)group);
+    stele_store_u32le(to + 4, count);
+    stele_store_u64le(to + 8, at->lane_term);
+    stele_store_u64le(to + 16, cluster->options.boot);
+    stele_store_u64le(to + 24, first->number);
+    to += FORWARD_HEADER_SIZE;
+    for (const struct stele_proposal *p = first; p != end; p = p->next) {
+        stele_store_u64le(to, p->id);
+        stele_store_u32le(to + 8, (uint32_t)p->bytes.size);
+        memcpy(to + FORWARD_EACH_SIZE, p->bytes.data, p->bytes.size);
+        to += FORWARD_EACH_SIZE + p->bytes.size;
+    }
+    STELE_ASSERT((size_t)(to - cluster->scratch.data) == size);
+    const struct stele_bytes message = {.data = cluster->scratch.data, .size = size};
+    cluster->env.send(cluster->context, at->lane_leader, STELE_CLUSTER_URGENT, message);
+    cluster->counts.forwarded += count;
+    return end;
+}
+
+static void send_from(struct stele_cluster *cluster, uint32_t group,
+                      const struct stele_proposal *first)
+{
+    while (first != NULL) {
+        first = send_forward(cluster, group, first);
+    }
+}
+
+/* This node leads the group: no message needed. */
+static void submit_queued(struct stele_cluster *cluster, uint32_t group)
+{
+    struct group *at = &cluster->groups[group];
+    while (at->queued.first != NULL) {
+        struct stele_proposal *proposal = at->queued.first;
+        const int outcome =
+            submit_command(cluster, group, at->lane_term, cluster->options.raft.node,
+                           cluster->options.boot, proposal->id, proposal->bytes);
+        if (outcome != STELE_OK) {
+            at->refused = true;
+            at->resend_at_us = cluster->now_us + 10000;
+            return;
+        }
+        take_out(&at->queued, proposal);
+        push(&at->sent, proposal);
+    }
+}
+
+static void forward_queued(struct stele_cluster *cluster, uint32_t group)
+{
+    struct group *at = &cluster->groups[group];
+    const struct stele_proposal *first = at->queued.first;
+    if (at->sent.first == NULL) {
+        at->resend_at_us = cluster->now_us + cluster->options.resend_us;
+    }
+    while (at->queued.first != NULL) {
+        struct stele_proposal *proposal = at->queued.first;
+        take_out(&at->queued, proposal);
+        proposal->number = ++at->number;
+        push(&at->sent, proposal);
+    }
+    send_from(cluster, group, first);
+}
+
+static void resend(struct stele_cluster *cluster, uint32_t group)
+{
+    struct group *at = &cluster->groups[group];
+    const struct stele_proposal *first = at->sent.first;
+    while (first != NULL && first->number <= at->have) {
+        first = first->next;
+    }
+    at->resend = false;
+    at->resend_at_us = cluster->now_us + cluster->options.resend_us;
+    if (first != NULL) {
+        cluster->counts.resent++;
+        send_from(cluster, group, first);
+    }
+}
+
+static void route(struct stele_cluster *cluster, uint32_t group)
+{
+    struct group *at = &cluster->groups[group];
+    if (at->installing) {
+        return; /* What was sent may stand below the snapshot: see finish_installs(). */
+    }
+    if (at->sent.first != NULL && at->committed_term > at->lane_term) {
+        /* None of them is in the log, nor will be: the log has gone on in a later term. */
+        put_in_front(&at->queued, &at->sent);
+    }
+    if (at->sent.first == NULL && at->lane_term != at->term) {
+        at->lane_term = 0;
+    }
+    if (at->queued.first == NULL && at->sent.first == NULL) {
+        return;
+    }
+    if (at->leader == 0) {
+        return;
+    }
+    if (at->sent.first == NULL && (at->lane_term != at->term || at->lane_leader != at->leader)) {
+        at->lane_term = at->term;
+        at->lane_leader = at->leader;
+        at->number = 0;
+        at->have = 0;
+        at->resend = false;
+        at->refused = false;
+    }
+    if (at->lane_term != at->term || at->lane_leader != at->leader) {
+        return; /* Those of the term before are in doubt. */
+    }
+    if (at->refused && cluster->now_us < at->resend_at_us) {
+        return;
+    }
+    const bool is_own = at->lane_leader == cluster->options.raft.node;
+    at->refused = false;
+    if (!is_own && at->sent.first != NULL && (at->resend || cluster->now_us >= at->resend_at_us)) {
+        resend(cluster, group);
+    }
+    if (at->queued.first != NULL) {
+        if (is_own) {
+            submit_queued(cluster, group);
+        } else {
+            forward_queued(cluster, group);
+        }
+    }
+}
+
+/* ---- What peers say ---- */
+
+static int fail_message(struct stele_error *err, uint64_t from, const char *what)
+{
+    return stele_fail(err, STELE_E_INVALID, 0, "a message of node %llu: %s",
+                      (unsigned long long)from, what);
+}
+
+static struct inbound *inbound_of(struct stele_cluster *cluster, struct group *group,
+                                  uint64_t origin)
+{
+    for (size_t i = 0; i < group->inbound_count; i++) {
+        if (group->inbound[i].origin == origin) {
+            return &group->inbound[i];
+        }
+    }
+    if (group->inbound_count == group->inbound_capacity) {
+        const size_t capacity = group->inbound_capacity == 0 ? 4 : 2 * group->inbound_capacity;
+        struct inbound *grown = cluster->alloc->reallocate(cluster->alloc, group->inbound,
+                                                           group->inbound_capacity * sizeof *grown,
+                                                           capacity * sizeof *grown);
+        if (grown == NULL) {
+            return NULL;
+        }
+        group->inbound = grown;
+        group->inbound_capacity = capacity;
+    }
+    group->inbound[group->inbound_count] = (struct inbound){.origin = origin};
+    return &group->inbound[group->inbound_count++];
+}
+
+static void send_have(struct stele_cluster *cluster, uint64_t to, uint32_t group, uint64_t term,
+                      uint64_t boot, uint64_t last, bool refused)
+{
+    uint8_t bytes[HAVE_SIZE] = {MESSAGE_HAVE, MESSAGE_VERSION};
+    stele_store_u16le(bytes + 2, (uint16_t)group);
+    bytes[4] = refused ? 1 : 0;
+    stele_store_u64le(bytes + 8, term);
+    stele_store_u64le(bytes + 16, boot);
+    stele_store_u64le(bytes + 24, last);
+    const struct stele_bytes message = {.data = bytes, .size = sizeof bytes};
+    cluster->env.send(cluster->context, to, STELE_CLUSTER_URGENT, message);
+}
+
+static int on_forward(struct stele_cluster *cluster, uint64_t from, struct stele_bytes message,
+                      struct stele_error *err)
+{
+    if (message.size < FORWARD_HEADER_SIZE) {
+        return fail_message(err, from, "too short for commands");
+    }
+    const uint32_t group = stele_load_u16le(message.data + 2);
+    const uint32_t count = stele_load_u32le(message.data + 4);
+    const uint64_t term = stele_load_u64le(message.data + 8);
+    const uint64_t boot = stele_load_u64le(message.data + 16);
+    uint64_t number = stele_load_u64le(message.data + 24);
+    if (group >= cluster->options.partitions || number == 0) {
+        return fail_message(err, from, "commands for a partition that is none");
+    }
+    struct group *at = &cluster->groups[group];
+    if (!at->leads || at->term != term) {
+        send_have(cluster, from, group, term, boot, 0, true);
+        return STELE_OK;
+    }
+    struct inbound *inbound = inbound_of(cluster, at, from);
+    if (inbound == NULL) {
+        return STELE_OK; /* No memory: it comes again. */
+    }
+    if (inbound->boot != boot || inbound->term != term) {
+        *inbound = (struct inbound){.origin = from, .boot = boot, .term = term};
+    }
+    if (number > inbound->last + 1) {
+        send_have(cluster, from, group, term, boot, inbound->last, false);
+        return STELE_OK;
+    }
+    size_t place = FORWARD_HEADER_SIZE;
+    for (uint32_t i = 0; i < count; i++, number++) {
+        if (message.size - place < FORWARD_EACH_SIZE) {
+            return fail_message(err, from, "commands that are cut off");
+        }
+        const uint64_t id = stele_load_u64le(message.data + place);
+        const size_t size = stele_load_u32le(message.data + place + 8);
+        place += FORWARD_EACH_SIZE;
+        if (message.size - place < size) {
+            return fail_message(err, from, "a command that is cut off");
+        }
+        if (number == inbound->last + 1) {
+            const struct stele_bytes body = stele_bytes_slice(message, place, size);
+            if (submit_command(cluster, group, term, from, boot, id, body) != STELE_OK) {
+                send_have(cluster, from, group, term, boot, inbound->last, true);
+                return STELE_OK;
+            }
+            inbound->last = number;
+        }
+        place += size;
+    }
+    return STELE_OK;
+}
+
+static int on_have(struct stele_cluster *cluster, uint64_t from, struct stele_bytes message,
+                   struct stele_error *err)
+{
+    if (message.size != HAVE_SIZE) {
+        return fail_message(err, from, "an answer to commands of another size");
+    }
+    const uint32_t group = stele_load_u16le(message.data + 2);
+    const bool refused = message.data[4] != 0;
+    const uint64_t term = stele_load_u64le(message.data + 8);
+    const uint64_t boot = stele_load_u64le(message.data + 16);
+    const uint64_t last = stele_load_u64le(message.data + 24);
+    if (group >= cluster->options.partitions) {
+        return fail_message(err, from, "an answer for a partition that is none");
+    }
+    struct group *at = &cluster->groups[group];
+    if (at->lane_term != term || at->lane_leader != from || boot != cluster->options.boot ||
+        last > at->number) {
+        return STELE_OK; /* Of a time that is over. */
+    }
+    at->have = last > at->have ? last : at->have;
+    if (refused) {
+        at->refused = true;
+        at->resend_at_us = cluster->now_us + 20000;
+    }
+    at->resend = true;
+    return STELE_OK;
+}
+
+static int on_time(struct stele_cluster *cluster, uint64_t from, struct stele_bytes message,
+                   struct stele_error *err)
+{
+    if (message.size != TIME_SIZE) {
+        return fail_message(err, from, "a time of another size");
+    }
+    const int64_t wall = (int64_t)stele_load_u64le(message.data + 8);
+    const int64_t own = cluster->env.wall_us(cluster->context);
+    size_t at = 0;
+    while (at < cluster->clocks_count && cluster->clocks[at].node != from) {
+        at++;
+    }
+    if (at == STELE_RAFT_NODES_MAX) {
+        return STELE_OK;
+    }
+    cluster->clocks_count = at == cluster->clocks_count ? at + 1 : cluster->clocks_count;
+    int64_t ahead = 0;
+    if (__builtin_sub_overflow(wall, own, &ahead)) {
+        ahead = 0;
+    }
+    cluster->clocks[at] =
+        (struct clock_of){.node = from, .ahead_us = ahead, .at_us = cluster->now_us};
+    return STELE_OK;
+}
+
+int stele_cluster_receive(struct stele_cluster *cluster, uint64_t from, struct stele_bytes message,
+                          int64_t now_us, struct stele_error *err)
+{
+    cluster->now_us = now_us > cluster->now_us ? now_us : cluster->now_us;
+    if (message.size < 8 || message.data[1] != MESSAGE_VERSION) {
+        return fail_message(err, from, "neither of this version nor long enough");
+    }
+    switch (message.data[0]) {
+    case MESSAGE_RAFT:
+        return stele_raft_receive(cluster->raft, from,
+                                  stele_bytes_slice(message, 8, message.size - 8), err);
+    case MESSAGE_FORWARD:
+        return on_forward(cluster, from, message, err);
+    case MESSAGE_HAVE:
+        return on_have(cluster, from, message, err);
+    case MESSAGE_TIME:
+        return on_time(cluster, from, message, err);
+    default:
+        return fail_message(err, from, "of a kind that is not known");
+    }
+}
+
+/* ---- A turn ---- */
+
+/* Closes what lags behind the newest command, in every partition that this node leads. */
+static bool tick(struct stele_cluster *cluster)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < cluster->options.partitions; i++) {
+        struct group *group = &cluster->groups[i];
+        if (!group->leads || group->stamp >= cluster->wanted) {
+            continue;
+        }
+        const struct stele_entry entry = {.kind = STELE_ENTRY_TICK,
+                                          .stamp = next_stamp(cluster, i)};
+        if (entry.stamp != 0 && submit(cluster, i, group->term, &entry) == STELE_OK) {
+            group->stamp = entry.stamp;
+            cluster->counts.ticks++;
+            any = true;
+        }
+    }
+    return any;
+}
+
+static bool tick_is_due(const struct stele_cluster *cluster)
+{
+    for (uint32_t i = 0; i < cluster->options.partitions; i++) {
+        if (cluster->groups[i].leads && cluster->groups[i].stamp < cluster->wanted) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void execute(struct stele_cluster *cluster)
+{
+    if (cluster->fetching || cluster->outcome != STELE_OK) {
+        return;
+    }
+    for (;;) {
+        struct stele_ordered *command = stele_order_next(cluster->order);
+        if (command == NULL) {
+            return;
+        }
+        struct stele_proposal *own = command->own;
+        if (own != NULL) {
+            forget(cluster, own);
+        }
+        STELE_ASSERT(command->stamp > cluster->executing); /* K2. */
+        cluster->executing = command->stamp;
+        cluster->counts.executed++;
+        const struct stele_bytes bytes = {.data = command->bytes, .size = command->size};
+        cluster->env.execute(cluster->context, command->stamp, own, bytes);
+        stele_order_release(cluster->order, command);
+    }
+}
+
+/* Everything up to this stamp is executed and durable here. */
+static uint64_t durable_through(const struct stele_cluster *cluster)
+{
+    if (cluster->durable < cluster->executing || cluster->fetching) {
+        return cluster->durable;
+    }
+    const uint64_t closed = stele_order_closed_all(cluster->order, NULL);
+    return closed > cluster->durable ? closed : cluster->durable;
+}
+
+/* Lets entries go whose effects are durable. */
+static int snapshot(struct stele_cluster *cluster, struct stele_error *err)
+{
+    const uint64_t through = durable_through(cluster);
+    for (uint32_t i = 0; i < cluster->options.partitions; i++) {
+        struct group *group = &cluster->groups[i];
+        if (group->next_index > 0 && group->next_stamp <= through && !group->installing) {
+            uint8_t data[8];
+            stele_store_u64le(data, group->next_stamp);
+            const struct stele_bytes bytes = {.data = data, .size = sizeof data};
+            const int outcome =
+                stele_raft_snapshot(cluster->raft, i, group->next_index, bytes, err);
+            if (outcome != STELE_OK) {
+                return outcome;
+            }
+            group->next_index = 0;
+        }
+        if (group->next_index == 0 && group->last_stamp > group->next_stamp) {
+            group->next_index = group->last_index;
+            group->next_stamp = group->last_stamp;
+        }
+    }
+    return stele_raft_trim(cluster->raft, err);
+}
+
+int stele_cluster_meta_snapshot(struct stele_cluster *cluster, uint64_t index,
+                                struct stele_bytes data, struct stele_error *err)
+{
+    return stele_raft_snapshot(cluster->raft, cluster->options.partitions, index, data, err);
+}
+
+static int finish_installs(struct stele_cluster *cluster, struct stele_error *err)
+{
+    if (cluster->fetch_stamp > cluster->durable && !cluster->fetching) {
+        cluster->fetching = true;
+        cluster->env.fetch(cluster->context, cluster->fetch_from, cluster->fetch_stamp);
+    }
+    for (uint32_t i = 0; i <= cluster->options.partitions; i++) {
+        struct group *group = &cluster->groups[i];
+        if (!group->installing || group->install_stamp > cluster->durable) {
+            continue;
+        }
+        if (i < cluster->options.partitions) {
+            if (group->install_stamp > stele_order_closed(cluster->order, i)) {
+                stele_order_close(cluster->order, i, group->install_stamp);
+            }
+            group->stamp =
+                group->install_stamp > group->stamp ? group->install_stamp : group->stamp;
+            group->last_stamp = group->install_stamp;
+            group->next_index = 0;
+            group->next_stamp = group->install_stamp;
+            see_stamp(cluster, group->install_stamp);
+            /* What was forwarded may have been committed below the snapshot. */
+            while (group->sent.first != NULL) {
+                give_up(cluster, &group->sent, group->sent.first, STELE_E_UNKNOWN,
+                        "this node fell behind and took over what the others had decided");
+            }
+        }
+        group->installing = false;
+        const int outcome = stele_raft_installed(cluster->raft, i, err);
+        if (outcome != STELE_OK) {
+            return outcome;
+        }
+    }
+    return STELE_OK;
+}
+
+static void give_up_late(struct stele_cluster *cluster)
+{
+    const int64_t limit = cluster->now_us - cluster->options.give_up_us;
+    for (uint32_t i = 0; i < cluster->options.partitions; i++) {
+        struct group *group = &cluster->groups[i];
+        while (group->sent.first != NULL && group->sent.first->since_us < limit) {
+            give_up(cluster, &group->sent, group->sent.first, STELE_E_UNKNOWN,
+                    "the partition's leader has not answered; ask again with the same ids");
+        }
+        while (group->queued.first != NULL && group->queued.first->since_us < limit) {
+            give_up(cluster, &group->queued, group->queued.first, STELE_E_OVERLOADED,
+                    "no majority of the nodes can be reached; nothing was stored");
+        }
+    }
+}
+
+static void send_time(struct stele_cluster *cluster)
+{
+    uint64_t nodes[STELE_RAFT_NODES_MAX];
+    enum stele_raft_member members[STELE_RAFT_NODES_MAX];
+    const size_t count =
+        stele_raft_members(cluster->raft, cluster->options.partitions, nodes, members);
+    uint8_t bytes[TIME_SIZE] = {MESSAGE_TIME, MESSAGE_VERSION};
+    stele_store_u64le(bytes + 8, (uint64_t)cluster->env.wall_us(cluster->context));
+    const struct stele_bytes message = {.data = bytes, .size = sizeof bytes};
+    for (size_t i = 0; i < count; i++) {
+        if (nodes[i] != cluster->options.raft.node) {
+            cluster->env.send(cluster->context, nodes[i], STELE_CLUSTER_URGENT, message);
+        }
+    }
+}
+
+static int raft_turn(struct stele_cluster *cluster, struct stele_error *err)
+{
+    const int outcome = stele_raft_turn(cluster->raft, cluster->now_us / 1000, err);
+    if (outcome != STELE_OK) {
+        cluster->outcome = outcome;
+        return outcome;
+    }
+    if (cluster->outcome != STELE_OK) {
+        return stele_fail(err, cluster->outcome, 0,
+                          "the log of the cluster holds something that this node cannot execute");
+    }
+    return STELE_OK;
+}
+
+int stele_cluster_turn(struct stele_cluster *cluster, int64_t now_us, struct stele_error *err)
+{
+    cluster->now_us = now_us > cluster->now_us ? now_us : cluster->now_us;
+    if (cluster->outcome != STELE_OK) {
+        return stele_fail(err, cluster->outcome, 0, "this node has stopped taking part");
+    }
+    for (uint32_t i = 0; i < cluster->options.partitions; i++) {
+        route(cluster, i);
+    }
+    int outcome = raft_turn(cluster, err);
+    if (outcome == STELE_OK &&
+        cluster->now_us - cluster->ticked_at_us >= cluster->options.tick_us && tick(cluster)) {
+        cluster->ticked_at_us = cluster->now_us;
+        outcome = raft_turn(cluster, err);
+    }
+    if (outcome == STELE_OK) {
+        outcome = finish_installs(cluster, err);
+    }
+    if (outcome != STELE_OK) {
+        return outcome;
+    }
+    execute(cluster);
+    if (cluster->now_us - cluster->time_at_us >= TIME_EVERY_US) {
+        cluster->time_at_us = cluster->now_us;
+        send_time(cluster);
+        give_up_late(cluster);
+    }
+    if (cluster->now_us - cluster->snapshot_at_us >= SNAPSHOT_EVERY_US) {
+        cluster->snapshot_at_us = cluster->now_us;
+        outcome = snapshot(cluster, err);
+    }
+    return outcome;
+}
+
+int64_t stele_cluster_due_us(const struct stele_cluster *cluster)
+{
+    int64_t due = stele_raft_due_ms(cluster->raft) * 1000;
+    const int64_t time = cluster->time_at_us + TIME_EVERY_US;
+    due = time < due ? time : due;
+    if (tick_is_due(cluster)) {
+        const int64_t next = cluster->ticked_at_us + cluster->options.tick_us;
+        due = next < due ? next : due;
+    }
+    for (uint32_t i = 0; i < cluster->options.partitions; i++) {
+        const struct group *group = &cluster->groups[i];
+        if ((group->sent.first != NULL || group->queued.first != NULL) &&
+            group->resend_at_us > cluster->now_us && group->resend_at_us < due) {
+            due = group->resend_at_us;
+        }
+    }
+    return due;
+}
+
+bool stele_cluster_take(struct stele_cluster *cluster, struct stele_wal_group *out_group)
+{
+    return stele_raft_take(cluster->raft, out_group);
+}
+
+void stele_cluster_done(struct stele_cluster *cluster, uint64_t id, int outcome)
+{
+    stele_raft_done(cluster->raft, id, outcome);
+}
+
+void stele_cluster_executed(struct stele_cluster *cluster, uint64_t stamp)
+{
+    STELE_ASSERT(stamp <= cluster->executing);
+    cluster->durable = stamp > cluster->durable ? stamp : cluster->durable;
+}
+
+void stele_cluster_fetched(struct stele_cluster *cluster, uint64_t stamp)
+{
+    STELE_ASSERT(cluster->fetching);
+    cluster->fetching = false;
+    if (stamp > cluster->durable) {
+        cluster->durable = stamp;
+        cluster->executing = stamp > cluster->executing ? stamp : cluster->executing;
+        see_stamp(cluster, stamp);
+        stele_order_skip(cluster->order, stamp, on_skipped, cluster);
+    }
+}
+
+/* ---- Facts ---- */
+
+struct stele_raft *stele_cluster_raft(struct stele_cluster *cluster)
+{
+    return cluster->raft;
+}
+
+uint32_t stele_cluster_meta_group(const struct stele_cluster *cluster)
+{
+    return cluster->options.partitions;
+}
+
+uint64_t stele_cluster_leader(const struct stele_cluster *cluster, uint32_t group)
+{
+    STELE_ASSERT(group <= cluster->options.partitions);
+    return cluster->groups[group].leader;
+}
+
+void stele_cluster_counts(const struct stele_cluster *cluster,
+                          struct stele_cluster_counts *out_counts)
+{
+    *out_counts = cluster->counts;
+    out_counts->closed = stele_order_closed_all(cluster->order, &out_counts->slowest);
+    out_counts->wanted = cluster->wanted;
+    out_counts->durable = durable_through(cluster);
+    out_counts->waiting = stele_order_waiting(cluster->order);
+    out_counts->proposals = cluster->proposals;
+    out_counts->fetching = cluster->fetching;
+}
+
+void stele_cluster_check(const struct stele_cluster *cluster)
+{
+    stele_order_check(cluster->order);
+    stele_raft_check(cluster->raft);
+    STELE_ASSERT(cluster->durable <= cluster->executing);
+    for (uint32_t i = 0; i < cluster->options.partitions; i++) {
+        const struct group *group = &cluster->groups[i];
+        STELE_ASSERT(stele_position_tick(group->stamp) <= cluster->clock.tick); /* K3 */
+        STELE_ASSERT(group->sent.first == NULL || group->lane_term > 0);
+    }
+}
