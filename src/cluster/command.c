@@ -56,6 +56,7 @@ int stele_entry_decode(struct stele_bytes bytes, struct stele_entry *out_entry)
 struct writer {
     uint8_t *to;
     size_t size;
+    const struct stele_command *command;
 };
 
 static void put(struct writer *w, const void *data, size_t size)
@@ -109,8 +110,14 @@ static void put_blob(struct writer *w, const void *data, size_t size)
 
 static void put_event(struct writer *w, const struct stele_event_draft *event)
 {
-    put(w, event->id, sizeof event->id);
-    put_u64(w, (uint64_t)event->created_us);
+    static const uint8_t none[sizeof event->id] = {0};
+    uint8_t id[sizeof event->id];
+    memcpy(id, event->id, sizeof id);
+    if (w->to != NULL && memcmp(id, none, sizeof id) == 0) {
+        w->command->make_id(id);
+    }
+    put(w, id, sizeof id);
+    put_u64(w, (uint64_t)(event->created_us == 0 ? w->command->now_us : event->created_us));
     put_blob(w, event->data, event->data_size);
     put_blob(w, event->metadata, event->metadata_size);
     put_text(w, event->type);
@@ -163,7 +170,7 @@ static void put_command(struct writer *w, const struct stele_command *command)
 int stele_command_encode(const struct stele_command *command, struct stele_alloc *alloc,
                          struct stele_buf *out, struct stele_error *err)
 {
-    struct writer counting = {.to = NULL};
+    struct writer counting = {.to = NULL, .command = command};
     put_command(&counting, command);
     if (counting.size > COMMAND_SIZE_MAX) {
         return stele_fail(err, STELE_E_LIMIT, 0, "append: %zu bytes are more than %u",
@@ -172,7 +179,7 @@ int stele_command_encode(const struct stele_command *command, struct stele_alloc
     if (stele_buf_reserve(out, alloc, counting.size) != STELE_OK) {
         return stele_fail(err, STELE_E_NO_MEMORY, 0, "append: no memory for the request");
     }
-    struct writer writing = {.to = out->data + out->size};
+    struct writer writing = {.to = out->data + out->size, .command = command};
     put_command(&writing, command);
     STELE_ASSERT(writing.size == counting.size);
     out->size += writing.size;

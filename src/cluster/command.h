@@ -73,9 +73,12 @@ struct stele_command {
     size_t streams_count;
     const struct stele_condition *conditions;
     size_t conditions_count;
+    /* Encoding only: for events without a time, and without an id. */
+    int64_t now_us;
+    void (*make_id)(uint8_t id[16]);
 };
 
-/* Appends the bytes to out. Events have ids and times by now.
+/* Appends the bytes to out; every event has an id and a time in them.
  * STELE_OK, STELE_E_NO_MEMORY, STELE_E_LIMIT (larger than any append may be). */
 STELE_MUST_USE
 int stele_command_encode(const struct stele_command *command, struct stele_alloc *alloc,

@@ -56,7 +56,7 @@ void stele_order_destroy(struct stele_order *order)
         struct stele_ordered *command = order->queues[i].first;
         while (command != NULL) {
             struct stele_ordered *next = command->next;
-            stele_order_release(order, command);
+            stele_ordered_release(order->alloc, command);
             command = next;
         }
     }
@@ -194,9 +194,9 @@ struct stele_ordered *stele_order_next(struct stele_order *order)
     return take_first(order, order->heap[1]);
 }
 
-void stele_order_release(struct stele_order *order, struct stele_ordered *command)
+void stele_ordered_release(struct stele_alloc *alloc, struct stele_ordered *command)
 {
-    stele_release(order->alloc, command, sizeof *command + command->size);
+    stele_release(alloc, command, sizeof *command + command->size);
 }
 
 void stele_order_skip(struct stele_order *order, uint64_t stamp,
@@ -206,7 +206,7 @@ void stele_order_skip(struct stele_order *order, uint64_t stamp,
     while (order->heap_count > 0 && stamp_at(order, 1) <= stamp) {
         struct stele_ordered *command = take_first(order, order->heap[1]);
         on_skipped(context, command);
-        stele_order_release(order, command);
+        stele_ordered_release(order->alloc, command);
     }
     if (stamp > order->done) {
         order->done = stamp;

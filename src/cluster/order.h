@@ -34,9 +34,9 @@ void stele_order_close(struct stele_order *order, uint32_t partition, uint64_t s
 /* Adds a command; its partition is in its stamp. Closes up to it. NULL: no memory, nothing has changed. */
 struct stele_ordered *stele_order_add(struct stele_order *order, uint64_t stamp,
                                       struct stele_bytes bytes);
-/* The next one whose turn it is, or NULL. The caller releases it with stele_order_release(). */
+/* The next one whose turn it is, or NULL. It is the caller's, to be released on any thread. */
 struct stele_ordered *stele_order_next(struct stele_order *order);
-void stele_order_release(struct stele_order *order, struct stele_ordered *command);
+void stele_ordered_release(struct stele_alloc *alloc, struct stele_ordered *command);
 /* What is at or below stamp has been done by other means: forgets it. own of each is handed to on_skipped. */
 void stele_order_skip(struct stele_order *order, uint64_t stamp,
                       void (*on_skipped)(void *context, struct stele_ordered *command),

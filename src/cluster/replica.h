@@ -4,19 +4,20 @@
  *
  * docs/internals/cluster.md is the design; K1 … K9 are its invariants. Everything here is a state
  * machine: it owns no thread, lock, clock, socket or file (but the WAL's, through struct stele_io), and
- * calls back only from stele_cluster_turn() and stele_cluster_open(). One thread at a time.
+ * calls back only from stele_replica_turn() and stele_replica_open(). One thread at a time.
  *
  * The store is the owner's: execute() hands him the next command of the order, and he tells how far its effects
  * are durable. */
-#ifndef STELE_CLUSTER_CLUSTER_H
-#define STELE_CLUSTER_CLUSTER_H
+#ifndef STELE_REPLICA_CLUSTER_H
+#define STELE_REPLICA_CLUSTER_H
 
 #include "cluster/command.h"
+#include "cluster/order.h"
 #include "raft/raft.h"
 
-struct stele_cluster;
+struct stele_replica;
 
-enum stele_cluster_lane { STELE_CLUSTER_URGENT, STELE_CLUSTER_BULK };
+enum stele_replica_lane { STELE_REPLICA_URGENT, STELE_REPLICA_BULK };
 
 /* A command of this node's clients on its way. Embedded by whoever proposes it; alive until it was
  * executed or given up. */
@@ -29,29 +30,28 @@ struct stele_proposal {
     uint32_t group; /* The partition of its first stream: the owner's. */
 };
 
-struct stele_cluster_env {
+struct stele_replica_env {
     int64_t (*wall_us)(void *context); /* Microseconds since 1970; may jump. */
     /* Copied before it returns. May be lost, late, twice, but per lane and connection in order. */
-    void (*send)(void *context, uint64_t node, enum stele_cluster_lane lane,
+    void (*send)(void *context, uint64_t node, enum stele_replica_lane lane,
                  struct stele_bytes message);
-    /* The next command of the order, to be executed on the store behind all before it. own: the proposal it came from, or
-     * NULL for another node's; the cluster forgets it. The bytes are valid during the call. */
-    void (*execute)(void *context, uint64_t stamp, struct stele_proposal *own,
-                    struct stele_bytes command);
+    /* The next command of the order, to be executed on the store behind all before it. It is the callee's now. Its own
+     * is the proposal it came from, which the cluster forgets, or NULL for another node's. */
+    void (*execute)(void *context, struct stele_ordered *command);
     /* It will not be executed by this call's doing: STELE_E_OVERLOADED (definitely not done) or STELE_E_UNKNOWN. */
     void (*give_up)(void *context, struct stele_proposal *own, int outcome, const char *words);
     /* Everything that was given to execute() is to be finished; then get the store's appends up to at least this stamp from
-     * another node, and call stele_cluster_fetched(). Nothing is given to execute() meanwhile. */
+     * another node, and call stele_replica_fetched(). Nothing is given to execute() meanwhile. */
     void (*fetch)(void *context, uint64_t from, uint64_t stamp);
     /* A committed entry of the meta group, in order. own: proposed here with this id. */
     void (*meta)(void *context, uint64_t index, bool own, uint64_t id, struct stele_bytes body);
     /* The meta group continues behind a snapshot: the owner's state becomes this. */
     void (*meta_installed)(void *context, uint64_t index, struct stele_bytes data);
-    /* Leaders or terms have changed; ask with stele_cluster_leader(). */
+    /* Leaders or terms have changed; ask with stele_replica_leader(). */
     void (*changed)(void *context, uint32_t group);
 };
 
-struct stele_cluster_options {
+struct stele_replica_options {
     struct stele_raft_options raft; /* groups_count is set from partitions. */
     uint32_t partitions;
     uint64_t boot;     /* Another one in each life of the process. */
@@ -62,52 +62,52 @@ struct stele_cluster_options {
     int64_t give_up_us;          /* No leader, or nothing heard. */
     int64_t tick_us;             /* Least time between two rounds of ticks. */
 };
-struct stele_cluster_options stele_cluster_options_default(void);
+struct stele_replica_options stele_replica_options_default(void);
 
 STELE_MUST_USE
-int stele_cluster_open(struct stele_io *io, const struct stele_cluster_options *options,
-                       const struct stele_cluster_env *env, void *context, int64_t now_us,
-                       struct stele_cluster **out_cluster, struct stele_error *err);
+int stele_replica_open(struct stele_io *io, const struct stele_replica_options *options,
+                       const struct stele_replica_env *env, void *context, int64_t now_us,
+                       struct stele_replica **out_replica, struct stele_error *err);
 /* Gives every proposal up. NULL is fine. */
-void stele_cluster_close(struct stele_cluster *cluster);
+void stele_replica_close(struct stele_replica *replica);
 
 /* STELE_OK: it is on its way: execute() or give_up() will be called with it. STELE_E_OVERLOADED, STELE_E_INVALID. */
 STELE_MUST_USE
-int stele_cluster_propose(struct stele_cluster *cluster, struct stele_proposal *proposal,
+int stele_replica_propose(struct stele_replica *replica, struct stele_proposal *proposal,
                           int64_t now_us, struct stele_error *err);
 /* An entry of the meta group. STELE_NOT_FOUND: this node does not lead it. */
 STELE_MUST_USE
-int stele_cluster_propose_meta(struct stele_cluster *cluster, struct stele_bytes body,
+int stele_replica_propose_meta(struct stele_replica *replica, struct stele_bytes body,
                                uint64_t *out_id);
 
 /* A message of a peer. STELE_E_INVALID: it means nothing; the connection is to be closed. */
 STELE_MUST_USE
-int stele_cluster_receive(struct stele_cluster *cluster, uint64_t from, struct stele_bytes message,
+int stele_replica_receive(struct stele_replica *replica, uint64_t from, struct stele_bytes message,
                           int64_t now_us, struct stele_error *err);
 /* As stele_raft_turn(). now_us: monotonic. */
 STELE_MUST_USE
-int stele_cluster_turn(struct stele_cluster *cluster, int64_t now_us, struct stele_error *err);
-int64_t stele_cluster_due_us(const struct stele_cluster *cluster);
+int stele_replica_turn(struct stele_replica *replica, int64_t now_us, struct stele_error *err);
+int64_t stele_replica_due_us(const struct stele_replica *replica);
 
 /* Group commit of the WAL. */
-bool stele_cluster_take(struct stele_cluster *cluster, struct stele_wal_group *out_group);
-void stele_cluster_done(struct stele_cluster *cluster, uint64_t id, int outcome);
+bool stele_replica_take(struct stele_replica *replica, struct stele_wal_group *out_group);
+void stele_replica_done(struct stele_replica *replica, uint64_t id, int outcome);
 
 /* The effects of the command with this stamp, and of all before it, are durable. */
-void stele_cluster_executed(struct stele_cluster *cluster, uint64_t stamp);
+void stele_replica_executed(struct stele_replica *replica, uint64_t stamp);
 /* The store has everything up to this stamp, durably. */
-void stele_cluster_fetched(struct stele_cluster *cluster, uint64_t stamp);
+void stele_replica_fetched(struct stele_replica *replica, uint64_t stamp);
 /* The meta group's entries up to index have become this snapshot. */
 STELE_MUST_USE
-int stele_cluster_meta_snapshot(struct stele_cluster *cluster, uint64_t index,
+int stele_replica_meta_snapshot(struct stele_replica *replica, uint64_t index,
                                 struct stele_bytes data, struct stele_error *err);
 
 /* ---- Facts ---- */
-struct stele_raft *stele_cluster_raft(struct stele_cluster *cluster);
-uint32_t stele_cluster_meta_group(const struct stele_cluster *cluster);
+struct stele_raft *stele_replica_raft(struct stele_replica *replica);
+uint32_t stele_replica_meta_group(const struct stele_replica *replica);
 /* 0: not known now. */
-uint64_t stele_cluster_leader(const struct stele_cluster *cluster, uint32_t group);
-struct stele_cluster_counts {
+uint64_t stele_replica_leader(const struct stele_replica *replica, uint32_t group);
+struct stele_replica_counts {
     uint64_t closed;    /* The lowest closed stamp. */
     uint64_t wanted;    /* The highest stamp of a command that was seen. */
     uint64_t durable;   /* Everything up to this stamp is executed and durable here. */
@@ -118,8 +118,8 @@ struct stele_cluster_counts {
     bool fetching;
     uint32_t slowest; /* The partition with the lowest closed stamp. */
 };
-void stele_cluster_counts(const struct stele_cluster *cluster,
-                          struct stele_cluster_counts *out_counts);
-void stele_cluster_check(const struct stele_cluster *cluster);
+void stele_replica_counts(const struct stele_replica *replica,
+                          struct stele_replica_counts *out_counts);
+void stele_replica_check(const struct stele_replica *replica);
 
 #endif

@@ -1,7 +1,6 @@
-#include "cluster/cluster.h"
+#include "cluster/replica.h"
 
 #include "base/position.h"
-#include "cluster/order.h"
 
 /* Messages between nodes, after one byte that says which: a frame of Raft, commands that are forwarded to a leader
  * (number, then one after the other), and what a leader has of them. */
@@ -59,12 +58,12 @@ struct clock_of {
     int64_t at_us;
 };
 
-struct stele_cluster {
+struct stele_replica {
     struct stele_alloc *alloc;
     struct stele_raft *raft;
     struct stele_order *order;
-    struct stele_cluster_options options;
-    struct stele_cluster_env env;
+    struct stele_replica_options options;
+    struct stele_replica_env env;
     void *context;
     struct group *groups; /* partitions, then the meta group. */
     uint64_t proposals;
@@ -83,12 +82,12 @@ struct stele_cluster {
     size_t clocks_count;
     struct stele_buf scratch;
     int outcome; /* What ended this node's part. */
-    struct stele_cluster_counts counts;
+    struct stele_replica_counts counts;
 };
 
-struct stele_cluster_options stele_cluster_options_default(void)
+struct stele_replica_options stele_replica_options_default(void)
 {
-    return (struct stele_cluster_options){
+    return (struct stele_replica_options){
         .raft = stele_raft_options_default(),
         .partitions = 128,
         .proposals_max = 65536,
@@ -147,22 +146,22 @@ static void put_in_front(struct list *to, struct list *from)
     *from = (struct list){.first = NULL};
 }
 
-static void forget(struct stele_cluster *cluster, const struct stele_proposal *proposal)
+static void forget(struct stele_replica *replica, const struct stele_proposal *proposal)
 {
-    STELE_ASSERT(cluster->proposals > 0);
-    STELE_ASSERT(cluster->proposals_size >= proposal->bytes.size);
-    cluster->proposals--;
-    cluster->proposals_size -= proposal->bytes.size;
+    STELE_ASSERT(replica->proposals > 0);
+    STELE_ASSERT(replica->proposals_size >= proposal->bytes.size);
+    replica->proposals--;
+    replica->proposals_size -= proposal->bytes.size;
 }
 
-static void give_up(struct stele_cluster *cluster, struct list *list,
+static void give_up(struct stele_replica *replica, struct list *list,
                     struct stele_proposal *proposal, int outcome, const char *words)
 {
     take_out(list, proposal);
-    forget(cluster, proposal);
-    cluster->counts.unknown += outcome == STELE_E_UNKNOWN ? 1 : 0;
-    cluster->counts.refused += outcome == STELE_E_UNKNOWN ? 0 : 1;
-    cluster->env.give_up(cluster->context, proposal, outcome, words);
+    forget(replica, proposal);
+    replica->counts.unknown += outcome == STELE_E_UNKNOWN ? 1 : 0;
+    replica->counts.refused += outcome == STELE_E_UNKNOWN ? 0 : 1;
+    replica->env.give_up(replica->context, proposal, outcome, words);
 }
 
 /* ---- Time ---- */
@@ -178,15 +177,15 @@ static int compare_ahead(const int64_t *values, size_t count, int64_t value)
 
 /* The wall clock, but not further ahead than the clock in the middle says: one clock that is wrong by years must
  * not become everybody's. */
-static int64_t sane_wall_us(struct stele_cluster *cluster)
+static int64_t sane_wall_us(struct stele_replica *replica)
 {
-    const int64_t wall = cluster->env.wall_us(cluster->context);
+    const int64_t wall = replica->env.wall_us(replica->context);
     int64_t ahead[STELE_RAFT_NODES_MAX + 1];
     size_t count = 0;
     ahead[count++] = 0;
-    for (size_t i = 0; i < cluster->clocks_count; i++) {
-        if (cluster->now_us - cluster->clocks[i].at_us < 4 * TIME_EVERY_US) {
-            ahead[count++] = cluster->clocks[i].ahead_us;
+    for (size_t i = 0; i < replica->clocks_count; i++) {
+        if (replica->now_us - replica->clocks[i].at_us < 4 * TIME_EVERY_US) {
+            ahead[count++] = replica->clocks[i].ahead_us;
         }
     }
     if (count < 3) {
@@ -203,20 +202,20 @@ static int64_t sane_wall_us(struct stele_cluster *cluster)
 }
 
 /* A stamp above every other that this node has seen. 0: the clock has run out. */
-static uint64_t next_stamp(struct stele_cluster *cluster, uint32_t group)
+static uint64_t next_stamp(struct stele_replica *replica, uint32_t group)
 {
     uint64_t tick = 0;
-    if (stele_hlc_take(&cluster->clock, sane_wall_us(cluster) / 1000, 1, &tick) != STELE_OK) {
+    if (stele_hlc_take(&replica->clock, sane_wall_us(replica) / 1000, 1, &tick) != STELE_OK) {
         return 0;
     }
     return stele_position_make(tick, group);
 }
 
-static void see_stamp(struct stele_cluster *cluster, uint64_t stamp)
+static void see_stamp(struct stele_replica *replica, uint64_t stamp)
 {
     const uint64_t tick = stele_position_tick(stamp);
-    if (tick > cluster->clock.tick) {
-        cluster->clock.tick = tick;
+    if (tick > replica->clock.tick) {
+        replica->clock.tick = tick;
     }
 }
 
@@ -224,33 +223,33 @@ static void see_stamp(struct stele_cluster *cluster, uint64_t stamp)
 
 static void on_send(void *context, uint64_t node, struct stele_bytes frame)
 {
-    struct stele_cluster *cluster = context;
-    cluster->scratch.size = 0;
-    if (stele_buf_reserve(&cluster->scratch, cluster->alloc, frame.size + 8) != STELE_OK) {
+    struct stele_replica *replica = context;
+    replica->scratch.size = 0;
+    if (stele_buf_reserve(&replica->scratch, replica->alloc, frame.size + 8) != STELE_OK) {
         return; /* As if the network had lost it. */
     }
-    memset(cluster->scratch.data, 0, 8);
-    cluster->scratch.data[0] = MESSAGE_RAFT;
-    cluster->scratch.data[1] = MESSAGE_VERSION;
-    memcpy(cluster->scratch.data + 8, frame.data, frame.size);
-    const struct stele_bytes message = {.data = cluster->scratch.data, .size = frame.size + 8};
-    cluster->env.send(cluster->context, node, STELE_CLUSTER_URGENT, message);
+    memset(replica->scratch.data, 0, 8);
+    replica->scratch.data[0] = MESSAGE_RAFT;
+    replica->scratch.data[1] = MESSAGE_VERSION;
+    memcpy(replica->scratch.data + 8, frame.data, frame.size);
+    const struct stele_bytes message = {.data = replica->scratch.data, .size = frame.size + 8};
+    replica->env.send(replica->context, node, STELE_REPLICA_URGENT, message);
 }
 
 static void on_stored(void *context, uint32_t group, const struct stele_raft_entry *raw)
 {
-    struct stele_cluster *cluster = context;
+    struct stele_replica *replica = context;
     struct stele_entry entry;
-    if (raw->payload.size == 0 || group >= cluster->options.partitions ||
+    if (raw->payload.size == 0 || group >= replica->options.partitions ||
         stele_entry_decode(raw->payload, &entry) != STELE_OK) {
         return; /* What it means is decided when it is committed. */
     }
-    see_stamp(cluster, entry.stamp);
-    struct group *at = &cluster->groups[group];
+    see_stamp(replica, entry.stamp);
+    struct group *at = &replica->groups[group];
     /* Not the highest ever, but that of the log as it is now: what is taken back does not count. */
     at->stamp = entry.stamp;
-    if (entry.kind == STELE_ENTRY_COMMAND && entry.stamp > cluster->wanted) {
-        cluster->wanted = entry.stamp;
+    if (entry.kind == STELE_ENTRY_COMMAND && entry.stamp > replica->wanted) {
+        replica->wanted = entry.stamp;
     }
 }
 
@@ -272,33 +271,33 @@ static struct stele_proposal *find_own(struct group *group, uint64_t id)
     return NULL;
 }
 
-static void on_committed_meta(struct stele_cluster *cluster, const struct stele_raft_entry *raw)
+static void on_committed_meta(struct stele_replica *replica, const struct stele_raft_entry *raw)
 {
     struct stele_entry entry;
     if (raw->payload.size == 0) {
         return;
     }
     if (stele_entry_decode(raw->payload, &entry) != STELE_OK) {
-        cluster->outcome = STELE_E_FORMAT;
+        replica->outcome = STELE_E_FORMAT;
         return;
     }
     const bool own =
-        entry.origin == cluster->options.raft.node && entry.boot == cluster->options.boot;
-    cluster->env.meta(cluster->context, raw->index, own, entry.id, entry.body);
+        entry.origin == replica->options.raft.node && entry.boot == replica->options.boot;
+    replica->env.meta(replica->context, raw->index, own, entry.id, entry.body);
 }
 
 static void on_committed(void *context, uint32_t group, const struct stele_raft_entry *raw)
 {
-    struct stele_cluster *cluster = context;
-    struct group *at = &cluster->groups[group];
+    struct stele_replica *replica = context;
+    struct group *at = &replica->groups[group];
     STELE_ASSERT(raw->term >= at->committed_term);
     at->committed_term = raw->term;
     at->last_index = raw->index;
-    if (cluster->outcome != STELE_OK) {
+    if (replica->outcome != STELE_OK) {
         return;
     }
-    if (group == cluster->options.partitions) {
-        on_committed_meta(cluster, raw);
+    if (group == replica->options.partitions) {
+        on_committed_meta(replica, raw);
         return;
     }
     if (raw->payload.size == 0) {
@@ -307,32 +306,32 @@ static void on_committed(void *context, uint32_t group, const struct stele_raft_
     struct stele_entry entry;
     const int outcome = stele_entry_decode(raw->payload, &entry);
     if (outcome != STELE_OK || stele_position_partition(entry.stamp) != group ||
-        entry.stamp <= stele_order_closed(cluster->order, group)) {
+        entry.stamp <= stele_order_closed(replica->order, group)) {
         /* To go on would be to guess: others may have understood it. */
-        cluster->outcome = outcome == STELE_E_FORMAT ? STELE_E_FORMAT : STELE_E_CORRUPT;
+        replica->outcome = outcome == STELE_E_FORMAT ? STELE_E_FORMAT : STELE_E_CORRUPT;
         return;
     }
     at->last_stamp = entry.stamp;
     struct stele_proposal *own = NULL;
-    if (entry.kind == STELE_ENTRY_COMMAND && entry.origin == cluster->options.raft.node &&
-        entry.boot == cluster->options.boot) {
+    if (entry.kind == STELE_ENTRY_COMMAND && entry.origin == replica->options.raft.node &&
+        entry.boot == replica->options.boot) {
         own = find_own(at, entry.id);
-        at->resend_at_us = cluster->now_us + cluster->options.resend_us;
+        at->resend_at_us = replica->now_us + replica->options.resend_us;
     }
-    if (entry.kind != STELE_ENTRY_COMMAND || entry.stamp <= stele_order_done(cluster->order)) {
-        stele_order_close(cluster->order, group, entry.stamp);
+    if (entry.kind != STELE_ENTRY_COMMAND || entry.stamp <= stele_order_done(replica->order)) {
+        stele_order_close(replica->order, group, entry.stamp);
         if (own != NULL) {
             /* It came with what was fetched: how it ended is not known here. */
-            forget(cluster, own);
-            cluster->counts.unknown++;
-            cluster->env.give_up(cluster->context, own, STELE_E_UNKNOWN,
+            forget(replica, own);
+            replica->counts.unknown++;
+            replica->env.give_up(replica->context, own, STELE_E_UNKNOWN,
                                  "this node fell behind and took over what the others had decided");
         }
         return;
     }
-    struct stele_ordered *command = stele_order_add(cluster->order, entry.stamp, entry.body);
+    struct stele_ordered *command = stele_order_add(replica->order, entry.stamp, entry.body);
     if (command == NULL) {
-        cluster->outcome = STELE_E_NO_MEMORY;
+        replica->outcome = STELE_E_NO_MEMORY;
         if (own != NULL) {
             push(&at->sent, own);
         }
@@ -346,40 +345,40 @@ static void on_committed(void *context, uint32_t group, const struct stele_raft_
 
 static void on_changed(void *context, uint32_t group, const struct stele_raft_status *status)
 {
-    struct stele_cluster *cluster = context;
-    struct group *at = &cluster->groups[group];
+    struct stele_replica *replica = context;
+    struct group *at = &replica->groups[group];
     at->leader = status->leader;
     at->term = status->term;
     at->leads = status->role == STELE_RAFT_LEADER;
     if (at->leads) {
-        at->leader = cluster->options.raft.node;
+        at->leader = replica->options.raft.node;
     }
-    if (!cluster->opening) {
-        cluster->env.changed(cluster->context, group);
+    if (!replica->opening) {
+        replica->env.changed(replica->context, group);
     }
 }
 
 static void on_install(void *context, uint32_t group, uint64_t from, uint64_t index, uint64_t term,
                        struct stele_bytes data)
 {
-    struct stele_cluster *cluster = context;
-    struct group *at = &cluster->groups[group];
+    struct stele_replica *replica = context;
+    struct group *at = &replica->groups[group];
     at->installing = true;
     at->last_index = index;
     at->committed_term = term > at->committed_term ? term : at->committed_term;
-    if (group == cluster->options.partitions) {
+    if (group == replica->options.partitions) {
         at->install_stamp = 0;
-        cluster->env.meta_installed(cluster->context, index, data);
+        replica->env.meta_installed(replica->context, index, data);
         return;
     }
     if (data.size != 8) {
-        cluster->outcome = STELE_E_CORRUPT;
+        replica->outcome = STELE_E_CORRUPT;
         return;
     }
     at->install_stamp = stele_load_u64le(data.data);
-    if (at->install_stamp > cluster->fetch_stamp) {
-        cluster->fetch_stamp = at->install_stamp;
-        cluster->fetch_from = from;
+    if (at->install_stamp > replica->fetch_stamp) {
+        replica->fetch_stamp = at->install_stamp;
+        replica->fetch_from = from;
     }
 }
 
@@ -391,145 +390,145 @@ static const struct stele_raft_env raft_env = {.send = on_send,
 
 /* ---- Opening ---- */
 
-int stele_cluster_open(struct stele_io *io, const struct stele_cluster_options *options,
-                       const struct stele_cluster_env *env, void *context, int64_t now_us,
-                       struct stele_cluster **out_cluster, struct stele_error *err)
+int stele_replica_open(struct stele_io *io, const struct stele_replica_options *options,
+                       const struct stele_replica_env *env, void *context, int64_t now_us,
+                       struct stele_replica **out_replica, struct stele_error *err)
 {
     struct stele_alloc *alloc = io->alloc;
     if (options->partitions == 0 || options->partitions > STELE_PARTITIONS_MAX) {
         return stele_fail(err, STELE_E_INVALID, 0, "cluster: %u partitions", options->partitions);
     }
-    struct stele_cluster *cluster = stele_allocate_zeroed(alloc, sizeof *cluster);
-    if (cluster == NULL) {
+    struct stele_replica *replica = stele_allocate_zeroed(alloc, sizeof *replica);
+    if (replica == NULL) {
         return stele_fail(err, STELE_E_NO_MEMORY, 0, "cluster: no memory");
     }
     const size_t groups_count = (size_t)options->partitions + 1;
-    cluster->alloc = alloc;
-    cluster->options = *options;
-    cluster->options.raft.groups_count = (uint32_t)groups_count;
-    cluster->env = *env;
-    cluster->context = context;
-    cluster->durable = options->executed;
-    cluster->executing = options->executed;
-    cluster->now_us = now_us;
-    cluster->next_id = 1;
-    see_stamp(cluster, options->executed);
-    cluster->groups = stele_allocate_zeroed(alloc, groups_count * sizeof *cluster->groups);
+    replica->alloc = alloc;
+    replica->options = *options;
+    replica->options.raft.groups_count = (uint32_t)groups_count;
+    replica->env = *env;
+    replica->context = context;
+    replica->durable = options->executed;
+    replica->executing = options->executed;
+    replica->now_us = now_us;
+    replica->next_id = 1;
+    see_stamp(replica, options->executed);
+    replica->groups = stele_allocate_zeroed(alloc, groups_count * sizeof *replica->groups);
     int outcome = STELE_E_NO_MEMORY;
-    if (cluster->groups != NULL) {
+    if (replica->groups != NULL) {
         outcome =
-            stele_order_create(alloc, options->partitions, options->executed, &cluster->order);
+            stele_order_create(alloc, options->partitions, options->executed, &replica->order);
     }
     if (outcome == STELE_OK) {
-        cluster->opening = true;
-        outcome = stele_raft_open(io, &cluster->options.raft, &raft_env, cluster, now_us / 1000,
-                                  &cluster->raft, err);
-        cluster->opening = false;
+        replica->opening = true;
+        outcome = stele_raft_open(io, &replica->options.raft, &raft_env, replica, now_us / 1000,
+                                  &replica->raft, err);
+        replica->opening = false;
     } else {
         outcome = stele_fail(err, outcome, 0, "cluster: no memory");
     }
     if (outcome != STELE_OK) {
-        stele_cluster_close(cluster);
+        stele_replica_close(replica);
         return outcome;
     }
-    *out_cluster = cluster;
+    *out_replica = replica;
     return STELE_OK;
 }
 
-static void give_all_up(struct stele_cluster *cluster)
+static void give_all_up(struct stele_replica *replica)
 {
     static const char words[] = "this node is ending, or has lost its place in the cluster";
-    for (uint32_t i = 0; i < cluster->options.partitions; i++) {
-        struct group *group = &cluster->groups[i];
+    for (uint32_t i = 0; i < replica->options.partitions; i++) {
+        struct group *group = &replica->groups[i];
         while (group->sent.first != NULL) {
-            give_up(cluster, &group->sent, group->sent.first, STELE_E_UNKNOWN, words);
+            give_up(replica, &group->sent, group->sent.first, STELE_E_UNKNOWN, words);
         }
         while (group->queued.first != NULL) {
-            give_up(cluster, &group->queued, group->queued.first, STELE_E_OVERLOADED, words);
+            give_up(replica, &group->queued, group->queued.first, STELE_E_OVERLOADED, words);
         }
     }
 }
 
 static void on_skipped(void *context, struct stele_ordered *command)
 {
-    struct stele_cluster *cluster = context;
+    struct stele_replica *replica = context;
     struct stele_proposal *own = command->own;
-    cluster->counts.skipped++;
+    replica->counts.skipped++;
     if (own != NULL) {
-        forget(cluster, own);
-        cluster->counts.unknown++;
-        cluster->env.give_up(cluster->context, own, STELE_E_UNKNOWN,
+        forget(replica, own);
+        replica->counts.unknown++;
+        replica->env.give_up(replica->context, own, STELE_E_UNKNOWN,
                              "this node fell behind and took over what the others had decided");
     }
 }
 
-void stele_cluster_close(struct stele_cluster *cluster)
+void stele_replica_close(struct stele_replica *replica)
 {
-    if (cluster == NULL) {
+    if (replica == NULL) {
         return;
     }
-    struct stele_alloc *alloc = cluster->alloc;
-    const size_t groups_count = (size_t)cluster->options.partitions + 1;
-    if (cluster->groups != NULL) {
-        give_all_up(cluster);
+    struct stele_alloc *alloc = replica->alloc;
+    const size_t groups_count = (size_t)replica->options.partitions + 1;
+    if (replica->groups != NULL) {
+        give_all_up(replica);
         for (size_t i = 0; i < groups_count; i++) {
-            stele_release(alloc, cluster->groups[i].inbound,
-                          cluster->groups[i].inbound_capacity * sizeof(struct inbound));
+            stele_release(alloc, replica->groups[i].inbound,
+                          replica->groups[i].inbound_capacity * sizeof(struct inbound));
         }
     }
-    if (cluster->order != NULL) {
-        stele_order_skip(cluster->order, UINT64_MAX, on_skipped, cluster);
+    if (replica->order != NULL) {
+        stele_order_skip(replica->order, UINT64_MAX, on_skipped, replica);
     }
-    stele_raft_close(cluster->raft);
-    stele_order_destroy(cluster->order);
-    stele_release(alloc, cluster->groups, groups_count * sizeof *cluster->groups);
-    stele_buf_deinit(&cluster->scratch, alloc);
-    stele_release(alloc, cluster, sizeof *cluster);
+    stele_raft_close(replica->raft);
+    stele_order_destroy(replica->order);
+    stele_release(alloc, replica->groups, groups_count * sizeof *replica->groups);
+    stele_buf_deinit(&replica->scratch, alloc);
+    stele_release(alloc, replica, sizeof *replica);
 }
 
 /* ---- Proposing ---- */
 
-int stele_cluster_propose(struct stele_cluster *cluster, struct stele_proposal *proposal,
+int stele_replica_propose(struct stele_replica *replica, struct stele_proposal *proposal,
                           int64_t now_us, struct stele_error *err)
 {
-    if (proposal->group >= cluster->options.partitions) {
+    if (proposal->group >= replica->options.partitions) {
         return stele_fail(err, STELE_E_INVALID, 0, "append: partition %u of %u", proposal->group,
-                          cluster->options.partitions);
+                          replica->options.partitions);
     }
-    if (cluster->outcome != STELE_OK) {
+    if (replica->outcome != STELE_OK) {
         return stele_fail(err, STELE_E_FENCED, 0, "append: this node has stopped taking part");
     }
-    if (cluster->proposals >= cluster->options.proposals_max ||
-        cluster->proposals_size + proposal->bytes.size > cluster->options.proposals_size_max) {
+    if (replica->proposals >= replica->options.proposals_max ||
+        replica->proposals_size + proposal->bytes.size > replica->options.proposals_size_max) {
         return stele_fail(err, STELE_E_OVERLOADED, 0,
                           "append: %llu are under way in this node; wait for some to end",
-                          (unsigned long long)cluster->proposals);
+                          (unsigned long long)replica->proposals);
     }
-    proposal->id = cluster->next_id++;
+    proposal->id = replica->next_id++;
     proposal->number = 0;
     proposal->since_us = now_us;
-    push(&cluster->groups[proposal->group].queued, proposal);
-    cluster->proposals++;
-    cluster->proposals_size += proposal->bytes.size;
+    push(&replica->groups[proposal->group].queued, proposal);
+    replica->proposals++;
+    replica->proposals_size += proposal->bytes.size;
     return STELE_OK;
 }
 
-static int submit(struct stele_cluster *cluster, uint32_t group, uint64_t term,
+static int submit(struct stele_replica *replica, uint32_t group, uint64_t term,
                   const struct stele_entry *entry)
 {
     const size_t size = stele_entry_size(entry);
-    cluster->scratch.size = 0;
-    if (stele_buf_reserve(&cluster->scratch, cluster->alloc, size) != STELE_OK) {
+    replica->scratch.size = 0;
+    if (stele_buf_reserve(&replica->scratch, replica->alloc, size) != STELE_OK) {
         return STELE_E_NO_MEMORY;
     }
-    stele_entry_encode(entry, cluster->scratch.data);
+    stele_entry_encode(entry, replica->scratch.data);
     uint64_t index = 0;
-    const struct stele_bytes bytes = {.data = cluster->scratch.data, .size = size};
-    return stele_raft_submit(cluster->raft, group, term, bytes, &index);
+    const struct stele_bytes bytes = {.data = replica->scratch.data, .size = size};
+    return stele_raft_submit(replica->raft, group, term, bytes, &index);
 }
 
 /* Gives a command its stamp and puts it into the log of its partition. */
-static int submit_command(struct stele_cluster *cluster, uint32_t group, uint64_t term,
+static int submit_command(struct stele_replica *replica, uint32_t group, uint64_t term,
                           uint64_t origin, uint64_t boot, uint64_t id, struct stele_bytes body)
 {
     struct stele_entry entry = {.kind = STELE_ENTRY_COMMAND,
@@ -537,36 +536,36 @@ static int submit_command(struct stele_cluster *cluster, uint32_t group, uint64_
                                 .boot = boot,
                                 .id = id,
                                 .body = body,
-                                .stamp = next_stamp(cluster, group)};
+                                .stamp = next_stamp(replica, group)};
     if (entry.stamp == 0) {
         return STELE_E_LIMIT;
     }
-    const int outcome = submit(cluster, group, term, &entry);
+    const int outcome = submit(replica, group, term, &entry);
     if (outcome == STELE_OK) {
-        cluster->groups[group].stamp = entry.stamp;
-        if (entry.stamp > cluster->wanted) {
-            cluster->wanted = entry.stamp;
+        replica->groups[group].stamp = entry.stamp;
+        if (entry.stamp > replica->wanted) {
+            replica->wanted = entry.stamp;
         }
     }
     return outcome;
 }
 
-int stele_cluster_propose_meta(struct stele_cluster *cluster, struct stele_bytes body,
+int stele_replica_propose_meta(struct stele_replica *replica, struct stele_bytes body,
                                uint64_t *out_id)
 {
-    const uint32_t group = cluster->options.partitions;
-    const struct group *at = &cluster->groups[group];
+    const uint32_t group = replica->options.partitions;
+    const struct group *at = &replica->groups[group];
     if (!at->leads) {
         return STELE_NOT_FOUND;
     }
     const struct stele_entry entry = {.kind = STELE_ENTRY_META,
-                                      .origin = cluster->options.raft.node,
-                                      .boot = cluster->options.boot,
-                                      .id = cluster->next_id,
+                                      .origin = replica->options.raft.node,
+                                      .boot = replica->options.boot,
+                                      .id = replica->next_id,
                                       .body = body};
-    const int outcome = submit(cluster, group, at->term, &entry);
+    const int outcome = submit(replica, group, at->term, &entry);
     if (outcome == STELE_OK) {
-        *out_id = cluster->next_id++;
+        *out_id = replica->next_id++;
     }
     return outcome;
 }
@@ -574,10 +573,10 @@ int stele_cluster_propose_meta(struct stele_cluster *cluster, struct stele_bytes
 /* ---- Forwarding ---- */
 
 /* One message with as many as fit, from `first` on. Returns the first that did not, or NULL. */
-static const struct stele_proposal *send_forward(struct stele_cluster *cluster, uint32_t group,
+static const struct stele_proposal *send_forward(struct stele_replica *replica, uint32_t group,
                                                  const struct stele_proposal *first)
 {
-    const struct group *at = &cluster->groups[group];
+    const struct group *at = &replica->groups[group];
     size_t size = FORWARD_HEADER_SIZE;
     uint32_t count = 0;
     const struct stele_proposal *end = first;
@@ -586,18 +585,18 @@ static const struct stele_proposal *send_forward(struct stele_cluster *cluster, 
         count++;
         end = end->next;
     }
-    cluster->scratch.size = 0;
-    if (stele_buf_reserve(&cluster->scratch, cluster->alloc, size) != STELE_OK) {
+    replica->scratch.size = 0;
+    if (stele_buf_reserve(&replica->scratch, replica->alloc, size) != STELE_OK) {
         return NULL; /* Sent again later. */
     }
-    uint8_t *to = cluster->scratch.data;
+    uint8_t *to = replica->scratch.data;
     memset(to, 0, FORWARD_HEADER_SIZE);
     to[0] = MESSAGE_FORWARD;
     to[1] = MESSAGE_VERSION;
     stele_store_u16le(to + 2, (uint16_t)group);
     stele_store_u32le(to + 4, count);
     stele_store_u64le(to + 8, at->lane_term);
-    stele_store_u64le(to + 16, cluster->options.boot);
+    stele_store_u64le(to + 16, replica->options.boot);
     stele_store_u64le(to + 24, first->number);
     to += FORWARD_HEADER_SIZE;
     for (const struct stele_proposal *p = first; p != end; p = p->next) {
@@ -606,33 +605,33 @@ static const struct stele_proposal *send_forward(struct stele_cluster *cluster, 
         memcpy(to + FORWARD_EACH_SIZE, p->bytes.data, p->bytes.size);
         to += FORWARD_EACH_SIZE + p->bytes.size;
     }
-    STELE_ASSERT((size_t)(to - cluster->scratch.data) == size);
-    const struct stele_bytes message = {.data = cluster->scratch.data, .size = size};
-    cluster->env.send(cluster->context, at->lane_leader, STELE_CLUSTER_URGENT, message);
-    cluster->counts.forwarded += count;
+    STELE_ASSERT((size_t)(to - replica->scratch.data) == size);
+    const struct stele_bytes message = {.data = replica->scratch.data, .size = size};
+    replica->env.send(replica->context, at->lane_leader, STELE_REPLICA_URGENT, message);
+    replica->counts.forwarded += count;
     return end;
 }
 
-static void send_from(struct stele_cluster *cluster, uint32_t group,
+static void send_from(struct stele_replica *replica, uint32_t group,
                       const struct stele_proposal *first)
 {
     while (first != NULL) {
-        first = send_forward(cluster, group, first);
+        first = send_forward(replica, group, first);
     }
 }
 
 /* This node leads the group: no message needed. */
-static void submit_queued(struct stele_cluster *cluster, uint32_t group)
+static void submit_queued(struct stele_replica *replica, uint32_t group)
 {
-    struct group *at = &cluster->groups[group];
+    struct group *at = &replica->groups[group];
     while (at->queued.first != NULL) {
         struct stele_proposal *proposal = at->queued.first;
         const int outcome =
-            submit_command(cluster, group, at->lane_term, cluster->options.raft.node,
-                           cluster->options.boot, proposal->id, proposal->bytes);
+            submit_command(replica, group, at->lane_term, replica->options.raft.node,
+                           replica->options.boot, proposal->id, proposal->bytes);
         if (outcome != STELE_OK) {
             at->refused = true;
-            at->resend_at_us = cluster->now_us + 10000;
+            at->resend_at_us = replica->now_us + 10000;
             return;
         }
         take_out(&at->queued, proposal);
@@ -640,12 +639,12 @@ static void submit_queued(struct stele_cluster *cluster, uint32_t group)
     }
 }
 
-static void forward_queued(struct stele_cluster *cluster, uint32_t group)
+static void forward_queued(struct stele_replica *replica, uint32_t group)
 {
-    struct group *at = &cluster->groups[group];
+    struct group *at = &replica->groups[group];
     const struct stele_proposal *first = at->queued.first;
     if (at->sent.first == NULL) {
-        at->resend_at_us = cluster->now_us + cluster->options.resend_us;
+        at->resend_at_us = replica->now_us + replica->options.resend_us;
     }
     while (at->queued.first != NULL) {
         struct stele_proposal *proposal = at->queued.first;
@@ -653,27 +652,27 @@ static void forward_queued(struct stele_cluster *cluster, uint32_t group)
         proposal->number = ++at->number;
         push(&at->sent, proposal);
     }
-    send_from(cluster, group, first);
+    send_from(replica, group, first);
 }
 
-static void resend(struct stele_cluster *cluster, uint32_t group)
+static void resend(struct stele_replica *replica, uint32_t group)
 {
-    struct group *at = &cluster->groups[group];
+    struct group *at = &replica->groups[group];
     const struct stele_proposal *first = at->sent.first;
     while (first != NULL && first->number <= at->have) {
         first = first->next;
     }
     at->resend = false;
-    at->resend_at_us = cluster->now_us + cluster->options.resend_us;
+    at->resend_at_us = replica->now_us + replica->options.resend_us;
     if (first != NULL) {
-        cluster->counts.resent++;
-        send_from(cluster, group, first);
+        replica->counts.resent++;
+        send_from(replica, group, first);
     }
 }
 
-static void route(struct stele_cluster *cluster, uint32_t group)
+static void route(struct stele_replica *replica, uint32_t group)
 {
-    struct group *at = &cluster->groups[group];
+    struct group *at = &replica->groups[group];
     if (at->installing) {
         return; /* What was sent may stand below the snapshot: see finish_installs(). */
     }
@@ -701,19 +700,19 @@ static void route(struct stele_cluster *cluster, uint32_t group)
     if (at->lane_term != at->term || at->lane_leader != at->leader) {
         return; /* Those of the term before are in doubt. */
     }
-    if (at->refused && cluster->now_us < at->resend_at_us) {
+    if (at->refused && replica->now_us < at->resend_at_us) {
         return;
     }
-    const bool is_own = at->lane_leader == cluster->options.raft.node;
+    const bool is_own = at->lane_leader == replica->options.raft.node;
     at->refused = false;
-    if (!is_own && at->sent.first != NULL && (at->resend || cluster->now_us >= at->resend_at_us)) {
-        resend(cluster, group);
+    if (!is_own && at->sent.first != NULL && (at->resend || replica->now_us >= at->resend_at_us)) {
+        resend(replica, group);
     }
     if (at->queued.first != NULL) {
         if (is_own) {
-            submit_queued(cluster, group);
+            submit_queued(replica, group);
         } else {
-            forward_queued(cluster, group);
+            forward_queued(replica, group);
         }
     }
 }
@@ -726,7 +725,7 @@ static int fail_message(struct stele_error *err, uint64_t from, const char *what
                       (unsigned long long)from, what);
 }
 
-static struct inbound *inbound_of(struct stele_cluster *cluster, struct group *group,
+static struct inbound *inbound_of(struct stele_replica *replica, struct group *group,
                                   uint64_t origin)
 {
     for (size_t i = 0; i < group->inbound_count; i++) {
@@ -736,7 +735,7 @@ static struct inbound *inbound_of(struct stele_cluster *cluster, struct group *g
     }
     if (group->inbound_count == group->inbound_capacity) {
         const size_t capacity = group->inbound_capacity == 0 ? 4 : 2 * group->inbound_capacity;
-        struct inbound *grown = cluster->alloc->reallocate(cluster->alloc, group->inbound,
+        struct inbound *grown = replica->alloc->reallocate(replica->alloc, group->inbound,
                                                            group->inbound_capacity * sizeof *grown,
                                                            capacity * sizeof *grown);
         if (grown == NULL) {
@@ -749,7 +748,7 @@ static struct inbound *inbound_of(struct stele_cluster *cluster, struct group *g
     return &group->inbound[group->inbound_count++];
 }
 
-static void send_have(struct stele_cluster *cluster, uint64_t to, uint32_t group, uint64_t term,
+static void send_have(struct stele_replica *replica, uint64_t to, uint32_t group, uint64_t term,
                       uint64_t boot, uint64_t last, bool refused)
 {
     uint8_t bytes[HAVE_SIZE] = {MESSAGE_HAVE, MESSAGE_VERSION};
@@ -759,10 +758,10 @@ static void send_have(struct stele_cluster *cluster, uint64_t to, uint32_t group
     stele_store_u64le(bytes + 16, boot);
     stele_store_u64le(bytes + 24, last);
     const struct stele_bytes message = {.data = bytes, .size = sizeof bytes};
-    cluster->env.send(cluster->context, to, STELE_CLUSTER_URGENT, message);
+    replica->env.send(replica->context, to, STELE_REPLICA_URGENT, message);
 }
 
-static int on_forward(struct stele_cluster *cluster, uint64_t from, struct stele_bytes message,
+static int on_forward(struct stele_replica *replica, uint64_t from, struct stele_bytes message,
                       struct stele_error *err)
 {
     if (message.size < FORWARD_HEADER_SIZE) {
@@ -773,15 +772,15 @@ static int on_forward(struct stele_cluster *cluster, uint64_t from, struct stele
     const uint64_t term = stele_load_u64le(message.data + 8);
     const uint64_t boot = stele_load_u64le(message.data + 16);
     uint64_t number = stele_load_u64le(message.data + 24);
-    if (group >= cluster->options.partitions || number == 0) {
+    if (group >= replica->options.partitions || number == 0) {
         return fail_message(err, from, "commands for a partition that is none");
     }
-    struct group *at = &cluster->groups[group];
+    struct group *at = &replica->groups[group];
     if (!at->leads || at->term != term) {
-        send_have(cluster, from, group, term, boot, 0, true);
+        send_have(replica, from, group, term, boot, 0, true);
         return STELE_OK;
     }
-    struct inbound *inbound = inbound_of(cluster, at, from);
+    struct inbound *inbound = inbound_of(replica, at, from);
     if (inbound == NULL) {
         return STELE_OK; /* No memory: it comes again. */
     }
@@ -789,7 +788,7 @@ static int on_forward(struct stele_cluster *cluster, uint64_t from, struct stele
         *inbound = (struct inbound){.origin = from, .boot = boot, .term = term};
     }
     if (number > inbound->last + 1) {
-        send_have(cluster, from, group, term, boot, inbound->last, false);
+        send_have(replica, from, group, term, boot, inbound->last, false);
         return STELE_OK;
     }
     size_t place = FORWARD_HEADER_SIZE;
@@ -805,8 +804,8 @@ static int on_forward(struct stele_cluster *cluster, uint64_t from, struct stele
         }
         if (number == inbound->last + 1) {
             const struct stele_bytes body = stele_bytes_slice(message, place, size);
-            if (submit_command(cluster, group, term, from, boot, id, body) != STELE_OK) {
-                send_have(cluster, from, group, term, boot, inbound->last, true);
+            if (submit_command(replica, group, term, from, boot, id, body) != STELE_OK) {
+                send_have(replica, from, group, term, boot, inbound->last, true);
                 return STELE_OK;
             }
             inbound->last = number;
@@ -816,7 +815,7 @@ static int on_forward(struct stele_cluster *cluster, uint64_t from, struct stele
     return STELE_OK;
 }
 
-static int on_have(struct stele_cluster *cluster, uint64_t from, struct stele_bytes message,
+static int on_have(struct stele_replica *replica, uint64_t from, struct stele_bytes message,
                    struct stele_error *err)
 {
     if (message.size != HAVE_SIZE) {
@@ -827,65 +826,65 @@ static int on_have(struct stele_cluster *cluster, uint64_t from, struct stele_by
     const uint64_t term = stele_load_u64le(message.data + 8);
     const uint64_t boot = stele_load_u64le(message.data + 16);
     const uint64_t last = stele_load_u64le(message.data + 24);
-    if (group >= cluster->options.partitions) {
+    if (group >= replica->options.partitions) {
         return fail_message(err, from, "an answer for a partition that is none");
     }
-    struct group *at = &cluster->groups[group];
-    if (at->lane_term != term || at->lane_leader != from || boot != cluster->options.boot ||
+    struct group *at = &replica->groups[group];
+    if (at->lane_term != term || at->lane_leader != from || boot != replica->options.boot ||
         last > at->number) {
         return STELE_OK; /* Of a time that is over. */
     }
     at->have = last > at->have ? last : at->have;
     if (refused) {
         at->refused = true;
-        at->resend_at_us = cluster->now_us + 20000;
+        at->resend_at_us = replica->now_us + 20000;
     }
     at->resend = true;
     return STELE_OK;
 }
 
-static int on_time(struct stele_cluster *cluster, uint64_t from, struct stele_bytes message,
+static int on_time(struct stele_replica *replica, uint64_t from, struct stele_bytes message,
                    struct stele_error *err)
 {
     if (message.size != TIME_SIZE) {
         return fail_message(err, from, "a time of another size");
     }
     const int64_t wall = (int64_t)stele_load_u64le(message.data + 8);
-    const int64_t own = cluster->env.wall_us(cluster->context);
+    const int64_t own = replica->env.wall_us(replica->context);
     size_t at = 0;
-    while (at < cluster->clocks_count && cluster->clocks[at].node != from) {
+    while (at < replica->clocks_count && replica->clocks[at].node != from) {
         at++;
     }
     if (at == STELE_RAFT_NODES_MAX) {
         return STELE_OK;
     }
-    cluster->clocks_count = at == cluster->clocks_count ? at + 1 : cluster->clocks_count;
+    replica->clocks_count = at == replica->clocks_count ? at + 1 : replica->clocks_count;
     int64_t ahead = 0;
     if (__builtin_sub_overflow(wall, own, &ahead)) {
         ahead = 0;
     }
-    cluster->clocks[at] =
-        (struct clock_of){.node = from, .ahead_us = ahead, .at_us = cluster->now_us};
+    replica->clocks[at] =
+        (struct clock_of){.node = from, .ahead_us = ahead, .at_us = replica->now_us};
     return STELE_OK;
 }
 
-int stele_cluster_receive(struct stele_cluster *cluster, uint64_t from, struct stele_bytes message,
+int stele_replica_receive(struct stele_replica *replica, uint64_t from, struct stele_bytes message,
                           int64_t now_us, struct stele_error *err)
 {
-    cluster->now_us = now_us > cluster->now_us ? now_us : cluster->now_us;
+    replica->now_us = now_us > replica->now_us ? now_us : replica->now_us;
     if (message.size < 8 || message.data[1] != MESSAGE_VERSION) {
         return fail_message(err, from, "neither of this version nor long enough");
     }
     switch (message.data[0]) {
     case MESSAGE_RAFT:
-        return stele_raft_receive(cluster->raft, from,
+        return stele_raft_receive(replica->raft, from,
                                   stele_bytes_slice(message, 8, message.size - 8), err);
     case MESSAGE_FORWARD:
-        return on_forward(cluster, from, message, err);
+        return on_forward(replica, from, message, err);
     case MESSAGE_HAVE:
-        return on_have(cluster, from, message, err);
+        return on_have(replica, from, message, err);
     case MESSAGE_TIME:
-        return on_time(cluster, from, message, err);
+        return on_time(replica, from, message, err);
     default:
         return fail_message(err, from, "of a kind that is not known");
     }
@@ -894,80 +893,78 @@ int stele_cluster_receive(struct stele_cluster *cluster, uint64_t from, struct s
 /* ---- A turn ---- */
 
 /* Closes what lags behind the newest command, in every partition that this node leads. */
-static bool tick(struct stele_cluster *cluster)
+static bool tick(struct stele_replica *replica)
 {
     bool any = false;
-    for (uint32_t i = 0; i < cluster->options.partitions; i++) {
-        struct group *group = &cluster->groups[i];
-        if (!group->leads || group->stamp >= cluster->wanted) {
+    for (uint32_t i = 0; i < replica->options.partitions; i++) {
+        struct group *group = &replica->groups[i];
+        if (!group->leads || group->stamp >= replica->wanted) {
             continue;
         }
         const struct stele_entry entry = {.kind = STELE_ENTRY_TICK,
-                                          .stamp = next_stamp(cluster, i)};
-        if (entry.stamp != 0 && submit(cluster, i, group->term, &entry) == STELE_OK) {
+                                          .stamp = next_stamp(replica, i)};
+        if (entry.stamp != 0 && submit(replica, i, group->term, &entry) == STELE_OK) {
             group->stamp = entry.stamp;
-            cluster->counts.ticks++;
+            replica->counts.ticks++;
             any = true;
         }
     }
     return any;
 }
 
-static bool tick_is_due(const struct stele_cluster *cluster)
+static bool tick_is_due(const struct stele_replica *replica)
 {
-    for (uint32_t i = 0; i < cluster->options.partitions; i++) {
-        if (cluster->groups[i].leads && cluster->groups[i].stamp < cluster->wanted) {
+    for (uint32_t i = 0; i < replica->options.partitions; i++) {
+        if (replica->groups[i].leads && replica->groups[i].stamp < replica->wanted) {
             return true;
         }
     }
     return false;
 }
 
-static void execute(struct stele_cluster *cluster)
+static void execute(struct stele_replica *replica)
 {
-    if (cluster->fetching || cluster->outcome != STELE_OK) {
+    if (replica->fetching || replica->outcome != STELE_OK) {
         return;
     }
     for (;;) {
-        struct stele_ordered *command = stele_order_next(cluster->order);
+        struct stele_ordered *command = stele_order_next(replica->order);
         if (command == NULL) {
             return;
         }
         struct stele_proposal *own = command->own;
         if (own != NULL) {
-            forget(cluster, own);
+            forget(replica, own);
         }
-        STELE_ASSERT(command->stamp > cluster->executing); /* K2. */
-        cluster->executing = command->stamp;
-        cluster->counts.executed++;
-        const struct stele_bytes bytes = {.data = command->bytes, .size = command->size};
-        cluster->env.execute(cluster->context, command->stamp, own, bytes);
-        stele_order_release(cluster->order, command);
+        STELE_ASSERT(command->stamp > replica->executing); /* K2. */
+        replica->executing = command->stamp;
+        replica->counts.executed++;
+        replica->env.execute(replica->context, command);
     }
 }
 
 /* Everything up to this stamp is executed and durable here. */
-static uint64_t durable_through(const struct stele_cluster *cluster)
+static uint64_t durable_through(const struct stele_replica *replica)
 {
-    if (cluster->durable < cluster->executing || cluster->fetching) {
-        return cluster->durable;
+    if (replica->durable < replica->executing || replica->fetching) {
+        return replica->durable;
     }
-    const uint64_t closed = stele_order_closed_all(cluster->order, NULL);
-    return closed > cluster->durable ? closed : cluster->durable;
+    const uint64_t closed = stele_order_closed_all(replica->order, NULL);
+    return closed > replica->durable ? closed : replica->durable;
 }
 
 /* Lets entries go whose effects are durable. */
-static int snapshot(struct stele_cluster *cluster, struct stele_error *err)
+static int snapshot(struct stele_replica *replica, struct stele_error *err)
 {
-    const uint64_t through = durable_through(cluster);
-    for (uint32_t i = 0; i < cluster->options.partitions; i++) {
-        struct group *group = &cluster->groups[i];
+    const uint64_t through = durable_through(replica);
+    for (uint32_t i = 0; i < replica->options.partitions; i++) {
+        struct group *group = &replica->groups[i];
         if (group->next_index > 0 && group->next_stamp <= through && !group->installing) {
             uint8_t data[8];
             stele_store_u64le(data, group->next_stamp);
             const struct stele_bytes bytes = {.data = data, .size = sizeof data};
             const int outcome =
-                stele_raft_snapshot(cluster->raft, i, group->next_index, bytes, err);
+                stele_raft_snapshot(replica->raft, i, group->next_index, bytes, err);
             if (outcome != STELE_OK) {
                 return outcome;
             }
@@ -978,44 +975,44 @@ static int snapshot(struct stele_cluster *cluster, struct stele_error *err)
             group->next_stamp = group->last_stamp;
         }
     }
-    return stele_raft_trim(cluster->raft, err);
+    return stele_raft_trim(replica->raft, err);
 }
 
-int stele_cluster_meta_snapshot(struct stele_cluster *cluster, uint64_t index,
+int stele_replica_meta_snapshot(struct stele_replica *replica, uint64_t index,
                                 struct stele_bytes data, struct stele_error *err)
 {
-    return stele_raft_snapshot(cluster->raft, cluster->options.partitions, index, data, err);
+    return stele_raft_snapshot(replica->raft, replica->options.partitions, index, data, err);
 }
 
-static int finish_installs(struct stele_cluster *cluster, struct stele_error *err)
+static int finish_installs(struct stele_replica *replica, struct stele_error *err)
 {
-    if (cluster->fetch_stamp > cluster->durable && !cluster->fetching) {
-        cluster->fetching = true;
-        cluster->env.fetch(cluster->context, cluster->fetch_from, cluster->fetch_stamp);
+    if (replica->fetch_stamp > replica->durable && !replica->fetching) {
+        replica->fetching = true;
+        replica->env.fetch(replica->context, replica->fetch_from, replica->fetch_stamp);
     }
-    for (uint32_t i = 0; i <= cluster->options.partitions; i++) {
-        struct group *group = &cluster->groups[i];
-        if (!group->installing || group->install_stamp > cluster->durable) {
+    for (uint32_t i = 0; i <= replica->options.partitions; i++) {
+        struct group *group = &replica->groups[i];
+        if (!group->installing || group->install_stamp > replica->durable) {
             continue;
         }
-        if (i < cluster->options.partitions) {
-            if (group->install_stamp > stele_order_closed(cluster->order, i)) {
-                stele_order_close(cluster->order, i, group->install_stamp);
+        if (i < replica->options.partitions) {
+            if (group->install_stamp > stele_order_closed(replica->order, i)) {
+                stele_order_close(replica->order, i, group->install_stamp);
             }
             group->stamp =
                 group->install_stamp > group->stamp ? group->install_stamp : group->stamp;
             group->last_stamp = group->install_stamp;
             group->next_index = 0;
             group->next_stamp = group->install_stamp;
-            see_stamp(cluster, group->install_stamp);
+            see_stamp(replica, group->install_stamp);
             /* What was forwarded may have been committed below the snapshot. */
             while (group->sent.first != NULL) {
-                give_up(cluster, &group->sent, group->sent.first, STELE_E_UNKNOWN,
+                give_up(replica, &group->sent, group->sent.first, STELE_E_UNKNOWN,
                         "this node fell behind and took over what the others had decided");
             }
         }
         group->installing = false;
-        const int outcome = stele_raft_installed(cluster->raft, i, err);
+        const int outcome = stele_raft_installed(replica->raft, i, err);
         if (outcome != STELE_OK) {
             return outcome;
         }
@@ -1023,171 +1020,171 @@ static int finish_installs(struct stele_cluster *cluster, struct stele_error *er
     return STELE_OK;
 }
 
-static void give_up_late(struct stele_cluster *cluster)
+static void give_up_late(struct stele_replica *replica)
 {
-    const int64_t limit = cluster->now_us - cluster->options.give_up_us;
-    for (uint32_t i = 0; i < cluster->options.partitions; i++) {
-        struct group *group = &cluster->groups[i];
+    const int64_t limit = replica->now_us - replica->options.give_up_us;
+    for (uint32_t i = 0; i < replica->options.partitions; i++) {
+        struct group *group = &replica->groups[i];
         while (group->sent.first != NULL && group->sent.first->since_us < limit) {
-            give_up(cluster, &group->sent, group->sent.first, STELE_E_UNKNOWN,
+            give_up(replica, &group->sent, group->sent.first, STELE_E_UNKNOWN,
                     "the partition's leader has not answered; ask again with the same ids");
         }
         while (group->queued.first != NULL && group->queued.first->since_us < limit) {
-            give_up(cluster, &group->queued, group->queued.first, STELE_E_OVERLOADED,
+            give_up(replica, &group->queued, group->queued.first, STELE_E_OVERLOADED,
                     "no majority of the nodes can be reached; nothing was stored");
         }
     }
 }
 
-static void send_time(struct stele_cluster *cluster)
+static void send_time(struct stele_replica *replica)
 {
     uint64_t nodes[STELE_RAFT_NODES_MAX];
     enum stele_raft_member members[STELE_RAFT_NODES_MAX];
     const size_t count =
-        stele_raft_members(cluster->raft, cluster->options.partitions, nodes, members);
+        stele_raft_members(replica->raft, replica->options.partitions, nodes, members);
     uint8_t bytes[TIME_SIZE] = {MESSAGE_TIME, MESSAGE_VERSION};
-    stele_store_u64le(bytes + 8, (uint64_t)cluster->env.wall_us(cluster->context));
+    stele_store_u64le(bytes + 8, (uint64_t)replica->env.wall_us(replica->context));
     const struct stele_bytes message = {.data = bytes, .size = sizeof bytes};
     for (size_t i = 0; i < count; i++) {
-        if (nodes[i] != cluster->options.raft.node) {
-            cluster->env.send(cluster->context, nodes[i], STELE_CLUSTER_URGENT, message);
+        if (nodes[i] != replica->options.raft.node) {
+            replica->env.send(replica->context, nodes[i], STELE_REPLICA_URGENT, message);
         }
     }
 }
 
-static int raft_turn(struct stele_cluster *cluster, struct stele_error *err)
+static int raft_turn(struct stele_replica *replica, struct stele_error *err)
 {
-    const int outcome = stele_raft_turn(cluster->raft, cluster->now_us / 1000, err);
+    const int outcome = stele_raft_turn(replica->raft, replica->now_us / 1000, err);
     if (outcome != STELE_OK) {
-        cluster->outcome = outcome;
+        replica->outcome = outcome;
         return outcome;
     }
-    if (cluster->outcome != STELE_OK) {
-        return stele_fail(err, cluster->outcome, 0,
+    if (replica->outcome != STELE_OK) {
+        return stele_fail(err, replica->outcome, 0,
                           "the log of the cluster holds something that this node cannot execute");
     }
     return STELE_OK;
 }
 
-int stele_cluster_turn(struct stele_cluster *cluster, int64_t now_us, struct stele_error *err)
+int stele_replica_turn(struct stele_replica *replica, int64_t now_us, struct stele_error *err)
 {
-    cluster->now_us = now_us > cluster->now_us ? now_us : cluster->now_us;
-    if (cluster->outcome != STELE_OK) {
-        return stele_fail(err, cluster->outcome, 0, "this node has stopped taking part");
+    replica->now_us = now_us > replica->now_us ? now_us : replica->now_us;
+    if (replica->outcome != STELE_OK) {
+        return stele_fail(err, replica->outcome, 0, "this node has stopped taking part");
     }
-    for (uint32_t i = 0; i < cluster->options.partitions; i++) {
-        route(cluster, i);
+    for (uint32_t i = 0; i < replica->options.partitions; i++) {
+        route(replica, i);
     }
-    int outcome = raft_turn(cluster, err);
+    int outcome = raft_turn(replica, err);
     if (outcome == STELE_OK &&
-        cluster->now_us - cluster->ticked_at_us >= cluster->options.tick_us && tick(cluster)) {
-        cluster->ticked_at_us = cluster->now_us;
-        outcome = raft_turn(cluster, err);
+        replica->now_us - replica->ticked_at_us >= replica->options.tick_us && tick(replica)) {
+        replica->ticked_at_us = replica->now_us;
+        outcome = raft_turn(replica, err);
     }
     if (outcome == STELE_OK) {
-        outcome = finish_installs(cluster, err);
+        outcome = finish_installs(replica, err);
     }
     if (outcome != STELE_OK) {
         return outcome;
     }
-    execute(cluster);
-    if (cluster->now_us - cluster->time_at_us >= TIME_EVERY_US) {
-        cluster->time_at_us = cluster->now_us;
-        send_time(cluster);
-        give_up_late(cluster);
+    execute(replica);
+    if (replica->now_us - replica->time_at_us >= TIME_EVERY_US) {
+        replica->time_at_us = replica->now_us;
+        send_time(replica);
+        give_up_late(replica);
     }
-    if (cluster->now_us - cluster->snapshot_at_us >= SNAPSHOT_EVERY_US) {
-        cluster->snapshot_at_us = cluster->now_us;
-        outcome = snapshot(cluster, err);
+    if (replica->now_us - replica->snapshot_at_us >= SNAPSHOT_EVERY_US) {
+        replica->snapshot_at_us = replica->now_us;
+        outcome = snapshot(replica, err);
     }
     return outcome;
 }
 
-int64_t stele_cluster_due_us(const struct stele_cluster *cluster)
+int64_t stele_replica_due_us(const struct stele_replica *replica)
 {
-    int64_t due = stele_raft_due_ms(cluster->raft) * 1000;
-    const int64_t time = cluster->time_at_us + TIME_EVERY_US;
+    int64_t due = stele_raft_due_ms(replica->raft) * 1000;
+    const int64_t time = replica->time_at_us + TIME_EVERY_US;
     due = time < due ? time : due;
-    if (tick_is_due(cluster)) {
-        const int64_t next = cluster->ticked_at_us + cluster->options.tick_us;
+    if (tick_is_due(replica)) {
+        const int64_t next = replica->ticked_at_us + replica->options.tick_us;
         due = next < due ? next : due;
     }
-    for (uint32_t i = 0; i < cluster->options.partitions; i++) {
-        const struct group *group = &cluster->groups[i];
+    for (uint32_t i = 0; i < replica->options.partitions; i++) {
+        const struct group *group = &replica->groups[i];
         if ((group->sent.first != NULL || group->queued.first != NULL) &&
-            group->resend_at_us > cluster->now_us && group->resend_at_us < due) {
+            group->resend_at_us > replica->now_us && group->resend_at_us < due) {
             due = group->resend_at_us;
         }
     }
     return due;
 }
 
-bool stele_cluster_take(struct stele_cluster *cluster, struct stele_wal_group *out_group)
+bool stele_replica_take(struct stele_replica *replica, struct stele_wal_group *out_group)
 {
-    return stele_raft_take(cluster->raft, out_group);
+    return stele_raft_take(replica->raft, out_group);
 }
 
-void stele_cluster_done(struct stele_cluster *cluster, uint64_t id, int outcome)
+void stele_replica_done(struct stele_replica *replica, uint64_t id, int outcome)
 {
-    stele_raft_done(cluster->raft, id, outcome);
+    stele_raft_done(replica->raft, id, outcome);
 }
 
-void stele_cluster_executed(struct stele_cluster *cluster, uint64_t stamp)
+void stele_replica_executed(struct stele_replica *replica, uint64_t stamp)
 {
-    STELE_ASSERT(stamp <= cluster->executing);
-    cluster->durable = stamp > cluster->durable ? stamp : cluster->durable;
+    STELE_ASSERT(stamp <= replica->executing);
+    replica->durable = stamp > replica->durable ? stamp : replica->durable;
 }
 
-void stele_cluster_fetched(struct stele_cluster *cluster, uint64_t stamp)
+void stele_replica_fetched(struct stele_replica *replica, uint64_t stamp)
 {
-    STELE_ASSERT(cluster->fetching);
-    cluster->fetching = false;
-    if (stamp > cluster->durable) {
-        cluster->durable = stamp;
-        cluster->executing = stamp > cluster->executing ? stamp : cluster->executing;
-        see_stamp(cluster, stamp);
-        stele_order_skip(cluster->order, stamp, on_skipped, cluster);
+    STELE_ASSERT(replica->fetching);
+    replica->fetching = false;
+    if (stamp > replica->durable) {
+        replica->durable = stamp;
+        replica->executing = stamp > replica->executing ? stamp : replica->executing;
+        see_stamp(replica, stamp);
+        stele_order_skip(replica->order, stamp, on_skipped, replica);
     }
 }
 
 /* ---- Facts ---- */
 
-struct stele_raft *stele_cluster_raft(struct stele_cluster *cluster)
+struct stele_raft *stele_replica_raft(struct stele_replica *replica)
 {
-    return cluster->raft;
+    return replica->raft;
 }
 
-uint32_t stele_cluster_meta_group(const struct stele_cluster *cluster)
+uint32_t stele_replica_meta_group(const struct stele_replica *replica)
 {
-    return cluster->options.partitions;
+    return replica->options.partitions;
 }
 
-uint64_t stele_cluster_leader(const struct stele_cluster *cluster, uint32_t group)
+uint64_t stele_replica_leader(const struct stele_replica *replica, uint32_t group)
 {
-    STELE_ASSERT(group <= cluster->options.partitions);
-    return cluster->groups[group].leader;
+    STELE_ASSERT(group <= replica->options.partitions);
+    return replica->groups[group].leader;
 }
 
-void stele_cluster_counts(const struct stele_cluster *cluster,
-                          struct stele_cluster_counts *out_counts)
+void stele_replica_counts(const struct stele_replica *replica,
+                          struct stele_replica_counts *out_counts)
 {
-    *out_counts = cluster->counts;
-    out_counts->closed = stele_order_closed_all(cluster->order, &out_counts->slowest);
-    out_counts->wanted = cluster->wanted;
-    out_counts->durable = durable_through(cluster);
-    out_counts->waiting = stele_order_waiting(cluster->order);
-    out_counts->proposals = cluster->proposals;
-    out_counts->fetching = cluster->fetching;
+    *out_counts = replica->counts;
+    out_counts->closed = stele_order_closed_all(replica->order, &out_counts->slowest);
+    out_counts->wanted = replica->wanted;
+    out_counts->durable = durable_through(replica);
+    out_counts->waiting = stele_order_waiting(replica->order);
+    out_counts->proposals = replica->proposals;
+    out_counts->fetching = replica->fetching;
 }
 
-void stele_cluster_check(const struct stele_cluster *cluster)
+void stele_replica_check(const struct stele_replica *replica)
 {
-    stele_order_check(cluster->order);
-    stele_raft_check(cluster->raft);
-    STELE_ASSERT(cluster->durable <= cluster->executing);
-    for (uint32_t i = 0; i < cluster->options.partitions; i++) {
-        const struct group *group = &cluster->groups[i];
-        STELE_ASSERT(stele_position_tick(group->stamp) <= cluster->clock.tick); /* K3 */
+    stele_order_check(replica->order);
+    stele_raft_check(replica->raft);
+    STELE_ASSERT(replica->durable <= replica->executing);
+    for (uint32_t i = 0; i < replica->options.partitions; i++) {
+        const struct group *group = &replica->groups[i];
+        STELE_ASSERT(stele_position_tick(group->stamp) <= replica->clock.tick); /* K3 */
         STELE_ASSERT(group->sent.first == NULL || group->lane_term > 0);
     }
 }
