@@ -61,7 +61,7 @@ struct clock_of {
 struct stele_replica {
     struct stele_alloc *alloc;
     struct stele_raft *raft;
-    struct stele_order *order;
+    struct stele_merge *merge;
     struct stele_replica_options options;
     struct stele_replica_env env;
     void *context;
@@ -306,7 +306,7 @@ static void on_committed(void *context, uint32_t group, const struct stele_raft_
     struct stele_entry entry;
     const int outcome = stele_entry_decode(raw->payload, &entry);
     if (outcome != STELE_OK || stele_position_partition(entry.stamp) != group ||
-        entry.stamp <= stele_order_closed(replica->order, group)) {
+        entry.stamp <= stele_merge_closed(replica->merge, group)) {
         /* To go on would be to guess: others may have understood it. */
         replica->outcome = outcome == STELE_E_FORMAT ? STELE_E_FORMAT : STELE_E_CORRUPT;
         return;
@@ -318,8 +318,8 @@ static void on_committed(void *context, uint32_t group, const struct stele_raft_
         own = find_own(at, entry.id);
         at->resend_at_us = replica->now_us + replica->options.resend_us;
     }
-    if (entry.kind != STELE_ENTRY_COMMAND || entry.stamp <= stele_order_done(replica->order)) {
-        stele_order_close(replica->order, group, entry.stamp);
+    if (entry.kind != STELE_ENTRY_COMMAND || entry.stamp <= stele_merge_done(replica->merge)) {
+        stele_merge_close(replica->merge, group, entry.stamp);
         if (own != NULL) {
             /* It came with what was fetched: how it ended is not known here. */
             forget(replica, own);
@@ -329,7 +329,7 @@ static void on_committed(void *context, uint32_t group, const struct stele_raft_
         }
         return;
     }
-    struct stele_ordered *command = stele_order_add(replica->order, entry.stamp, entry.body);
+    struct stele_ordered *command = stele_merge_add(replica->merge, entry.stamp, entry.body);
     if (command == NULL) {
         replica->outcome = STELE_E_NO_MEMORY;
         if (own != NULL) {
@@ -417,7 +417,7 @@ int stele_replica_open(struct stele_io *io, const struct stele_replica_options *
     int outcome = STELE_E_NO_MEMORY;
     if (replica->groups != NULL) {
         outcome =
-            stele_order_create(alloc, options->partitions, options->executed, &replica->order);
+            stele_merge_create(alloc, options->partitions, options->executed, &replica->merge);
     }
     if (outcome == STELE_OK) {
         replica->opening = true;
@@ -476,11 +476,11 @@ void stele_replica_close(struct stele_replica *replica)
                           replica->groups[i].inbound_capacity * sizeof(struct inbound));
         }
     }
-    if (replica->order != NULL) {
-        stele_order_skip(replica->order, UINT64_MAX, on_skipped, replica);
+    if (replica->merge != NULL) {
+        stele_merge_skip(replica->merge, UINT64_MAX, on_skipped, replica);
     }
     stele_raft_close(replica->raft);
-    stele_order_destroy(replica->order);
+    stele_merge_destroy(replica->merge);
     stele_release(alloc, replica->groups, groups_count * sizeof *replica->groups);
     stele_buf_deinit(&replica->scratch, alloc);
     stele_release(alloc, replica, sizeof *replica);
@@ -928,7 +928,7 @@ static void execute(struct stele_replica *replica)
         return;
     }
     for (;;) {
-        struct stele_ordered *command = stele_order_next(replica->order);
+        struct stele_ordered *command = stele_merge_next(replica->merge);
         if (command == NULL) {
             return;
         }
@@ -949,7 +949,7 @@ static uint64_t durable_through(const struct stele_replica *replica)
     if (replica->durable < replica->executing || replica->fetching) {
         return replica->durable;
     }
-    const uint64_t closed = stele_order_closed_all(replica->order, NULL);
+    const uint64_t closed = stele_merge_closed_all(replica->merge, NULL);
     return closed > replica->durable ? closed : replica->durable;
 }
 
@@ -996,8 +996,8 @@ static int finish_installs(struct stele_replica *replica, struct stele_error *er
             continue;
         }
         if (i < replica->options.partitions) {
-            if (group->install_stamp > stele_order_closed(replica->order, i)) {
-                stele_order_close(replica->order, i, group->install_stamp);
+            if (group->install_stamp > stele_merge_closed(replica->merge, i)) {
+                stele_merge_close(replica->merge, i, group->install_stamp);
             }
             group->stamp =
                 group->install_stamp > group->stamp ? group->install_stamp : group->stamp;
@@ -1143,7 +1143,7 @@ void stele_replica_fetched(struct stele_replica *replica, uint64_t stamp)
         replica->durable = stamp;
         replica->executing = stamp > replica->executing ? stamp : replica->executing;
         see_stamp(replica, stamp);
-        stele_order_skip(replica->order, stamp, on_skipped, replica);
+        stele_merge_skip(replica->merge, stamp, on_skipped, replica);
     }
 }
 
@@ -1169,17 +1169,17 @@ void stele_replica_counts(const struct stele_replica *replica,
                           struct stele_replica_counts *out_counts)
 {
     *out_counts = replica->counts;
-    out_counts->closed = stele_order_closed_all(replica->order, &out_counts->slowest);
+    out_counts->closed = stele_merge_closed_all(replica->merge, &out_counts->slowest);
     out_counts->wanted = replica->wanted;
     out_counts->durable = durable_through(replica);
-    out_counts->waiting = stele_order_waiting(replica->order);
+    out_counts->waiting = stele_merge_waiting(replica->merge);
     out_counts->proposals = replica->proposals;
     out_counts->fetching = replica->fetching;
 }
 
 void stele_replica_check(const struct stele_replica *replica)
 {
-    stele_order_check(replica->order);
+    stele_merge_check(replica->merge);
     stele_raft_check(replica->raft);
     STELE_ASSERT(replica->durable <= replica->executing);
     for (uint32_t i = 0; i < replica->options.partitions; i++) {

@@ -12,7 +12,7 @@
 #define STELE_REPLICA_CLUSTER_H
 
 #include "cluster/command.h"
-#include "cluster/order.h"
+#include "cluster/merge.h"
 #include "raft/raft.h"
 
 struct stele_replica;
