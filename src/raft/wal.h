@@ -26,6 +26,10 @@
 
 #include "io/io.h"
 
+#define STELE_WAL_PAYLOAD_MAX ((uint64_t)128 * 1024 * 1024) /* Of one record. */
+#define STELE_WAL_SEGMENT_SIZE_MIN ((uint64_t)64 * 1024)
+#define STELE_WAL_SEGMENT_SIZE_MAX ((uint64_t)1024 * 1024 * 1024)
+
 struct stele_wal;
 
 enum stele_wal_kind {
@@ -70,7 +74,8 @@ void stele_wal_close(struct stele_wal *wal);
 /* Stages one record; the payload is copied. *out_place: where it begins, for stele_wal_read(); it is durable once
  * stele_wal_durable() > place. A new segment is made here when the last one is full (waits for the disk).
  *
- * STELE_OK, STELE_E_NO_MEMORY, STELE_E_NO_SPACE, STELE_E_IO, STELE_E_FENCED. Nothing was staged then. */
+ * STELE_OK, STELE_E_NO_MEMORY, STELE_E_NO_SPACE, STELE_E_IO, STELE_E_FENCED, STELE_E_PERMISSION, STELE_E_READ_ONLY.
+ * Nothing was staged then; what was put before goes on. */
 STELE_MUST_USE
 int stele_wal_put(struct stele_wal *wal, const struct stele_wal_record *record, uint64_t *out_place,
                   struct stele_error *err);
@@ -87,15 +92,21 @@ bool stele_wal_take(struct stele_wal *wal, struct stele_wal_group *out_group);
 /* In any order. Any outcome but STELE_OK fences the log for good. */
 void stele_wal_done(struct stele_wal *wal, uint64_t id, int outcome);
 
+/* Call it when nothing has been put for a while (some 10 ms), and before the end: if nothing on the disk says yet that
+ * the last records were durable, the next take() that finds nothing else hands out a few bytes that say so. Until then
+ * records that rot just before the process ends cannot be told from records that were never written. */
+void stele_wal_mark(struct stele_wal *wal);
+
 uint64_t stele_wal_durable(const struct stele_wal *wal); /* Everything below this place is. */
 uint64_t stele_wal_end(const struct stele_wal *wal);     /* Place of the next record. */
 uint64_t stele_wal_start(const struct stele_wal *wal);   /* Nothing below can be read. */
 uint64_t stele_wal_size(const struct stele_wal *wal);    /* Bytes from start to end. */
 bool stele_wal_is_fenced(const struct stele_wal *wal);
-bool stele_wal_has_staged(const struct stele_wal *wal);
+bool stele_wal_has_staged(const struct stele_wal *wal); /* take() has something to hand out. */
 
 /* The record at a place that put() or opening gave, staged ones included: checked, payload appended to
- * *out_payload (the caller's, kept as it was on failure). Under the same exclusion as everything else.
+ * *out_payload (the caller's, from wal's allocator, kept as it was on failure); out_record->payload is there, until it
+ * grows. Under the same exclusion as everything else.
  *
  * STELE_OK, STELE_NOT_FOUND (trimmed), STELE_E_CORRUPT, STELE_E_IO, STELE_E_NO_MEMORY */
 STELE_MUST_USE
