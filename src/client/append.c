@@ -114,8 +114,7 @@ int stele_append(struct stele *store, const char *stream, uint64_t expected,
     return stele_append_many(store, &one, 1, NULL, 0, NULL, out_result, err);
 }
 
-/* Under the lock. Room for one more completion. */
-static int reserve_completion(struct stele *store, struct stele_error *err)
+int stele_client__reserve(struct stele *store, struct stele_error *err)
 {
     const size_t wanted = store->ring_count + store->ring_reserved + 1;
     if (wanted > store->options.async_queue_max) {
@@ -144,6 +143,19 @@ static int reserve_completion(struct stele *store, struct stele_error *err)
     return STELE_OK;
 }
 
+void stele_client__unreserve(struct stele *store)
+{
+    STELE_ASSERT(store->ring_reserved > 0);
+    store->ring_reserved--;
+}
+
+void stele_client__complete(struct stele *store, const struct completion *completion)
+{
+    stele_client__unreserve(store);
+    store->ring[(store->ring_first + store->ring_count) % store->ring_capacity] = *completion;
+    store->ring_count++;
+}
+
 static int start(struct stele *store, struct stele_prepared *prepared, uint64_t *revisions_last,
                  struct stele_error *words, stele_append_callback callback, void *context,
                  bool quiet, struct stele_error *err)
@@ -151,7 +163,7 @@ static int start(struct stele *store, struct stele_prepared *prepared, uint64_t 
     (void)pthread_mutex_lock(&store->lock);
     int outcome = stele_client__start_writers(store, err);
     if (outcome == STELE_OK) {
-        outcome = reserve_completion(store, err);
+        outcome = stele_client__reserve(store, err);
     }
     if (outcome == STELE_OK) {
         struct completion completion = {.callback = callback, .context = context, .words = words};
@@ -159,9 +171,7 @@ static int start(struct stele *store, struct stele_prepared *prepared, uint64_t 
         completion.outcome =
             decide(store, prepared, &ticket, revisions_last, &completion.result, words);
         completion.place = ticket.place;
-        store->ring_reserved--;
-        store->ring[(store->ring_first + store->ring_count) % store->ring_capacity] = completion;
-        store->ring_count++;
+        stele_client__complete(store, &completion);
         if (!quiet && store->writers_idle > 0 && stele_client__writer_may_take(store)) {
             (void)pthread_cond_signal(&store->staged);
         }

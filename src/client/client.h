@@ -58,6 +58,7 @@ struct stele {
     struct stele_store *core;
     struct stele_options options;
     bool read_only;
+    bool ordered;   /* Opened by a node of a cluster. */
     unsigned forks; /* The process' count of forks when it was opened. */
     struct live *live;
     int64_t live_tried_at_us;
@@ -150,6 +151,13 @@ int stele_client__append(struct stele *store, struct stele_prepared *prepared,
                          uint64_t *revisions_last, struct stele_append_result *out_result,
                          struct stele_error *err);
 
+/* Under the lock. Room for one more completion: taken by stele_client__complete(), or given back. */
+int stele_client__reserve(struct stele *store, struct stele_error *err);
+void stele_client__unreserve(struct stele *store);
+/* Under the lock. What was decided is told once the log is durable up to its place, after all that
+ * were decided before. */
+void stele_client__complete(struct stele *store, const struct completion *completion);
+
 /* As stele_append_async(), for servers: revisions_last (room for one each stream, or NULL) and the
  * words of an error (or NULL) are written before the callback is called; both must last till then.
  * Nobody is told to commit it: stele_client_flush() must follow, once for any number of appends. */
@@ -163,5 +171,59 @@ int stele_client_append_stage(struct stele *store, const struct stele_append *st
  * do, so if nothing else is under way it is committed by this thread (and its callback called from
  * here), because waking a writer takes half as long as a sync. */
 void stele_client_flush(struct stele *store, bool alone);
+
+/* ---- For nodes of clusters ---- */
+
+/* As stele_open(), for the store of a node: it takes commands, and for ever refuses other appends,
+ * through whatever it is opened, with STELE_E_READ_ONLY. It can be read like any other. */
+int stele_client_open_ordered(const char *path, const struct stele_options *options,
+                              struct stele **out_store, struct stele_error *err);
+
+#define STELE_COMMAND_APPEND 1
+#define STELE_COMMAND_TOMBSTONE 2 /* Of streams[0], which has no events. */
+#define STELE_COMMAND_DELETE 3    /* The soft delete of it. */
+
+struct stele_client_command {
+    int kind;
+    struct stele_order order;
+    const struct stele_append *streams; /* Their events have ids. */
+    size_t streams_count;
+    const struct stele_condition *conditions;
+    size_t conditions_count;
+    uint8_t id[16]; /* Of the tombstone, or of the metadata. */
+};
+
+/* Executes a command: one thread at a time, in the order of their stamps. As
+ * stele_client_append_stage(), and stele_client_flush() must follow:
+ *
+ * STELE_OK: it was decided, and the callback will be called once, in the order of these calls, with
+ * the outcome, the same on every node (also STELE_STORE_STALE). But with STELE_E_UNKNOWN and
+ * STELE_E_FENCED, when a write failed, what became of it on this node's disk is known only when the
+ * store has been opened again.
+ * Anything else: this node cannot decide now; nothing was changed and the callback is not called. The
+ * same command may be executed again later, and no other before it. */
+int stele_client_execute_stage(struct stele *store, const struct stele_client_command *command,
+                               uint64_t *revisions_last, struct stele_error *words,
+                               stele_append_callback callback, void *context,
+                               struct stele_error *err);
+
+/* Before a request becomes a command; any thread. STELE_NOT_FOUND: *out_seen is for the command, and
+ * the callback is not called. STELE_OK: the answer is known, and the callback is called with it: an
+ * earlier append with these ids, or a refusal that is final. Otherwise an error, and no callback. A
+ * tombstone and a delete need no look: their `seen` is stele_client_ordered()'s position. */
+int stele_client_look_back(struct stele *store, const struct stele_append *streams,
+                           size_t streams_count, const struct stele_condition *conditions,
+                           size_t conditions_count, uint64_t *out_seen, uint64_t *revisions_last,
+                           struct stele_error *words, stele_append_callback callback, void *context,
+                           struct stele_error *err);
+
+/* How far commands have been executed, as far as they appended anything. */
+struct stele_client_ordered {
+    uint64_t stamp;         /* Of the last one, durable or not; 0: none. */
+    uint64_t position;      /* Of the last event. */
+    uint64_t stamp_durable; /* Of the last durable one. */
+    uint64_t position_durable;
+};
+void stele_client_ordered(struct stele *store, struct stele_client_ordered *out);
 
 #endif

@@ -258,8 +258,10 @@ static int open_core(struct stele *store, const char *path, struct stele_error *
     if (outcome != STELE_OK) {
         return outcome;
     }
-    struct stele_store_options options = {
-        .public = store->options, .read_only = store->read_only, .live_end = UINT64_MAX};
+    struct stele_store_options options = {.public = store->options,
+                                          .read_only = store->read_only,
+                                          .ordered = store->ordered,
+                                          .live_end = UINT64_MAX};
     if (store->read_only) {
         return open_for_reading(store, &options, err);
     }
@@ -284,8 +286,8 @@ static int open_core(struct stele *store, const char *path, struct stele_error *
     return stele_store_open(store->io, &options, &store->core, err);
 }
 
-static int open_store(const char *path, const struct stele_options *given, struct stele **out_store,
-                      struct stele_error *err)
+static int open_store(const char *path, const struct stele_options *given, bool ordered,
+                      struct stele **out_store, struct stele_error *err)
 {
     struct stele_options options;
     if (path == NULL || path[0] == '\0' || out_store == NULL) {
@@ -296,6 +298,9 @@ static int open_store(const char *path, const struct stele_options *given, struc
         return outcome;
     }
     (void)pthread_once(&forks_once, watch_forks);
+    if (ordered && (stele_remote_is_address(path) || options.read_only != 0)) {
+        return stele_fail(err, STELE_E_INVALID, 0, "open: the store of a node is written by it");
+    }
     if (stele_remote_is_address(path)) {
         outcome = stele_remote_open(path, &options, out_store, err);
         if (outcome == STELE_OK) {
@@ -312,6 +317,7 @@ static int open_store(const char *path, const struct stele_options *given, struc
     store->alloc = alloc;
     store->options = options;
     store->read_only = options.read_only != 0;
+    store->ordered = ordered;
     store->forks = atomic_load(&forks);
     (void)pthread_mutex_init(&store->lock, NULL);
     (void)pthread_mutex_init(&store->pool_lock, NULL);
@@ -337,17 +343,29 @@ static int open_store(const char *path, const struct stele_options *given, struc
     return STELE_OK;
 }
 
-int stele_open(const char *path, const struct stele_options *given, struct stele **out_store,
-               struct stele_error *err)
+static int open_with_words(const char *path, const struct stele_options *given, bool ordered,
+                           struct stele **out_store, struct stele_error *err)
 {
     /* Opening goes around many failures (a file that is not there yet, a copy that is damaged), and
      * leaves their words behind. The caller's are written when it fails for good. */
     struct stele_error words = {.outcome = STELE_OK};
-    const int outcome = open_store(path, given, out_store, &words);
+    const int outcome = open_store(path, given, ordered, out_store, &words);
     if (outcome != STELE_OK && err != NULL) {
         *err = words;
     }
     return outcome;
+}
+
+int stele_open(const char *path, const struct stele_options *given, struct stele **out_store,
+               struct stele_error *err)
+{
+    return open_with_words(path, given, false, out_store, err);
+}
+
+int stele_client_open_ordered(const char *path, const struct stele_options *given,
+                              struct stele **out_store, struct stele_error *err)
+{
+    return open_with_words(path, given, true, out_store, err);
 }
 
 /* ---- Closing ---- */

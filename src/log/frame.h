@@ -11,8 +11,8 @@
  *         16     8  place            where this frame starts in the log
  *         24     8  durable          all of the log below this place was durable when this frame
  *                                    was written
- *         32     8  term             Raft term; 0 on a single node
- *         40     8  index            Raft index: 1, 2, … in each partition
+ *         32     8  term             stamp of the command that wrote it; 0 on a single node
+ *         40     8  index            1, 2, … in each partition
  *         48     4  previous         header_checksum of the frame before this one in the log
  *         52     4  count            events
  *         56     2  group_count      frames of the atomic append, which follow each other

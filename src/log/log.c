@@ -48,6 +48,16 @@ uint64_t stele_log_events(const struct stele_log *log)
     return log->events;
 }
 
+uint64_t stele_log_stamp(const struct stele_log *log)
+{
+    return log->stamp;
+}
+
+uint64_t stele_log_stamp_durable(const struct stele_log *log)
+{
+    return log->stamp_durable;
+}
+
 const struct stele_log_partition *stele_log_partition(const struct stele_log *log,
                                                       uint32_t partition)
 {
@@ -116,15 +126,12 @@ void stele_log_put_frame(struct stele_log *log, uint8_t *buffer, struct stele_fr
     STELE_ASSERT(frame->partition < log->identity.partitions);
     frame->place = log->frames_place;
     STELE_ASSERT(stele_log__frame_end(frame) <= log->end + log->reserved);
-    struct stele_log_partition *const partition = &log->partitions[frame->partition];
+    STELE_ASSERT(frame->term == 0 || frame->term >= log->stamp);
     frame->durable = log->durable;
     frame->previous = log->checksum_last;
-    frame->term = 0;
-    frame->index = partition->index + 1;
+    frame->index = log->partitions[frame->partition].index + 1;
     frame->header_checksum = stele_log__frame_encode(buffer, log->identity.seed, frame);
-    partition->term = frame->term;
-    partition->index = frame->index;
-    log->checksum_last = frame->header_checksum;
+    stele_log__take_up(log, frame);
     log->frames_place = stele_log__frame_end(frame);
 }
 
@@ -137,6 +144,7 @@ void stele_log_commit(struct stele_log *log, uint64_t position_last, uint64_t ev
     group->bytes.size += (size_t)log->reserved;
     group->position_last = position_last;
     group->checksum_last = log->checksum_last;
+    group->stamp_last = log->stamp;
     log->end += log->reserved;
     log->reserved = 0;
     log->position = position_last;
@@ -215,6 +223,7 @@ static void retire(struct stele_log *log)
     log->durable = group->place_end;
     log->position_durable = group->position_last;
     log->checksum_durable = group->checksum_last;
+    log->stamp_durable = group->stamp_last;
     group->bytes.size = 0;
     if (group->bytes.capacity > BUFFER_KEPT_MAX) {
         stele_buf_deinit(&group->bytes, log->alloc);
@@ -263,6 +272,7 @@ void stele_log_check(const struct stele_log *log)
 {
     STELE_ASSERT(log->durable <= log->end);
     STELE_ASSERT(log->position_durable <= log->position);
+    STELE_ASSERT(log->stamp_durable <= log->stamp);
     STELE_ASSERT(log->in_flight <= STELE_COMMITS_IN_FLIGHT_MAX);
     STELE_ASSERT(log->first < STELE_LOG__BUFFERS);
     STELE_ASSERT(log->end % STELE_RECORD_ALIGN == 0);

@@ -37,9 +37,9 @@ struct stele_log_options {
     bool read_only;            /* Nothing is written: no cut, no temporary files removed. */
 };
 
-/* One partition's place in its Raft log. */
+/* What one partition's last frame says. */
 struct stele_log_partition {
-    uint64_t term;
+    uint64_t term; /* The last stamp that was not 0. */
     uint64_t index;
 };
 
@@ -85,6 +85,9 @@ uint64_t stele_log_durable(const struct stele_log *log);  /* All below is durabl
 uint64_t stele_log_position(const struct stele_log *log); /* Last position staged; 0 if none. */
 uint64_t stele_log_position_durable(const struct stele_log *log); /* Last position below durable. */
 uint64_t stele_log_events(const struct stele_log *log); /* Events ever, staged ones counted. */
+/* The stamp (term) of the last frame that has one, staged ones counted; 0: none. */
+uint64_t stele_log_stamp(const struct stele_log *log);
+uint64_t stele_log_stamp_durable(const struct stele_log *log); /* The last one below durable. */
 const struct stele_log_partition *stele_log_partition(const struct stele_log *log,
                                                       uint32_t partition);
 uint32_t stele_log_segments(const struct stele_log *log);
@@ -107,8 +110,9 @@ int stele_log_reserve(struct stele_log *log, uint64_t size, uint8_t **out_bytes,
                       uint64_t *out_place);
 
 /* The frames that the caller writes go through this: fills place, durable, previous, index (next
- * of its partition) and term 0 into *frame, encodes it at buffer, keeps the chain. Call once per
- * frame, in order, between reserve and commit. */
+ * of its partition) into *frame, encodes it at buffer, keeps the chain. Its term is the caller's: 0,
+ * or a stamp that is not below the last one. Call once per frame, in order, between reserve and
+ * commit. */
 void stele_log_put_frame(struct stele_log *log, uint8_t *buffer, struct stele_frame *frame);
 
 /* The reserved bytes are complete; position_last is that of their last event. */

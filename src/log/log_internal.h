@@ -355,6 +355,7 @@ struct stele_log__group {
     uint64_t place_end;
     uint64_t position_last;
     uint32_t checksum_last; /* Of the last frame's header. */
+    uint64_t stamp_last;
     bool finished;
     struct stele_buf bytes;
 };
@@ -371,6 +372,8 @@ struct stele_log {
     uint64_t position;
     uint64_t position_durable;
     uint64_t events;
+    uint64_t stamp; /* The highest term of any frame: they grow. */
+    uint64_t stamp_durable;
     uint32_t checksum_last;    /* Of the header of the last frame staged … */
     uint32_t checksum_durable; /* … and of the last durable one. */
     struct stele_log_partition *partitions;
@@ -392,6 +395,16 @@ struct stele_log {
 static inline struct stele_log_segment *stele_log__last(const struct stele_log_view *view)
 {
     return view->segments[view->count - 1];
+}
+
+/* A frame is the last one of the log now: what its partition and the chain go on from. */
+static inline void stele_log__take_up(struct stele_log *log, const struct stele_frame *frame)
+{
+    struct stele_log_partition *const partition = &log->partitions[frame->partition];
+    partition->index = frame->index;
+    partition->term = frame->term != 0 ? frame->term : partition->term;
+    log->stamp = frame->term > log->stamp ? frame->term : log->stamp;
+    log->checksum_last = frame->header_checksum;
 }
 
 /* The file size of the segment after the last one, for frames of size bytes. */

@@ -294,9 +294,7 @@ static int take_frame(struct recovery *recovery, const struct stele_frame *frame
         log->events++;
         at += size;
     }
-    log->partitions[frame->partition].term = frame->term;
-    log->partitions[frame->partition].index = frame->index;
-    log->checksum_last = frame->header_checksum;
+    stele_log__take_up(log, frame);
     recovery->previous_is_known = true;
     recovery->place = stele_log__frame_end(frame);
     if (recovery->place == recovery->mark.durable &&
@@ -447,9 +445,7 @@ static int pass_damage_to_write(struct recovery *recovery, uint64_t bad)
         return outcome;
     }
     log->events += frame.count;
-    log->partitions[frame.partition].term = frame.term;
-    log->partitions[frame.partition].index = frame.index;
-    log->checksum_last = frame.header_checksum;
+    stele_log__take_up(log, &frame);
     recovery->place = stele_log__frame_end(&frame);
     recovery->previous_is_known = false; /* The group may go on. */
     return STELE_OK;
@@ -571,6 +567,8 @@ static int take_header(struct recovery *recovery)
     log->checksum_last = facts.previous;
     for (uint32_t partition = 0; partition < facts.partitions; partition++) {
         stele_log__header_partition(segment->data, partition, &log->partitions[partition]);
+        const uint64_t stamp = log->partitions[partition].term;
+        log->stamp = stamp > log->stamp ? stamp : log->stamp;
     }
     recovery->place = segment->base;
     recovery->previous_is_known = true;
@@ -610,6 +608,7 @@ static int recover_last(struct recovery *recovery)
     log->durable = log->end;
     log->position_durable = log->position;
     log->checksum_durable = log->checksum_last;
+    log->stamp_durable = log->stamp;
     return STELE_OK;
 }
 
@@ -900,8 +899,7 @@ static int follow_events(struct stele_log *log, struct stele_log_reader *reader,
         log->position = event.position;
         log->events++;
         if (cursor.frame.partition < log->identity.partitions) {
-            log->partitions[cursor.frame.partition].term = cursor.frame.term;
-            log->partitions[cursor.frame.partition].index = cursor.frame.index;
+            stele_log__take_up(log, &cursor.frame);
         }
         log->checksum_last = cursor.frame.header_checksum;
         if (cursor.frame_end == 0 || cursor.place == cursor.frame_end) {
@@ -940,5 +938,6 @@ int stele_log_follow(struct stele_log *log, uint64_t live_end, stele_log_event_c
     log->durable = log->end;
     log->position_durable = log->position;
     log->checksum_durable = log->checksum_last;
+    log->stamp_durable = log->stamp;
     return STELE_OK;
 }

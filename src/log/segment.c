@@ -12,7 +12,8 @@
  *         64     8  events_before    events in the log before this segment
  *         72     4  previous         header_checksum of the last frame before this segment
  *         76     4  partitions
- *         80    16  per partition: term (8), index (8) of its last frame before this segment
+ *         80    16  per partition, before this segment: its last term that is not 0 (8), the index
+ *                   of its last frame (8)
  *          …     0  zeros
  *        −4     4  checksum         CRC-32C of the store's secret, then of everything before
  *

@@ -2,20 +2,47 @@
  *
  * The order matters. Nothing of the store changes before the last step that can fail: first every
  * check, then the room (index, log), then the clock, then the bytes. So an outcome other than
- * STELE_OK has left nothing behind (S5). */
+ * STELE_OK has left nothing behind (S5).
+ *
+ * With an order (a command of a cluster) the decision has to be the same on every node, whatever
+ * each has scavenged, flushed, packed, fetched or lost. What it depends on, and why that is the same:
+ *
+ *     the revision a stream is at     the log's last event of each stream is never scavenged; holes of
+ *                                     the index are waited for, damage is an error
+ *     tombstones                      as above: a tombstone is the last event
+ *     "$tb" (is a stream hidden?)     the newest metadata is the last event of its stream; not finding
+ *                                     it is an error, never "no metadata"
+ *     earlier appends with these ids  only events above `seen`, none of which is scavenged anywhere
+ *                                     yet; all of them, however many have an id in common
+ *     conditions                      likewise; which list is walked decides nothing
+ *     positions                       from the stamp and the log's last position, which is that of an
+ *                                     event that scavenging keeps. Never from the clock
+ *     times, ids                      in the command, or its stamp
+ *     sizes                           the format's limits, not this node's options
+ *
+ * Everything else (damage, disk, memory) is an error that is no decision: stele_outcome_decides().
+ * The rest of the argument is that `seen` is no more than STELE_SEEN_AGE_MS before the log's last
+ * position, and scavenging takes nothing that is younger than STELE_SCAVENGE_AGE_MS before it. */
 #include "store/store_internal.h"
 
 #define NO_REVISION STELE_EXPECT_NO_STREAM
 /* One id may stand in so many streams (in memory, and again in the runs) before an append with a
- * loose expectation can fail to find its own. */
+ * loose expectation can fail to find its own; one with an order looks further. */
 #define SAME_ID_MAX 256
 
 struct decision {
     struct stele_store *store;
     struct stele_prepared *prepared;
+    const struct stele_order *order; /* NULL: a single node's, at the time of its clock. */
     struct stele_append_result *result;
     struct stele_error *err;
 };
+
+/* Events up to here were looked at by whoever made the command. */
+static uint64_t seen_by(const struct decision *d)
+{
+    return d->order == NULL ? 0 : d->order->seen;
+}
 
 static uint64_t last_of(const struct stele_prepared_stream *stream)
 {
@@ -111,6 +138,9 @@ static int compare_ids(const struct decision *d, const struct stele_prepared_str
             if (memcmp(event.id, id_of(d->prepared, stream->records_first + done), 16) != 0) {
                 return STELE_NOT_FOUND;
             }
+            if (event.position <= seen_by(d)) {
+                return STELE_NOT_FOUND; /* Others may have scavenged it. */
+            }
             if (done == 0) {
                 earlier->position_first = event.position;
                 earlier->revision_first = event.revision;
@@ -123,34 +153,25 @@ static int compare_ids(const struct decision *d, const struct stele_prepared_str
     return STELE_OK;
 }
 
-/* The revision at which the id of the request's first event stands in the stream, if it does. */
-static int find_id(const struct decision *d, const struct stele_prepared_stream *stream,
-                   uint64_t *out_revision)
+/* Is one of these events, newest first, the one that the id of the request's first event stands for
+ * in the stream? STELE_NOT_FOUND: no. *out_passed: the rest came before what counts. */
+static int find_among(const struct decision *d, const struct stele_prepared_stream *stream,
+                      const uint64_t *places, size_t count, uint64_t *out_revision,
+                      bool *out_passed)
 {
-    STELE_UNINITIALIZED uint64_t places[2 * SAME_ID_MAX];
     const uint8_t *id = id_of(d->prepared, stream->records_first);
-    const uint64_t hash = d->prepared->records[stream->records_first].id_hash;
-    size_t count = stele_index_mem_ids(d->store->index, hash, places, SAME_ID_MAX);
-    const char *damaged = NULL;
-    size_t older = 0;
-    struct stele_index_view *view = stele_index_view_acquire(d->store->index);
-    int outcome = stele_index_view_ids(view, hash, places + count, SAME_ID_MAX, &older, &damaged);
-    if (outcome == STELE_E_CORRUPT) {
-        outcome = stele_store__run_damaged(d->store, damaged);
-    }
-    stele_index_view_release(view);
-    if (outcome != STELE_OK && outcome != STELE_NOT_FOUND) {
-        return outcome;
-    }
-    count += outcome == STELE_OK ? older : 0;
     for (size_t i = 0; i < count; i++) {
         struct stele_event event;
-        outcome = stele_store__event(d->store, places[i], &event, d->err);
+        const int outcome = stele_store__event(d->store, places[i], &event, d->err);
         if (outcome == STELE_NOT_FOUND) {
             continue;
         }
         if (outcome != STELE_OK) {
             return outcome;
+        }
+        if (event.position <= seen_by(d)) {
+            *out_passed = true;
+            return STELE_NOT_FOUND;
         }
         if (memcmp(event.id, id, 16) == 0 &&
             stele_bytes_equal(stele_store__bytes(event.stream), stream->key.name)) {
@@ -159,6 +180,55 @@ static int find_id(const struct decision *d, const struct stele_prepared_stream 
         }
     }
     return STELE_NOT_FOUND;
+}
+
+/* Looks at no more than max events in memory, and as many in the runs; *out_more: there are more, and
+ * they were not reached. */
+static int find_id_within(const struct decision *d, const struct stele_prepared_stream *stream,
+                          uint64_t *places, size_t max, uint64_t *out_revision, bool *out_more)
+{
+    const uint64_t hash = d->prepared->records[stream->records_first].id_hash;
+    size_t count = stele_index_mem_ids(d->store->index, hash, places, max);
+    bool passed = false;
+    int outcome = find_among(d, stream, places, count, out_revision, &passed);
+    *out_more = count == max && !passed;
+    if (outcome != STELE_NOT_FOUND || passed || (*out_more && d->order != NULL)) {
+        return outcome;
+    }
+    const char *damaged = NULL;
+    struct stele_index_view *view = stele_index_view_acquire(d->store->index);
+    outcome = stele_index_view_ids(view, hash, places, max, &count, &damaged);
+    if (outcome == STELE_E_CORRUPT) {
+        outcome = stele_store__run_damaged(d->store, damaged);
+    }
+    stele_index_view_release(view);
+    if (outcome != STELE_OK) {
+        return outcome;
+    }
+    outcome = find_among(d, stream, places, count, out_revision, &passed);
+    *out_more = count == max && !passed;
+    return outcome;
+}
+
+/* The revision at which the id of the request's first event stands in the stream, if it does. */
+static int find_id(const struct decision *d, const struct stele_prepared_stream *stream,
+                   uint64_t *out_revision)
+{
+    STELE_UNINITIALIZED uint64_t few[SAME_ID_MAX];
+    bool more = false;
+    int outcome = find_id_within(d, stream, few, SAME_ID_MAX, out_revision, &more);
+    /* How many of them are in memory differs from node to node, so a command looks at all. */
+    for (size_t max = 8 * (size_t)SAME_ID_MAX;
+         outcome == STELE_NOT_FOUND && more && d->order != NULL; max *= 8) {
+        struct stele_alloc *alloc = d->store->alloc;
+        uint64_t *places = stele_allocate(alloc, max * sizeof *places);
+        if (places == NULL) {
+            return stele_fail(d->err, STELE_E_NO_MEMORY, 0, "append: no memory to look for an id");
+        }
+        outcome = find_id_within(d, stream, places, max, out_revision, &more);
+        stele_release(alloc, places, max * sizeof *places);
+    }
+    return outcome;
 }
 
 /* Was this stream's part appended before? STELE_OK, STELE_NOT_FOUND, STELE_E_ID_CONFLICT, … */
@@ -350,6 +420,7 @@ static void put_frame(const struct decision *d, size_t first, uint16_t group_ind
         .partition = (uint16_t)prepared->streams[first].partition,
         .group_index = group_index,
         .group_count = group_count,
+        .term = d->order == NULL ? 0 : d->order->stamp,
     };
     uint8_t *header = at->bytes;
     const uint64_t begin = at->place + STELE_FRAME_HEADER_SIZE;
@@ -375,6 +446,19 @@ static bool is_first_of_partition(const struct stele_prepared *prepared, size_t 
         }
     }
     return prepared->streams[stream].records_count > 0;
+}
+
+/* The same on every node, and the same again when the log had no room: nothing is taken. */
+static int order_ticks(const struct decision *d, uint64_t count, uint64_t *out_tick)
+{
+    const uint64_t last = stele_position_tick(stele_log_position(d->store->log));
+    const uint64_t stamp = stele_position_tick(d->order->stamp);
+    const uint64_t first = stamp > last ? stamp : last + 1;
+    if (first > STELE_TICK_MAX || count - 1 > STELE_TICK_MAX - first) {
+        return STELE_E_LIMIT;
+    }
+    *out_tick = first;
+    return STELE_OK;
 }
 
 static int take_ticks(struct stele_store *store, int64_t now_us, uint64_t count, uint64_t *out_tick)
@@ -403,7 +487,8 @@ static int stage(const struct decision *d, int64_t now_us, struct stele_ticket *
     const uint64_t size = prepared->bytes.size + frames * STELE_FRAME_HEADER_SIZE;
     /* The clock goes first: ticks that are not used are no loss, reserved room would be. */
     struct staging at = {.tick = 0};
-    outcome = take_ticks(store, now_us, prepared->records_count, &at.tick);
+    outcome = d->order != NULL ? order_ticks(d, prepared->records_count, &at.tick)
+                               : take_ticks(store, now_us, prepared->records_count, &at.tick);
     if (outcome == STELE_OK) {
         outcome = stele_log_reserve(store->log, size, &at.bytes, &at.place);
     }
@@ -425,6 +510,9 @@ static int stage(const struct decision *d, int64_t now_us, struct stele_ticket *
     STELE_ASSERT(group_index == frames);
     STELE_ASSERT(at.place == end);
     stele_log_commit(store->log, at.position_last, prepared->records_count);
+    if (store->clock.tick < stele_position_tick(at.position_last)) {
+        store->clock.tick = stele_position_tick(at.position_last);
+    }
     out_ticket->place = end;
     d->result->position_last = at.position_last;
     return STELE_OK;
@@ -492,6 +580,18 @@ static int decide(const struct decision *d, bool *out_ask_ids, size_t *out_faile
     return first_failure;
 }
 
+static int check_conditions(const struct decision *d)
+{
+    const int outcome =
+        stele_store__check_conditions(d->store, d->prepared, seen_by(d), &d->result->failed,
+                                      &d->result->conflict_position, d->err);
+    return outcome != STELE_CONDITION_FAILED
+               ? outcome
+               : stele_fail(d->err, outcome, 0,
+                            "condition %zu: the event at position %llu matches it",
+                            d->result->failed, (unsigned long long)d->result->conflict_position);
+}
+
 static int append(const struct decision *d, int64_t now_us, struct stele_ticket *out_ticket,
                   uint64_t *revisions_last)
 {
@@ -500,6 +600,13 @@ static int append(const struct decision *d, int64_t now_us, struct stele_ticket 
     int outcome = decide(d, &ask_ids, &failed);
     if (outcome < 0 || outcome == STELE_INCOMPLETE) {
         return outcome;
+    }
+    const bool looks = outcome != STELE_OK || ask_ids || d->prepared->conditions_count > 0;
+    if (looks && d->order != NULL) {
+        const int stale = stele_store__check_seen(d->store, d->order, d->err);
+        if (stale != STELE_OK) {
+            return stale;
+        }
     }
     if (outcome == STELE_WRONG_REVISION || outcome == STELE_STREAM_DELETED || ask_ids) {
         struct earlier earlier;
@@ -518,13 +625,7 @@ static int append(const struct decision *d, int64_t now_us, struct stele_ticket 
     if (outcome != STELE_OK) {
         return fail_expected(d, failed, outcome);
     }
-    outcome = stele_store__check_conditions(d->store, d->prepared, &d->result->failed,
-                                            &d->result->conflict_position, d->err);
-    if (outcome == STELE_CONDITION_FAILED) {
-        return stele_fail(d->err, outcome, 0,
-                          "condition %zu: the event at position %llu matches it", d->result->failed,
-                          (unsigned long long)d->result->conflict_position);
-    }
+    outcome = check_conditions(d);
     if (outcome == STELE_OK) {
         outcome = stage(d, now_us, out_ticket);
     }
@@ -534,9 +635,34 @@ static int append(const struct decision *d, int64_t now_us, struct stele_ticket 
     return outcome;
 }
 
-int stele_store_append(struct stele_store *store, struct stele_prepared *prepared, int64_t now_us,
-                       struct stele_ticket *out_ticket, uint64_t *revisions_last,
-                       struct stele_append_result *out_result, struct stele_error *err)
+/* Was it appended before, or can it never be? STELE_NOT_FOUND: neither is known. */
+static int look(const struct decision *d, struct stele_ticket *out_ticket, uint64_t *revisions_last)
+{
+    bool ask_ids = false;
+    size_t failed = 0;
+    int outcome = decide(d, &ask_ids, &failed);
+    if (outcome < 0 || outcome == STELE_INCOMPLETE) {
+        return outcome;
+    }
+    if (outcome != STELE_OK || ask_ids) {
+        struct earlier earlier;
+        const int found = find_earlier_append(d, &earlier);
+        if (found == STELE_OK) {
+            fill_earlier(d, &earlier, out_ticket, revisions_last);
+            return STELE_OK;
+        }
+        /* A stream that is not at the revision now may be when the command's turn comes. */
+        if (found != STELE_NOT_FOUND && (found != STELE_E_ID_CONFLICT || outcome == STELE_OK)) {
+            return found;
+        }
+    }
+    outcome = check_conditions(d);
+    return outcome == STELE_OK ? STELE_NOT_FOUND : outcome;
+}
+
+/* Whatever forbids any append. */
+static int check_door(const struct stele_store *store, const struct stele_prepared *prepared,
+                      struct stele_error *err)
 {
     STELE_ASSERT(prepared->store == store);
     STELE_ASSERT(prepared->records_count > 0);
@@ -547,15 +673,11 @@ int stele_store_append(struct stele_store *store, struct stele_prepared *prepare
         return stele_fail(err, STELE_E_FENCED, 0,
                           "an earlier write to the log failed; close and open the store again");
     }
-    const int unsure = stele_store_check_index(store, err);
-    if (unsure != STELE_OK) {
-        return unsure;
-    }
-    *out_result = (struct stele_append_result){.failed = 0};
-    const struct decision d = {
-        .store = store, .prepared = prepared, .result = out_result, .err = err};
-    const int outcome =
-        store->index_ready ? append(&d, now_us, out_ticket, revisions_last) : STELE_INCOMPLETE;
+    return stele_store_check_index(store, err);
+}
+
+static int finish(const struct stele_store *store, int outcome, struct stele_ticket *out_ticket)
+{
     if (outcome == STELE_INCOMPLETE) {
         return STELE_STORE_INDEX;
     }
@@ -563,4 +685,74 @@ int stele_store_append(struct stele_store *store, struct stele_prepared *prepare
         out_ticket->place = stele_log_end(store->log);
     }
     return outcome;
+}
+
+int stele_store_append(struct stele_store *store, struct stele_prepared *prepared, int64_t now_us,
+                       struct stele_ticket *out_ticket, uint64_t *revisions_last,
+                       struct stele_append_result *out_result, struct stele_error *err)
+{
+    int outcome = check_door(store, prepared, err);
+    if (outcome == STELE_OK && store->superblock.ordered) {
+        outcome = stele_fail(err, STELE_E_READ_ONLY, 0,
+                             "the store belongs to a node of a cluster: append through the nodes, "
+                             "at the address of any of them");
+    }
+    if (outcome != STELE_OK) {
+        return outcome;
+    }
+    *out_result = (struct stele_append_result){.failed = 0};
+    const struct decision d = {
+        .store = store, .prepared = prepared, .result = out_result, .err = err};
+    outcome =
+        store->index_ready ? append(&d, now_us, out_ticket, revisions_last) : STELE_INCOMPLETE;
+    return finish(store, outcome, out_ticket);
+}
+
+int stele_store_append_at(struct stele_store *store, struct stele_prepared *prepared,
+                          const struct stele_order *order, struct stele_ticket *out_ticket,
+                          uint64_t *revisions_last, struct stele_append_result *out_result,
+                          struct stele_error *err)
+{
+    STELE_ASSERT(store->superblock.ordered);
+    STELE_ASSERT(prepared->ordered);
+    STELE_ASSERT(order->stamp > stele_log_stamp(store->log));
+    int outcome = check_door(store, prepared, err);
+    if (outcome == STELE_OK) {
+        outcome = stele_store__check_order(store, err);
+    }
+    if (outcome != STELE_OK) {
+        out_ticket->place = stele_log_end(store->log);
+        return outcome;
+    }
+    *out_result = (struct stele_append_result){.failed = 0};
+    const struct decision d = {
+        .store = store, .prepared = prepared, .order = order, .result = out_result, .err = err};
+    outcome = store->index_ready ? append(&d, 0, out_ticket, revisions_last) : STELE_INCOMPLETE;
+    return finish(store, outcome, out_ticket);
+}
+
+int stele_store_look_back(struct stele_store *store, struct stele_prepared *prepared,
+                          uint64_t *out_seen, struct stele_ticket *out_ticket,
+                          uint64_t *revisions_last, struct stele_append_result *out_result,
+                          struct stele_error *err)
+{
+    int outcome = check_door(store, prepared, err);
+    if (outcome == STELE_OK) {
+        outcome = stele_store__check_order(store, err);
+    }
+    if (outcome != STELE_OK) {
+        return outcome;
+    }
+    *out_result = (struct stele_append_result){.failed = 0};
+    const struct stele_order everything = {.stamp = 0, .seen = 0};
+    const struct decision d = {.store = store,
+                               .prepared = prepared,
+                               .order = &everything,
+                               .result = out_result,
+                               .err = err};
+    outcome = store->index_ready ? look(&d, out_ticket, revisions_last) : STELE_INCOMPLETE;
+    if (outcome == STELE_NOT_FOUND) {
+        *out_seen = stele_log_position(store->log);
+    }
+    return finish(store, outcome, out_ticket);
 }

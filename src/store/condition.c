@@ -123,15 +123,16 @@ static int check_item(struct stele_store *store, const struct stele_prepared *pr
 }
 
 int stele_store__check_conditions(struct stele_store *store, const struct stele_prepared *prepared,
-                                  size_t *out_failed, uint64_t *out_position,
+                                  uint64_t seen, size_t *out_failed, uint64_t *out_position,
                                   struct stele_error *err)
 {
     for (size_t c = 0; c < prepared->conditions_count; c++) {
         const struct stele_prepared_condition *condition = &prepared->conditions[c];
+        const uint64_t after = condition->after > seen ? condition->after : seen;
         for (size_t i = 0; i < condition->items_count; i++) {
             const int outcome =
-                check_item(store, prepared, &prepared->items[condition->items_first + i],
-                           condition->after, out_position, err);
+                check_item(store, prepared, &prepared->items[condition->items_first + i], after,
+                           out_position, err);
             if (outcome != STELE_OK) {
                 *out_failed = c;
                 return outcome;

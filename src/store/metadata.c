@@ -115,10 +115,18 @@ int stele_store__limits_parse(struct stele_bytes json, struct stele_stream_limit
     return parse(json, NULL, out, err);
 }
 
-/* The newest metadata event that counts: the last one, or (staged false) the last durable one. */
-static int newest(struct stele_store *store, struct stele_bytes stream, bool staged,
-                  struct stele_event *out_event, struct stele_error *err)
+/* Does a decision rest on it that every node of a cluster takes? */
+static bool must_not_guess(const struct stele_store *store, bool staged)
 {
+    return store->superblock.ordered && staged;
+}
+
+/* The newest metadata event that counts: the last one, or (staged false) the last durable one.
+ * *out_exists: there ever was one. */
+static int newest(struct stele_store *store, struct stele_bytes stream, bool staged,
+                  bool *out_exists, struct stele_event *out_event, struct stele_error *err)
+{
+    *out_exists = false;
     STELE_UNINITIALIZED uint8_t buffer[STELE_STREAM_NAME_SIZE_MAX + 2];
     const struct stele_bytes name = stele_store__metastream(stream, buffer);
     if (name.size == 0) {
@@ -131,6 +139,7 @@ static int newest(struct stele_store *store, struct stele_bytes stream, bool sta
     if (outcome != STELE_OK) {
         return outcome;
     }
+    *out_exists = true;
     for (uint64_t revision = state.next; revision > 0; revision--) {
         uint64_t place = 0;
         size_t count = 0;
@@ -142,8 +151,37 @@ static int newest(struct stele_store *store, struct stele_bytes stream, bool sta
             (staged || place < stele_log_durable(store->log))) {
             return stele_store__event(store, place, out_event, err);
         }
+        if (must_not_guess(store, staged)) {
+            break;
+        }
     }
     return STELE_NOT_FOUND;
+}
+
+/* As newest(); but where every node must decide alike, metadata that is there and cannot be read is
+ * an error, rather than older metadata or none. */
+static int newest_that_counts(struct stele_store *store, struct stele_bytes stream, bool staged,
+                              struct stele_event *out_event, struct stele_error *err)
+{
+    bool exists = false;
+    const int outcome = newest(store, stream, staged, &exists, out_event, err);
+    return outcome == STELE_NOT_FOUND && exists && must_not_guess(store, staged)
+               ? stele_fail(err, STELE_E_CORRUPT, 0,
+                            "stream %.*s: its newest metadata is not found; run `stele verify`",
+                            (int)stream.size, (const char *)stream.data)
+               : outcome;
+}
+
+/* What parse() refuses was checked when it was written, so only memory can be lacking. */
+static int parse_that_counts(const struct stele_store *store, bool staged,
+                             const struct stele_event *event, json_t **out_object,
+                             struct stele_stream_limits *out, struct stele_error *err)
+{
+    const int outcome = parse((struct stele_bytes){.data = event->data, .size = event->data_size},
+                              out_object, out, err);
+    return outcome == STELE_E_INVALID && must_not_guess(store, staged)
+               ? stele_fail(err, STELE_E_NO_MEMORY, 0, "metadata that was stored cannot be parsed")
+               : outcome;
 }
 
 int stele_store__limits(struct stele_store *store, struct stele_bytes stream, bool staged,
@@ -151,15 +189,14 @@ int stele_store__limits(struct stele_store *store, struct stele_bytes stream, bo
 {
     *out = (struct stele_stream_limits){.found = false};
     struct stele_event event;
-    int outcome = newest(store, stream, staged, &event, err);
+    int outcome = newest_that_counts(store, stream, staged, &event, err);
     if (outcome == STELE_NOT_FOUND) {
         return STELE_OK;
     }
     if (outcome != STELE_OK) {
         return outcome;
     }
-    outcome = stele_store__limits_parse(
-        (struct stele_bytes){.data = event.data, .size = event.data_size}, out, err);
+    outcome = parse_that_counts(store, staged, &event, NULL, out, err);
     out->found = true;
     out->revision = event.revision;
     return outcome;
@@ -178,7 +215,7 @@ int stele_store_metadata(struct stele_store *store, const char *stream, struct s
                          uint64_t *out_revision, struct stele_error *err)
 {
     struct stele_event event;
-    const int outcome = newest(store, stele_bytes_of_text(stream), false, &event, err);
+    const int outcome = newest_that_counts(store, stele_bytes_of_text(stream), false, &event, err);
     if (outcome != STELE_OK) {
         return outcome;
     }
@@ -230,12 +267,11 @@ int stele_store_delete_metadata(struct stele_store *store, const char *stream, u
     json_t *object = NULL;
     struct stele_stream_limits limits = {.found = false};
     struct stele_event event;
-    outcome = newest(store, name, true, &event, err);
+    outcome = newest_that_counts(store, name, true, &event, err);
     *out_expected = STELE_EXPECT_NO_STREAM;
     if (outcome == STELE_OK) {
         *out_expected = event.revision;
-        outcome = parse((struct stele_bytes){.data = event.data, .size = event.data_size}, &object,
-                        &limits, err);
+        outcome = parse_that_counts(store, true, &event, &object, &limits, err);
     } else if (outcome == STELE_NOT_FOUND) {
         object = json_object();
         outcome = object == NULL ? STELE_E_NO_MEMORY : STELE_OK;

@@ -292,6 +292,9 @@ static int add_record(struct stele_prepared *prepared, struct stele_prepared_str
     }
     uint8_t id[16];
     memcpy(id, draft->id, sizeof id);
+    if (id_is_zero(id) && prepared->ordered) {
+        return stele_fail(err, STELE_E_INVALID, 0, "an event of a command has no id");
+    }
     if (id_is_zero(id)) {
         make_id(prepared->store->io, now_us, id);
     }
@@ -388,7 +391,8 @@ static int add_events(struct stele_prepared *prepared, struct stele_prepared_str
                       const struct stele_append *append, int64_t now_us, struct stele_error *err)
 {
     const bool is_meta = stele_store__is_metastream(stream->key.name);
-    const size_t size_max = prepared->store->options.public.event_size_max;
+    const size_t size_max =
+        prepared->ordered ? STELE_EVENT_SIZE_MAX : prepared->store->options.public.event_size_max;
     for (size_t i = 0; i < append->count; i++) {
         const struct stele_event_draft *draft = &append->events[i];
         struct stele_bytes type;
@@ -511,8 +515,9 @@ static int add_condition(struct stele_prepared *prepared, const struct stele_con
 
 /* ---- The request ---- */
 
-static void reset(struct stele_prepared *prepared)
+static void reset(struct stele_prepared *prepared, bool ordered)
 {
+    prepared->ordered = ordered;
     prepared->bytes.size = 0;
     prepared->streams_count = 0;
     prepared->records_count = 0;
@@ -612,11 +617,12 @@ int stele_store_check_append(const struct stele_append *streams, size_t streams_
     return outcome;
 }
 
-int stele_prepare(struct stele_prepared *prepared, const struct stele_append *streams,
-                  size_t streams_count, const struct stele_condition *conditions,
-                  size_t conditions_count, int64_t now_us, struct stele_error *err)
+int stele_store__prepare(struct stele_prepared *prepared, const struct stele_append *streams,
+                         size_t streams_count, const struct stele_condition *conditions,
+                         size_t conditions_count, bool ordered, int64_t now_us,
+                         struct stele_error *err)
 {
-    reset(prepared);
+    reset(prepared, ordered);
     int outcome = check_counts(streams, streams_count, conditions, conditions_count, err);
     for (size_t i = 0; i < streams_count && outcome == STELE_OK; i++) {
         struct stele_prepared_stream *stream = NULL;
@@ -631,10 +637,27 @@ int stele_prepare(struct stele_prepared *prepared, const struct stele_append *st
     return outcome == STELE_OK ? make_keys(prepared) : outcome;
 }
 
-int stele_prepare_tombstone(struct stele_prepared *prepared, const char *stream_name,
-                            uint64_t expected, int64_t now_us, struct stele_error *err)
+int stele_prepare(struct stele_prepared *prepared, const struct stele_append *streams,
+                  size_t streams_count, const struct stele_condition *conditions,
+                  size_t conditions_count, int64_t now_us, struct stele_error *err)
 {
-    reset(prepared);
+    return stele_store__prepare(prepared, streams, streams_count, conditions, conditions_count,
+                                false, now_us, err);
+}
+
+int stele_prepare_at(struct stele_prepared *prepared, const struct stele_append *streams,
+                     size_t streams_count, const struct stele_condition *conditions,
+                     size_t conditions_count, uint64_t stamp, struct stele_error *err)
+{
+    return stele_store__prepare(prepared, streams, streams_count, conditions, conditions_count,
+                                true, stele_stamp_us(stamp), err);
+}
+
+static int prepare_tombstone(struct stele_prepared *prepared, const char *stream_name,
+                             uint64_t expected, const uint8_t id[16], int64_t now_us,
+                             struct stele_error *err)
+{
+    reset(prepared, id != NULL);
     struct stele_prepared_stream *stream = NULL;
     int outcome = add_stream(prepared, stream_name, expected, &stream, err);
     if (outcome != STELE_OK) {
@@ -644,9 +667,25 @@ int stele_prepare_tombstone(struct stele_prepared *prepared, const char *stream_
         return stele_fail(err, STELE_E_INVALID, 0, "%s: metadata cannot be tombstoned",
                           stream_name);
     }
-    const struct stele_event_draft draft = {.type = TOMBSTONE_TYPE};
+    struct stele_event_draft draft = {.type = TOMBSTONE_TYPE};
+    if (id != NULL) {
+        memcpy(draft.id, id, sizeof draft.id);
+    }
     stream->tombstone = true;
     outcome = add_record(prepared, stream, &draft, stele_bytes_of_text(TOMBSTONE_TYPE),
                          STELE_RECORD_TOMBSTONE, now_us, err);
     return outcome == STELE_OK ? make_keys(prepared) : outcome;
+}
+
+int stele_prepare_tombstone(struct stele_prepared *prepared, const char *stream, uint64_t expected,
+                            int64_t now_us, struct stele_error *err)
+{
+    return prepare_tombstone(prepared, stream, expected, NULL, now_us, err);
+}
+
+int stele_prepare_tombstone_at(struct stele_prepared *prepared, const char *stream,
+                               uint64_t expected, const uint8_t id[16], uint64_t stamp,
+                               struct stele_error *err)
+{
+    return prepare_tombstone(prepared, stream, expected, id, stele_stamp_us(stamp), err);
 }

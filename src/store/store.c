@@ -35,6 +35,7 @@ static int create(struct stele_store *store, struct stele_error *err)
         .partitions = options->partitions,
         .partition_key = options->partition_key,
         .created_us = io->ops->now_us(io),
+        .ordered = store->options.ordered,
     };
     io->ops->random(io, superblock->store_id, sizeof superblock->store_id);
     io->ops->random(io, &superblock->secret, sizeof superblock->secret);
@@ -203,6 +204,11 @@ static int open_store(struct stele_store *store, struct stele_error *err)
     if (outcome == STELE_OK) {
         outcome = open_both(store, err);
     }
+    if (outcome == STELE_OK && store->options.ordered && !store->superblock.ordered) {
+        /* Last, when nothing else can refuse: the store is the cluster's from here on. */
+        store->superblock.ordered = true;
+        outcome = stele_store__superblock_write(store->io, &store->superblock, err);
+    }
     if (outcome == STELE_OK) {
         store->clock.tick = stele_position_tick(stele_log_position(store->log));
         store->reader_stale = false;
@@ -343,6 +349,16 @@ uint32_t stele_store_in_flight(const struct stele_store *store)
 uint64_t stele_store_position(const struct stele_store *store)
 {
     return stele_log_position_durable(store->log);
+}
+
+uint64_t stele_store_position_staged(const struct stele_store *store)
+{
+    return stele_log_position(store->log);
+}
+
+uint64_t stele_store_end(const struct stele_store *store)
+{
+    return stele_log_end(store->log);
 }
 
 /* ---- Facts ---- */

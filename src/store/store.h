@@ -26,6 +26,7 @@ struct stele_store;
 struct stele_store_options {
     struct stele_options public;
     bool read_only;
+    bool ordered;      /* A node of a cluster opens it: from now on it is nobody else's to write. */
     uint64_t live_end; /* Read-only beside a writer: end of what is durable; else UINT64_MAX. */
 };
 
@@ -100,6 +101,78 @@ int stele_store_append(struct stele_store *store, struct stele_prepared *prepare
                        struct stele_ticket *out_ticket, uint64_t *revisions_last,
                        struct stele_append_result *out_result, struct stele_error *err);
 
+/* ---- Commands of a cluster: appends that every node decides alike ----
+ *
+ * A store that was opened with options.ordered takes commands in the order of their stamps, and
+ * ordinary appends no more: they end with STELE_E_READ_ONLY, for ever. Given the same commands, such
+ * stores give the same outcomes, positions, revisions and events, whatever their options are and
+ * whatever each has scavenged, flushed, fetched, or lost and been reopened after. */
+
+/* stamp: milliseconds, counter and partition, laid out as a position; larger than that of any command
+ * before. seen: the position up to which whoever made the command has looked for earlier appends
+ * with its ids, and for events that its conditions forbid (stele_store_look_back()). */
+struct stele_order {
+    uint64_t stamp;
+    uint64_t seen;
+};
+
+/* Microseconds since 1970 of a stamp. */
+int64_t stele_stamp_us(uint64_t stamp);
+
+/* As stele_prepare() for a command: an event without an id is STELE_E_INVALID, one without a time of
+ * its own has the stamp's, and this node's event_size_max does not count. No lock. */
+STELE_MUST_USE
+int stele_prepare_at(struct stele_prepared *prepared, const struct stele_append *streams,
+                     size_t streams_count, const struct stele_condition *conditions,
+                     size_t conditions_count, uint64_t stamp, struct stele_error *err);
+STELE_MUST_USE
+int stele_prepare_tombstone_at(struct stele_prepared *prepared, const char *stream,
+                               uint64_t expected, const uint8_t id[16], uint64_t stamp,
+                               struct stele_error *err);
+
+/* Internal outcome of a command: so much has been appended since `seen` that what came between may
+ * have been scavenged elsewhere. It was refused, on every node; look back and give it again. */
+#define STELE_STORE_STALE 66
+/* After how much of the log's time, in milliseconds, and what scavenging leaves alone at least. */
+#define STELE_SEEN_AGE_MS UINT64_C(3600000)
+#define STELE_SCAVENGE_AGE_MS (2 * STELE_SEEN_AGE_MS)
+
+/* As stele_store_append(), at a stamp. Which outcomes are decisions, stele_outcome_decides() says:
+ * the command is done, here as everywhere. Any other outcome says that this node cannot decide:
+ * nothing was changed, and no later command may be executed before this one was. */
+STELE_MUST_USE
+int stele_store_append_at(struct stele_store *store, struct stele_prepared *prepared,
+                          const struct stele_order *order, struct stele_ticket *out_ticket,
+                          uint64_t *revisions_last, struct stele_append_result *out_result,
+                          struct stele_error *err);
+/* The soft delete of a stream, as a command: appends metadata with this id, made of what the metadata
+ * is at that stamp. prepared is used for it. Outcomes also STELE_NO_STREAM. */
+STELE_MUST_USE
+int stele_store_delete_at(struct stele_store *store, struct stele_prepared *prepared,
+                          const char *stream, uint64_t expected, const uint8_t id[16],
+                          const struct stele_order *order, struct stele_ticket *out_ticket,
+                          struct stele_append_result *out_result, struct stele_error *err);
+bool stele_outcome_decides(int outcome);
+
+/* Before a command is made of a request: was it appended before, or can it never be?
+ *
+ * STELE_OK          It was, *out_result says where; to be told when *out_ticket is durable.
+ * STELE_NOT_FOUND   Neither is known: *out_seen is for the command.
+ * STELE_CONDITION_FAILED, STELE_E_ID_CONFLICT: refused for good, when *out_ticket is durable.
+ * STELE_STORE_INDEX and errors as stele_store_append(). */
+STELE_MUST_USE
+int stele_store_look_back(struct stele_store *store, struct stele_prepared *prepared,
+                          uint64_t *out_seen, struct stele_ticket *out_ticket,
+                          uint64_t *revisions_last, struct stele_append_result *out_result,
+                          struct stele_error *err);
+
+/* The stamp of the last command that appended something, staged ones counted; 0: none. Executing goes
+ * on behind it after a restart. */
+uint64_t stele_store_ordered(const struct stele_store *store);
+uint64_t stele_store_ordered_durable(const struct stele_store *store);
+/* May nobody but a cluster append here? */
+bool stele_store_is_ordered(const struct stele_store *store);
+
 /* The driver's side of group commit; see log.h. */
 bool stele_store_take(struct stele_store *store, struct stele_log_group *out_group);
 void stele_store_done(struct stele_store *store, uint64_t group_id, int outcome);
@@ -112,6 +185,10 @@ uint64_t stele_store_staged_size(const struct stele_store *store);
 uint32_t stele_store_in_flight(const struct stele_store *store);
 /* The last visible position; 0: none. */
 uint64_t stele_store_position(const struct stele_store *store);
+/* The last position, durable or not. */
+uint64_t stele_store_position_staged(const struct stele_store *store);
+/* The place behind everything, durable or not. */
+uint64_t stele_store_end(const struct stele_store *store);
 
 /* ---- Reading ---- */
 

@@ -15,6 +15,7 @@ struct stele_superblock {
     uint32_t partitions;
     uint32_t partition_key;
     int64_t created_us;
+    bool ordered; /* A node's of a cluster: appends come with a stamp or not at all. */
 };
 
 #define STELE_SUPERBLOCK_NAME "stele.store"
@@ -166,7 +167,16 @@ struct stele_prepared {
     size_t items_count, items_capacity;
     struct stele_index_key *condition_keys;
     size_t condition_keys_count, condition_keys_capacity;
+    bool ordered; /* Of a command: nothing in it was made up here. */
 };
+
+/* As stele_prepare(). ordered: refuses what every node would make other records of (an event without
+ * an id), and takes any size that the format allows, whatever this node's options say. */
+STELE_MUST_USE
+int stele_store__prepare(struct stele_prepared *prepared, const struct stele_append *streams,
+                         size_t streams_count, const struct stele_condition *conditions,
+                         size_t conditions_count, bool ordered, int64_t now_us,
+                         struct stele_error *err);
 
 /* ---- lookup.c: under the lock, memory and runs together ---- */
 
@@ -249,12 +259,22 @@ void stele_store__work_destroy(struct stele_work *work);
 STELE_MUST_USE
 int stele_store__scavenge_run(struct stele_work *work, struct stele_error *err);
 
+/* ---- order.c ---- */
+
+/* Whether the store may execute commands at all. */
+STELE_MUST_USE
+int stele_store__check_order(const struct stele_store *store, struct stele_error *err);
+/* STELE_OK, or STELE_STORE_STALE: what came after order->seen may be incomplete somewhere. */
+STELE_MUST_USE
+int stele_store__check_seen(const struct stele_store *store, const struct stele_order *order,
+                            struct stele_error *err);
+
 /* ---- condition.c ---- */
 
-/* STELE_OK: no event forbids it. STELE_CONDITION_FAILED: *out_failed, *out_position. */
+/* STELE_OK: no event above seen forbids it. STELE_CONDITION_FAILED: *out_failed, *out_position. */
 STELE_MUST_USE
 int stele_store__check_conditions(struct stele_store *store, const struct stele_prepared *prepared,
-                                  size_t *out_failed, uint64_t *out_position,
+                                  uint64_t seen, size_t *out_failed, uint64_t *out_position,
                                   struct stele_error *err);
 
 /* ---- metadata.c ---- */
