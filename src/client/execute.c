@@ -86,7 +86,7 @@ int stele_client_execute_stage(struct stele *store, const struct stele_client_co
     }
     struct completion completion = {.callback = callback, .context = context, .words = words};
     completion.outcome = prepare(prepared, command, &said);
-    if (stele_outcome_decides(completion.outcome)) {
+    if (stele_order_is_decision(completion.outcome)) {
         (void)pthread_mutex_lock(&store->lock);
         outcome = get_ready(store, err);
         if (outcome == STELE_OK) {
@@ -96,7 +96,7 @@ int stele_client_execute_stage(struct stele *store, const struct stele_client_co
                                              &completion.result, &said);
             }
             completion.place = ticket.place;
-            if (stele_outcome_decides(completion.outcome)) {
+            if (stele_order_is_decision(completion.outcome)) {
                 hand_words(words, &said);
                 stele_client__complete(store, &completion);
             } else {
@@ -106,7 +106,7 @@ int stele_client_execute_stage(struct stele *store, const struct stele_client_co
         (void)pthread_mutex_unlock(&store->lock);
     }
     stele_client__prepared_release(store, prepared);
-    if (outcome == STELE_OK && !stele_outcome_decides(completion.outcome)) {
+    if (outcome == STELE_OK && !stele_order_is_decision(completion.outcome)) {
         hand_words(err, &said);
         outcome = completion.outcome;
     }
@@ -156,7 +156,7 @@ int stele_client_look_back(struct stele *store, const struct stele_append *strea
         outcome = get_ready(store, err);
         if (outcome == STELE_OK) {
             outcome = look_back(store, prepared, out_seen, revisions_last, &completion, &said);
-            if (outcome != STELE_NOT_FOUND && stele_outcome_decides(outcome)) {
+            if (outcome != STELE_NOT_FOUND && stele_order_is_decision(outcome)) {
                 hand_words(words, &said);
                 stele_client__complete(store, &completion);
                 outcome = STELE_OK;

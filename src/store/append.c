@@ -20,7 +20,7 @@
  *     times, ids                      in the command, or its stamp
  *     sizes                           the format's limits, not this node's options
  *
- * Everything else (damage, disk, memory) is an error that is no decision: stele_outcome_decides().
+ * Everything else (damage, disk, memory) is an error that is no decision: stele_order_is_decision().
  * The rest of the argument is that `seen` is no more than STELE_SEEN_AGE_MS before the log's last
  * position, and scavenging takes nothing that is younger than STELE_SCAVENGE_AGE_MS before it. */
 #include "store/store_internal.h"

@@ -1,13 +1,13 @@
 /* Commands of a cluster: what is not a plain append about them. How they are decided is in append.c. */
 #include "store/store_internal.h"
 
-int64_t stele_stamp_us(uint64_t stamp)
+int64_t stele_order_time_us(uint64_t stamp)
 {
     const uint64_t ms = stele_position_tick(stamp) >> STELE_POSITION_COUNTER_BITS;
     return ((int64_t)ms + STELE_EPOCH_MS) * 1000;
 }
 
-bool stele_outcome_decides(int outcome)
+bool stele_order_is_decision(int outcome)
 {
     /* These three follow from the command and what is stored; other errors from this machine. */
     return (outcome >= 0 && outcome < STELE_STORE_ROLL) || outcome == STELE_STORE_STALE ||

@@ -650,7 +650,7 @@ int stele_prepare_at(struct stele_prepared *prepared, const struct stele_append 
                      size_t conditions_count, uint64_t stamp, struct stele_error *err)
 {
     return stele_store__prepare(prepared, streams, streams_count, conditions, conditions_count,
-                                true, stele_stamp_us(stamp), err);
+                                true, stele_order_time_us(stamp), err);
 }
 
 static int prepare_tombstone(struct stele_prepared *prepared, const char *stream_name,
@@ -687,5 +687,5 @@ int stele_prepare_tombstone_at(struct stele_prepared *prepared, const char *stre
                                uint64_t expected, const uint8_t id[16], uint64_t stamp,
                                struct stele_error *err)
 {
-    return prepare_tombstone(prepared, stream, expected, id, stele_stamp_us(stamp), err);
+    return prepare_tombstone(prepared, stream, expected, id, stele_order_time_us(stamp), err);
 }

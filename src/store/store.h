@@ -117,7 +117,7 @@ struct stele_order {
 };
 
 /* Microseconds since 1970 of a stamp. */
-int64_t stele_stamp_us(uint64_t stamp);
+int64_t stele_order_time_us(uint64_t stamp);
 
 /* As stele_prepare() for a command: an event without an id is STELE_E_INVALID, one without a time of
  * its own has the stamp's, and this node's event_size_max does not count. No lock. */
@@ -137,7 +137,7 @@ int stele_prepare_tombstone_at(struct stele_prepared *prepared, const char *stre
 #define STELE_SEEN_AGE_MS UINT64_C(3600000)
 #define STELE_SCAVENGE_AGE_MS (2 * STELE_SEEN_AGE_MS)
 
-/* As stele_store_append(), at a stamp. Which outcomes are decisions, stele_outcome_decides() says:
+/* As stele_store_append(), at a stamp. Which outcomes are decisions, stele_order_is_decision() says:
  * the command is done, here as everywhere. Any other outcome says that this node cannot decide:
  * nothing was changed, and no later command may be executed before this one was. */
 STELE_MUST_USE
@@ -152,7 +152,7 @@ int stele_store_delete_at(struct stele_store *store, struct stele_prepared *prep
                           const char *stream, uint64_t expected, const uint8_t id[16],
                           const struct stele_order *order, struct stele_ticket *out_ticket,
                           struct stele_append_result *out_result, struct stele_error *err);
-bool stele_outcome_decides(int outcome);
+bool stele_order_is_decision(int outcome);
 
 /* Before a command is made of a request: was it appended before, or can it never be?
  *

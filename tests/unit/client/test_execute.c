@@ -1,0 +1,263 @@
+/* Commands are executed in the order of their stamps and answered when they are durable; what they
+ * make is a matter of the commands alone; nobody else appends to the store of a node.
+ *
+ * Method: the runtime with its real threads, one command after the other without waiting, on two
+ * stores with different options; the answers are compared. */
+#include "base/position.h"
+#include "client/client.h"
+#include "fixture.h"
+
+#define MS(n) ((uint64_t)(n) << (STELE_POSITION_PARTITION_BITS + STELE_POSITION_COUNTER_BITS))
+#define BEGIN MS(200000000000)
+#define COMMANDS 2000
+
+struct answers {
+    struct stele_append_result results[COMMANDS];
+    int outcomes[COMMANDS];
+    size_t count;
+    pthread_mutex_t lock;
+    pthread_cond_t done;
+};
+
+static void on_answer(void *context, int outcome, const struct stele_append_result *result)
+{
+    struct answers *answers = context;
+    (void)pthread_mutex_lock(&answers->lock);
+    CHECK(answers->count < COMMANDS);
+    answers->outcomes[answers->count] = outcome;
+    answers->results[answers->count] = *result;
+    answers->count++;
+    (void)pthread_cond_signal(&answers->done);
+    (void)pthread_mutex_unlock(&answers->lock);
+}
+
+static struct answers *answers_create(void)
+{
+    struct answers *answers = calloc(1, sizeof *answers);
+    STELE_ASSERT(answers != NULL);
+    (void)pthread_mutex_init(&answers->lock, NULL);
+    (void)pthread_cond_init(&answers->done, NULL);
+    return answers;
+}
+
+static void answers_wait(struct answers *answers, size_t count)
+{
+    (void)pthread_mutex_lock(&answers->lock);
+    while (answers->count < count) {
+        (void)pthread_cond_wait(&answers->done, &answers->lock);
+    }
+    (void)pthread_mutex_unlock(&answers->lock);
+}
+
+static void open_ordered(uint64_t segment_size_max, uint64_t index_memory)
+{
+    struct stele_options options = STELE_OPTIONS_INIT;
+    options.partitions = 8;
+    options.segment_size_max = segment_size_max;
+    options.index_memory = index_memory;
+    CHECK_OK(stele_client_open_ordered(fixture_path, &options, &store, &err), err);
+}
+
+static void begin(uint64_t segment_size_max, uint64_t index_memory)
+{
+    fixture_begin();
+    CHECK_EQ(stele_close(store), STELE_OK);
+    open_ordered(segment_size_max, index_memory);
+}
+
+static uint64_t seen(void)
+{
+    struct stele_client_ordered ordered;
+    stele_client_ordered(store, &ordered);
+    return ordered.position;
+}
+
+/* Kinds, expectations and streams in turns, so that some are refused. */
+static void execute_number(uint64_t number, struct answers *answers)
+{
+    static const uint8_t data[700];
+    char name[32];
+    (void)snprintf(name, sizeof name, "s-%llu", (unsigned long long)(number * 7 % 41));
+    struct stele_event_draft drafts[3] = {0};
+    for (size_t i = 0; i < 3; i++) {
+        const uint64_t id = (number % 97 == 96 ? number - 1 : number) * 8 + i + 1;
+        drafts[i] = (struct stele_event_draft){
+            .type = "Happened", .data = data, .data_size = sizeof data, .content_type = "x/y"};
+        memcpy(drafts[i].id, &id, sizeof id);
+    }
+    struct stele_append streams[2] = {
+        {.stream = name, .expected = STELE_EXPECT_ANY, .events = drafts, .count = 2},
+        {.stream = "both", .expected = STELE_EXPECT_ANY, .events = drafts + 2, .count = 1},
+    };
+    struct stele_client_command command = {
+        .kind = STELE_COMMAND_APPEND,
+        .order = {.stamp = BEGIN + MS(number / 3) + number, .seen = seen()},
+        .streams = streams,
+        .streams_count = 1 + number % 2,
+    };
+    command.id[0] = (uint8_t)number;
+    command.id[1] = (uint8_t)(number >> 8);
+    if (number % 13 == 0) {
+        streams[0].expected = number / 41;
+    } else if (number % 101 == 100 || number % 199 == 198) {
+        command.kind = number % 101 == 100 ? STELE_COMMAND_DELETE : STELE_COMMAND_TOMBSTONE;
+        command.streams_count = 1;
+        streams[0].count = 0;
+    }
+    CHECK_OK(stele_client_execute_stage(store, &command, NULL, NULL, on_answer, answers, &err),
+             err);
+    if (number % 16 == 0) {
+        stele_client_flush(store, false);
+    }
+}
+
+static struct answers *execute_all(bool reopen)
+{
+    struct answers *answers = answers_create();
+    for (uint64_t number = 0; number < COMMANDS; number++) {
+        execute_number(number, answers);
+        if (reopen && number % 500 == 250) {
+            CHECK_EQ(stele_close(store), STELE_OK);
+            open_ordered(1024 * 1024, 4096);
+        }
+    }
+    stele_client_flush(store, false);
+    answers_wait(answers, COMMANDS);
+    return answers;
+}
+
+TEST(two_stores_answer_the_same_commands_alike_and_in_order)
+{
+    FIXTURE_EMBEDDED_ONLY();
+    begin(64 * 1024, 16 * 1024);
+    struct answers *first = execute_all(false);
+    struct stele_client_ordered ordered;
+    stele_client_ordered(store, &ordered);
+    const uint64_t last = ordered.position;
+    CHECK_EQ(ordered.position_durable, last);
+    CHECK_EQ(ordered.stamp_durable, ordered.stamp);
+    CHECK(ordered.stamp > BEGIN + MS(COMMANDS / 3 - 10));
+    CHECK_EQ(stele_close(store), STELE_OK);
+    open_ordered(64 * 1024, 16 * 1024);
+    const uint64_t stamp = ordered.stamp;
+    stele_client_ordered(store, &ordered);
+    CHECK_EQ(ordered.stamp, stamp);
+    CHECK_EQ(ordered.position, last);
+    struct stele_verify_result verified;
+    CHECK_OK(stele_verify(store, NULL, &verified, &err), err);
+    fixture_end();
+
+    begin(1024 * 1024, 4096);
+    struct answers *second = execute_all(true);
+    CHECK_EQ(seen(), last);
+    fixture_end();
+    size_t refused = 0;
+    uint64_t before = 0;
+    for (size_t i = 0; i < COMMANDS; i++) {
+        CHECK_EQ(first->outcomes[i], second->outcomes[i]);
+        refused += first->outcomes[i] != STELE_OK ? 1 : 0;
+        if (first->outcomes[i] == STELE_OK) {
+            CHECK_EQ(first->results[i].position_first, second->results[i].position_first);
+            CHECK_EQ(first->results[i].position_last, second->results[i].position_last);
+            CHECK_EQ(first->results[i].revision_first, second->results[i].revision_first);
+            CHECK_EQ(first->results[i].idempotent, second->results[i].idempotent);
+            CHECK(first->results[i].position_first > before || first->results[i].idempotent);
+            before = first->results[i].position_last;
+        }
+    }
+    CHECK(refused > 50);
+    CHECK(refused < COMMANDS / 2);
+    free(first);
+    free(second);
+}
+
+TEST(a_command_that_is_no_request_is_refused_everywhere_and_in_its_turn)
+{
+    FIXTURE_EMBEDDED_ONLY();
+    begin(64 * 1024, 16 * 1024);
+    struct answers *answers = answers_create();
+    execute_number(1, answers);
+    const struct stele_event_draft nameless = {.type = "T"};
+    const struct stele_append append = {
+        .stream = "s", .expected = STELE_EXPECT_ANY, .events = &nameless, .count = 1};
+    const struct stele_client_command command = {.kind = STELE_COMMAND_APPEND,
+                                                 .order = {.stamp = BEGIN + MS(2)},
+                                                 .streams = &append,
+                                                 .streams_count = 1};
+    struct stele_error words = {.outcome = STELE_OK};
+    CHECK_OK(stele_client_execute_stage(store, &command, NULL, &words, on_answer, answers, &err),
+             err);
+    stele_client_flush(store, true);
+    answers_wait(answers, 2);
+    CHECK_EQ(answers->outcomes[0], STELE_OK);
+    CHECK_EQ(answers->outcomes[1], STELE_E_INVALID);
+    CHECK_EQ(words.outcome, STELE_E_INVALID);
+    free(answers);
+    fixture_end();
+}
+
+TEST(looking_back_finds_what_was_appended_and_what_can_never_be)
+{
+    FIXTURE_EMBEDDED_ONLY();
+    begin(64 * 1024, 16 * 1024);
+    struct answers *answers = answers_create();
+    const uint64_t before = seen();
+    execute_number(1, answers);
+    stele_client_flush(store, true);
+    answers_wait(answers, 1);
+    CHECK_EQ(answers->outcomes[0], STELE_OK);
+    const uint64_t id = 9;
+    struct stele_event_draft draft = {.type = "Happened"};
+    memcpy(draft.id, &id, sizeof id);
+    struct stele_append append = {
+        .stream = "s-7", .expected = STELE_EXPECT_ANY, .events = &draft, .count = 1};
+    uint64_t looked = 0;
+    CHECK_OK(stele_client_look_back(store, &append, 1, NULL, 0, &looked, NULL, NULL, on_answer,
+                                    answers, &err),
+             err);
+    stele_client_flush(store, true);
+    answers_wait(answers, 2);
+    CHECK_EQ(answers->outcomes[1], STELE_OK);
+    CHECK_EQ(answers->results[1].idempotent, 1);
+    CHECK_EQ(answers->results[1].position_first, answers->results[0].position_first);
+
+    draft.id[8] = 1;
+    CHECK_OUTCOME(stele_client_look_back(store, &append, 1, NULL, 0, &looked, NULL, NULL, on_answer,
+                                         answers, &err),
+                  STELE_NOT_FOUND, err);
+    CHECK_EQ(looked, seen());
+
+    const char *const type = "Happened";
+    const struct stele_query_item item = {.types = &type, .types_count = 1};
+    struct stele_condition condition = {.items = &item, .items_count = 1, .after = before};
+    CHECK_OK(stele_client_look_back(store, &append, 1, &condition, 1, &looked, NULL, NULL,
+                                    on_answer, answers, &err),
+             err);
+    stele_client_flush(store, true);
+    answers_wait(answers, 3);
+    CHECK_EQ(answers->outcomes[2], STELE_CONDITION_FAILED);
+    free(answers);
+    fixture_end();
+}
+
+TEST(nobody_but_a_node_appends_to_its_store)
+{
+    FIXTURE_EMBEDDED_ONLY();
+    begin(64 * 1024, 16 * 1024);
+    struct answers *answers = answers_create();
+    execute_number(1, answers);
+    stele_client_flush(store, true);
+    answers_wait(answers, 1);
+    CHECK_OUTCOME(fixture_append("s", STELE_EXPECT_ANY, 1, "{}", NULL), STELE_E_READ_ONLY, err);
+    CHECK_EQ(stele_close(store), STELE_OK);
+    CHECK_OK(stele_open(fixture_path, NULL, &store, &err), err);
+    CHECK_OUTCOME(fixture_append("s", STELE_EXPECT_ANY, 1, "{}", NULL), STELE_E_READ_ONLY, err);
+    CHECK(strstr(err.message, "cluster") != NULL);
+    CHECK_OUTCOME(stele_tombstone(store, "s-7", STELE_EXPECT_ANY, NULL, &err), STELE_E_READ_ONLY,
+                  err);
+    CHECK_OUTCOME(stele_delete(store, "s-7", STELE_EXPECT_ANY, NULL, &err), STELE_E_READ_ONLY, err);
+    CHECK_EQ(fixture_count("s-7", (struct stele_read_options)STELE_READ_OPTIONS_INIT), 2);
+    CHECK_OK(stele_verify(store, NULL, NULL, &err), err);
+    free(answers);
+    fixture_end();
+}
