@@ -498,6 +498,21 @@ const char *stele_tls_peer_cn(const struct stele_tls *tls)
     return tls->has_cn ? tls->cn : NULL;
 }
 
+bool stele_tls_peer_is(const struct stele_tls *tls, const char *name)
+{
+    X509 *const certificate = SSL_get0_peer_certificate(tls->ssl);
+    /* To OpenSSL, ".com" is every name that ends so. */
+    if (!tls->ready || certificate == NULL || name[0] == '.' || name[0] == '\0' ||
+        SSL_get_verify_result(tls->ssl) != X509_V_OK) {
+        return false;
+    }
+    /* Servers hardly have the common name alone any more; nodes do. */
+    const unsigned flags =
+        X509_CHECK_FLAG_ALWAYS_CHECK_SUBJECT | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS;
+    return X509_check_ip_asc(certificate, name, 0) == 1 ||
+           X509_check_host(certificate, name, 0, flags, NULL) == 1;
+}
+
 const char *stele_tls_failure(const struct stele_tls *tls)
 {
     return tls->failure;

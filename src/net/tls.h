@@ -68,6 +68,8 @@ bool stele_tls_has_output(const struct stele_tls *tls);
 void stele_tls_close(struct stele_tls *tls, struct stele_buf *out);
 /* Common name of the peer's verified certificate; NULL if there is none. */
 const char *stele_tls_peer_cn(const struct stele_tls *tls);
+/* Is the peer's verified certificate for this name or address (common name, or alternative names)? */
+bool stele_tls_peer_is(const struct stele_tls *tls, const char *name);
 /* In words, after a failure: "certificate verify failed". */
 const char *stele_tls_failure(const struct stele_tls *tls);
 
