@@ -35,6 +35,9 @@ static inline struct stele_hub *stele_hub_of(const struct stele_hubs *hubs,
     return NULL;
 }
 
+/* Those it listens on, the one it advertises, the machine's. */
+#define STELE_SERVER_NAMES_MAX 10
+
 struct stele_server {
     struct stele_alloc *alloc;
     struct stele_engine *engine;
@@ -51,6 +54,10 @@ struct stele_server {
     char advertised_host[256]; /* What gossip and /info tell clients. */
     uint16_t advertised_port;
     bool insecure;
+    /* Names of this machine, besides localhost, under which a server without users may be asked by who
+     * sits at it. */
+    const char *names[STELE_SERVER_NAMES_MAX];
+    size_t names_count;
     const struct stele_config *settings; /* For showing; NULL: there are none. */
     int64_t started_wall_us;
     uint32_t append_size_max; /* Bytes of one append. */

@@ -122,6 +122,13 @@ void stele_http_conn_visit(struct stele_http_conn *conn,
                            void (*visit)(void *context, struct stele_exchange *exchange),
                            void *context);
 
+/* ---- Whom a request was meant for: the authority of an exchange, with or without a port ---- */
+
+/* A number of IP, localhost, or a name below it: nobody's name server says what these mean. */
+bool stele_http_host_is_plain(struct stele_text authority);
+/* That very name, in whatever case, also with a dot at its end. */
+bool stele_http_host_is(struct stele_text authority, const char *name);
+
 /* ---- Exchanges ---- */
 
 struct stele_text stele_exchange_method(const struct stele_exchange *exchange);

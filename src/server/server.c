@@ -239,6 +239,20 @@ static void set_advertised(struct stele_server__process *process)
     host[size - 1] = 0;
 }
 
+static void set_names(struct stele_server__process *process)
+{
+    const struct stele_server_config *const config = process->config;
+    struct stele_server *const server = &process->server;
+    _Static_assert(STELE_SERVER_NAMES_MAX == STELE_SERVER_ADDRESSES_MAX + 2, "room for all");
+    for (size_t i = 0; i < config->addresses_count; i++) {
+        server->names[server->names_count++] = config->addresses[i].host;
+    }
+    server->names[server->names_count++] = server->advertised_host;
+    if (gethostname(process->machine, sizeof process->machine - 1) == 0) {
+        server->names[server->names_count++] = process->machine;
+    }
+}
+
 static int start(struct stele_server__process *process, struct stele_error *err)
 {
     int outcome = open_signals(process, err);
@@ -254,6 +268,7 @@ static int start(struct stele_server__process *process, struct stele_error *err)
     outcome = outcome == STELE_OK ? stele_server__listen(process, err) : outcome;
     if (outcome == STELE_OK) {
         set_advertised(process);
+        set_names(process);
         outcome = stele_server__workers_start(process, err);
     }
     if (outcome == STELE_OK) {

@@ -57,6 +57,7 @@ struct stele_server__process {
     int signal_fd;
     int stop_fd; /* An eventfd: shut_down() was called. */
     char addresses[512];
+    char machine[256]; /* Its name. */
 };
 
 STELE_PRINTF(3, 4)

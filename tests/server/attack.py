@@ -187,7 +187,7 @@ class HalfClosed(Many):
     """Whoever asks and sends no more."""
 
     def first(self, connection):
-        connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
+        connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
         connection.shutdown(socket.SHUT_WR)
 
 

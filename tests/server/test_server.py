@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import ssl
+import subprocess
 import sys
 import threading
 import time
@@ -30,6 +31,45 @@ def test_one_port_speaks_everything(s: Stele):
         stream = peer.open(b"/health/live")
         same(peer.until(raw.HEADERS, stream)[2], stream)
         peer.close()
+        server.stop()
+
+
+def test_names_of_other_sites(s: Stele):
+    """a web site whose name means this machine gets nothing from a server without users"""
+    def ask(host, peer="127.0.0.1", path="/info", method="GET"):
+        connection = http.client.HTTPConnection(peer, server.port, timeout=60)
+        connection.putrequest(method, path, skip_host=True)
+        if host is not None:
+            connection.putheader("Host", host)
+        connection.endheaders()
+        response = connection.getresponse()
+        answer = response.read()
+        connection.close()
+        return response.status, answer
+
+    with Server(s, "--insecure", "--advertise-host", "store.example") as server:
+        for host in ("localhost", f"LocalHost:{server.port}", "localhost.", "a.b.localhost:1", "127.0.0.1",
+                     f"127.0.0.1:{server.port}", "[::1]", f"[::1]:{server.port}", "10.1.2.3",
+                     "store.example", f"Store.Example.:{server.port}", socket.gethostname()):
+            same((host, ask(host)[0]), (host, 200))
+        for host in ("evil.example", f"evil.example:{server.port}", "localhost.evil.example", "127.0.0.1.evil.example",
+                     "notlocalhost", "store.example.evil.example", "evil.example:localhost", "[evil]", ""):
+            status, answer = ask(host)
+            same((host, status), (host, 403))
+            same(json.loads(answer)["error"], "permission")
+        for path in ("/", "/metrics", "/api/streams/a", "/no/such/place", "/health/live"):
+            same((path, ask("evil.example", path=path)[0]), (path, 403))
+        same(ask("evil.example", path="/api/streams/a", method="POST")[0], 403)
+        # Over HTTP/2 as well, should a browser ever speak it without TLS.
+        answered = subprocess.run(["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--http2-prior-knowledge",
+                                   "-H", "Host: evil.example", f"http://127.0.0.1:{server.port}/info"],
+                                  stdout=subprocess.PIPE, check=True)
+        same(answered.stdout, b"403")
+        server.stop()
+    # Users protect themselves: a site has no password, and a proxy on this machine may pass names on.
+    with Server(s, "--store", "with-users") as server:
+        same(ask("evil.example", path="/health/live")[0], 204)
+        same(ask("evil.example", path="/api/streams/a")[0], 401)
         server.stop()
 
 

@@ -618,6 +618,30 @@ static bool is_foreign(const struct stele_web__request *request)
            memcmp(origin.data + skip, host.data, host.size) != 0;
 }
 
+/* A server without users believes whoever reaches it, and on loopback that is who sits at the machine.
+ * A web site can make a browser there ask in its own name: it lets its name mean 127.0.0.1 (DNS
+ * rebinding), and then it sees the answers, too. The browser still says which name it asked for, and a
+ * name of the machine cannot be the site's. Names mean nothing over TLS, where a certificate decides,
+ * on a local socket, and in gRPC: over plain text no browser speaks HTTP/2. */
+static bool is_rebound(const struct stele_web__request *request)
+{
+    const struct stele_server *const server = request->web->server;
+    const struct stele_http_peer *const peer =
+        stele_http_conn_peer(stele_exchange_conn(request->exchange));
+    const struct stele_text authority = stele_exchange_authority(request->exchange);
+    if (!server->insecure || peer->is_tls || !peer->is_loopback ||
+        strcmp(peer->address, "unix") == 0 || authority.data == NULL ||
+        stele_http_host_is_plain(authority)) {
+        return false;
+    }
+    for (size_t i = 0; i < server->names_count; i++) {
+        if (server->names[i][0] != 0 && stele_http_host_is(authority, server->names[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
 void stele_web_on_request(struct stele_web *web, struct stele_exchange *exchange)
 {
     struct stele_web__request *request = stele_allocate_zeroed(web->alloc, sizeof *request);
@@ -631,6 +655,14 @@ void stele_web_on_request(struct stele_web *web, struct stele_exchange *exchange
     request->exchange = exchange;
     request->loop = stele_exchange_loop(exchange);
     request->refs = 1;
+    if (is_rebound(request)) {
+        request->route = STELE_ROUTE_CONSOLE;
+        stele_web__refuse(
+            request, 403, "permission",
+            "this machine is not known under the name that was asked for; the setting "
+            "advertise-host makes it so");
+        return;
+    }
     struct stele_text path = stele_exchange_path(exchange);
     const char *mark = memchr(path.data, '?', path.size);
     if (mark != NULL) {
