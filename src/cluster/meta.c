@@ -1,0 +1,1006 @@
+/* The rules: what each command needs, and what it changes.
+ *
+ * Every command has a judge, which only looks, and a deed, which cannot fail. So a refusal leaves nothing,
+ * and a plan that is shown to an operator is judged by the same words as the command that follows. */
+#include "cluster/meta_internal.h"
+
+#include <stele/stele.h>
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+/* ---- Names of things ---- */
+
+static const char *const outcome_names[STELE_META_OUTCOMES_COUNT] = {
+    [STELE_META_DONE] = "done",
+    [STELE_META_SAME] = "same",
+    [STELE_META_NOT_FOUNDED] = "not-founded",
+    [STELE_META_FOUNDED_ALREADY] = "founded-already",
+    [STELE_META_WRONG_CLUSTER] = "wrong-cluster",
+    [STELE_META_OTHER_PARTITIONS] = "other-partitions",
+    [STELE_META_OLDER_FORMAT] = "older-format",
+    [STELE_META_NEWER_FORMAT] = "newer-format",
+    [STELE_META_SOFTWARE_TOO_OLD] = "software-too-old",
+    [STELE_META_NAME_TAKEN] = "name-taken",
+    [STELE_META_ADDRESS_TAKEN] = "address-taken",
+    [STELE_META_CLONED] = "cloned",
+    [STELE_META_WIPED] = "wiped",
+    [STELE_META_ROLLED_BACK] = "rolled-back",
+    [STELE_META_REMOVED] = "removed",
+    [STELE_META_UNKNOWN_NODE] = "unknown-node",
+    [STELE_META_FULL] = "full",
+    [STELE_META_LAST_NODE] = "last-node",
+    [STELE_META_NO_QUORUM] = "no-quorum",
+    [STELE_META_STILL_ALIVE] = "still-alive",
+    [STELE_META_WRONG_STATE] = "wrong-state",
+    [STELE_META_STALE] = "stale",
+    [STELE_META_INVALID] = "invalid",
+};
+
+const char *stele_meta_outcome_name(enum stele_meta_outcome outcome)
+{
+    STELE_ASSERT((unsigned)outcome < STELE_META_OUTCOMES_COUNT);
+    return outcome_names[outcome];
+}
+
+const char *stele_meta_state_name(enum stele_meta_state state)
+{
+    switch (state) {
+    case STELE_META_JOINING:
+        return "joining";
+    case STELE_META_ACTIVE:
+        return "active";
+    case STELE_META_DRAINING:
+        return "draining";
+    }
+    return "unknown";
+}
+
+STELE_PRINTF(3, 4)
+static void refuse(struct stele_meta_result *result, enum stele_meta_outcome outcome,
+                   const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    result->outcome = outcome;
+    (void)vsnprintf(result->words, sizeof(result->words), format, args);
+    va_end(args);
+}
+
+/* ---- Is a text what it should be? ---- */
+
+static bool is_word(const char *text, const char *others, bool capitals)
+{
+    for (const char *at = text; *at != '\0'; at++) {
+        const bool alone = (*at >= 'a' && *at <= 'z') || (*at >= '0' && *at <= '9') ||
+                           (capitals && *at >= 'A' && *at <= 'Z');
+        if (!alone && (at == text || strchr(others, *at) == NULL)) {
+            return false;
+        }
+    }
+    return text[0] != '\0';
+}
+
+const char *stele_meta__name_fault(const char *name)
+{
+    return is_word(name, "._-", true) ? NULL
+                                      : "a name consists of letters, digits, '.', '_' and '-', and "
+                                        "begins with a letter or "
+                                        "a digit";
+}
+
+/* host:port, [v6]:port. Whether there is such a host is not the table's business. */
+static bool is_address(const char *text)
+{
+    const char *const colon = strrchr(text, ':');
+    if (colon == NULL || colon == text) {
+        return false;
+    }
+    uint32_t port = 0;
+    for (const char *at = colon + 1; *at != '\0'; at++) {
+        if (*at < '0' || *at > '9' || port > 65535) {
+            return false;
+        }
+        port = port * 10 + (uint32_t)(*at - '0');
+    }
+    if (port == 0 || port > 65535 || colon[1] == '0') {
+        return false;
+    }
+    const bool bracketed = text[0] == '[' && colon[-1] == ']' && colon - text > 2;
+    for (const char *at = text + bracketed; at < colon - bracketed; at++) {
+        if (*at <= ' ' || *at >= 0x7f || strchr("[]/@\"\\", *at) != NULL ||
+            (*at == ':' && !bracketed)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool stele_meta__is_plain(const char *text)
+{
+    for (; *text != '\0'; text++) {
+        if (*text < ' ' || *text >= 0x7f) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool is_nothing(const uint8_t id[STELE_META_ID_SIZE])
+{
+    static const uint8_t nothing[STELE_META_ID_SIZE];
+    return stele_meta__same_id(id, nothing);
+}
+
+const char *stele_meta__node_fault(const struct stele_meta_node *node)
+{
+    if (is_nothing(node->incarnation)) {
+        return "a node's incarnation is not all zeros";
+    }
+    if (stele_meta__name_fault(node->name) != NULL) {
+        return stele_meta__name_fault(node->name);
+    }
+    if (node->zone[0] != '\0' && stele_meta__name_fault(node->zone) != NULL) {
+        return "a zone is called as a node is: letters, digits, '.', '_' and '-'";
+    }
+    if (!is_address(node->cluster_address)) {
+        return "the address for nodes is not host:port";
+    }
+    if (!is_address(node->client_address)) {
+        return "the address for clients is not host:port";
+    }
+    return stele_meta__is_plain(node->version) ? NULL
+                                               : "the version of its software is no plain text";
+}
+
+const char *stele_meta__setting_fault(const struct stele_meta_setting *setting)
+{
+    if (!is_word(setting->key, "._-", false)) {
+        return "a setting's key consists of small letters, digits, '.', '_' and '-'";
+    }
+    return stele_meta__is_plain(setting->value) ? NULL : "a setting's value is plain ASCII text";
+}
+
+/* ---- Looking things up ---- */
+
+const struct stele_meta_node *stele_meta_find(const struct stele_meta *meta, uint64_t number)
+{
+    for (size_t i = 0; i < meta->nodes_count; i++) {
+        if (meta->nodes[i].number == number) {
+            return &meta->nodes[i];
+        }
+    }
+    return NULL;
+}
+
+static struct stele_meta_node *find_to_change(struct stele_meta *meta, uint64_t number)
+{
+    const struct stele_meta_node *const node = stele_meta_find(meta, number);
+    STELE_ASSERT(node != NULL); /* The judge has seen it. */
+    return &meta->nodes[node - meta->nodes];
+}
+
+const struct stele_meta_node *stele_meta_find_name(const struct stele_meta *meta, const char *name)
+{
+    for (size_t i = 0; i < meta->nodes_count; i++) {
+        if (strcmp(meta->nodes[i].name, name) == 0) {
+            return &meta->nodes[i];
+        }
+    }
+    return NULL;
+}
+
+static const struct stele_meta_node *find_incarnation(const struct stele_meta *meta,
+                                                      const uint8_t id[STELE_META_ID_SIZE])
+{
+    for (size_t i = 0; i < meta->nodes_count; i++) {
+        if (stele_meta__same_id(meta->nodes[i].incarnation, id)) {
+            return &meta->nodes[i];
+        }
+    }
+    return NULL;
+}
+
+static const struct stele_meta_node *find_address(const struct stele_meta *meta,
+                                                  const char *address)
+{
+    for (size_t i = 0; i < meta->nodes_count; i++) {
+        if (strcmp(meta->nodes[i].cluster_address, address) == 0) {
+            return &meta->nodes[i];
+        }
+    }
+    return NULL;
+}
+
+const struct stele_meta_removed *stele_meta__find_removed(const struct stele_meta *meta,
+                                                          uint64_t number)
+{
+    for (size_t i = 0; i < meta->removed_count; i++) {
+        if (meta->removed[i].number == number) {
+            return &meta->removed[i];
+        }
+    }
+    return NULL;
+}
+
+static const struct stele_meta_removed *
+find_removed_incarnation(const struct stele_meta *meta, const uint8_t id[STELE_META_ID_SIZE])
+{
+    for (size_t i = 0; i < meta->removed_count; i++) {
+        if (stele_meta__same_id(meta->removed[i].incarnation, id)) {
+            return &meta->removed[i];
+        }
+    }
+    return NULL;
+}
+
+/* Where the key is, or where it would have to be. */
+static size_t setting_place(const struct stele_meta *meta, const char *key, bool *out_found)
+{
+    size_t place = 0;
+    while (place < meta->settings_count && strcmp(meta->settings[place].key, key) < 0) {
+        place++;
+    }
+    *out_found = place < meta->settings_count && strcmp(meta->settings[place].key, key) == 0;
+    return place;
+}
+
+const char *stele_meta_setting(const struct stele_meta *meta, const char *key)
+{
+    bool found = false;
+    const size_t place = setting_place(meta, key, &found);
+    return found ? meta->settings[place].value : NULL;
+}
+
+uint64_t stele_meta_common_features(const struct stele_meta *meta)
+{
+    uint64_t common = UINT64_MAX;
+    for (size_t i = 0; i < meta->nodes_count; i++) {
+        common &= meta->nodes[i].features;
+    }
+    return common;
+}
+
+static size_t count_active_but(const struct stele_meta *meta, uint64_t number)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < meta->nodes_count; i++) {
+        count += meta->nodes[i].state == STELE_META_ACTIVE && meta->nodes[i].number != number;
+    }
+    return count;
+}
+
+static bool is_alive(const struct stele_meta_command *command, uint64_t number)
+{
+    for (size_t i = 0; i < command->alive_count; i++) {
+        if (command->alive[i] == number) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- Judging: newcomers ---- */
+
+static bool judge_data(const struct stele_meta *meta, const struct stele_meta_command *command,
+                       struct stele_meta_result *result)
+{
+    if (!stele_meta__same_id(command->cluster_id, meta->cluster_id)) {
+        refuse(result, STELE_META_WRONG_CLUSTER,
+               "this is another cluster than the one that \"%s\" wants to join; look at the "
+               "cluster's id and at the address that it asks",
+               command->node.name);
+        return false;
+    }
+    if (command->format != meta->format) {
+        const bool older = command->format < meta->format;
+        refuse(result, older ? STELE_META_OLDER_FORMAT : STELE_META_NEWER_FORMAT,
+               "the software of \"%s\" (%s) speaks format %" PRIu32 " of clusters, this cluster "
+               "%" PRIu32 "; %s",
+               command->node.name, command->node.version, command->format, meta->format,
+               older ? "install the version that the other nodes run"
+                     : "bring the other nodes to its version first");
+        return false;
+    }
+    if (command->partitions != meta->partitions || command->partition_key != meta->partition_key) {
+        refuse(result, STELE_META_OTHER_PARTITIONS,
+               "the store of \"%s\" has %" PRIu32 " partitions by %s, this cluster's stores have "
+               "%" PRIu32 " by %s, which cannot be changed; let it begin with an empty directory",
+               command->node.name, command->partitions,
+               command->partition_key == STELE_KEY_STREAM ? "stream" : "category", meta->partitions,
+               meta->partition_key == STELE_KEY_STREAM ? "stream" : "category");
+        return false;
+    }
+    return true;
+}
+
+static bool judge_features(const struct stele_meta *meta, const struct stele_meta_node *node,
+                           struct stele_meta_result *result)
+{
+    if ((node->features & meta->gates) == meta->gates) {
+        return true;
+    }
+    refuse(result, STELE_META_SOFTWARE_TOO_OLD,
+           "the software of \"%s\" (%s) is too old: the cluster already uses what it does not "
+           "know (features %#" PRIx64 "); install the version that the other nodes run",
+           node->name, node->version, meta->gates & ~node->features);
+    return false;
+}
+
+/* Name and address must be nobody's but its own: number, 0 for a newcomer. */
+static bool judge_names(const struct stele_meta *meta, const struct stele_meta_node *node,
+                        uint64_t number, struct stele_meta_result *result)
+{
+    const struct stele_meta_node *other = stele_meta_find_name(meta, node->name);
+    if (other != NULL && other->number != number) {
+        refuse(result, STELE_META_NAME_TAKEN,
+               "the name \"%s\" belongs to node %" PRIu64 " (%s, at %s); choose another one, or, "
+               "if that node's disk is lost: stele cluster replace %s",
+               node->name, other->number, stele_meta_state_name(other->state),
+               other->cluster_address, node->name);
+        return false;
+    }
+    other = find_address(meta, node->cluster_address);
+    if (other != NULL && other->number != number) {
+        refuse(result, STELE_META_ADDRESS_TAKEN,
+               "the address %s belongs to node %" PRIu64
+               " \"%s\"; give \"%s\" one of its own, or, if "
+               "it takes the other's place: stele cluster replace %s",
+               node->cluster_address, other->number, other->name, node->name, other->name);
+        return false;
+    }
+    return true;
+}
+
+/* replaced: whose name and address it may take; 0: nobody's. */
+static bool judge_newcomer(const struct stele_meta *meta, const struct stele_meta_command *command,
+                           uint64_t replaced, struct stele_meta_result *result)
+{
+    const struct stele_meta_node *const node = &command->node;
+    const char *const fault = stele_meta__node_fault(node);
+    if (fault != NULL) {
+        refuse(result, STELE_META_INVALID, "%s", fault);
+        return false;
+    }
+    const struct stele_meta_removed *const gone = find_removed_incarnation(meta, node->incarnation);
+    if (gone != NULL) {
+        refuse(result, STELE_META_REMOVED,
+               "the data of \"%s\" are those of node %" PRIu64
+               " \"%s\", which was removed from this "
+               "cluster for good; let it begin with an empty directory",
+               node->name, gone->number, gone->name);
+        return false;
+    }
+    const struct stele_meta_node *const same = find_incarnation(meta, node->incarnation);
+    if (same != NULL) {
+        refuse(result, STELE_META_CLONED,
+               "the data of \"%s\" are a clone of those of node %" PRIu64 " \"%s\"; a node never "
+               "begins with a copy of another one: let it begin with an empty directory",
+               node->name, same->number, same->name);
+        return false;
+    }
+    return judge_data(meta, command, result) && judge_features(meta, node, result) &&
+           judge_names(meta, node, replaced, result);
+}
+
+static void judge_found(const struct stele_meta *meta, const struct stele_meta_command *command,
+                        struct stele_meta_result *result)
+{
+    if (meta->version != 0) {
+        const struct stele_meta_node *const first = stele_meta_find(meta, 1);
+        if (stele_meta__same_id(meta->cluster_id, command->cluster_id) && first != NULL &&
+            stele_meta__same_id(first->incarnation, command->node.incarnation)) {
+            result->outcome = STELE_META_SAME;
+            result->number = 1;
+            return;
+        }
+        refuse(result, STELE_META_FOUNDED_ALREADY, "this node is in a cluster already");
+        return;
+    }
+    const char *const fault = stele_meta__node_fault(&command->node);
+    if (fault != NULL) {
+        refuse(result, STELE_META_INVALID, "%s", fault);
+    } else if (is_nothing(command->cluster_id) || command->format == 0 ||
+               command->partitions == 0 || command->partitions > STELE_PARTITIONS_MAX ||
+               command->partition_key > STELE_KEY_CATEGORY) {
+        refuse(result, STELE_META_INVALID,
+               "a cluster has an id, a format, and 1 to %u partitions by stream or by category",
+               STELE_PARTITIONS_MAX);
+    } else {
+        result->number = 1;
+    }
+}
+
+static void judge_join(const struct stele_meta *meta, const struct stele_meta_command *command,
+                       struct stele_meta_result *result)
+{
+    const struct stele_meta_node *const node = &command->node;
+    const struct stele_meta_node *const same = find_incarnation(meta, node->incarnation);
+    /* Who did not hear the answer asks again. */
+    if (same != NULL && strcmp(same->name, node->name) == 0 &&
+        strcmp(same->cluster_address, node->cluster_address) == 0) {
+        if (judge_data(meta, command, result)) {
+            result->outcome = STELE_META_SAME;
+            result->number = same->number;
+        }
+        return;
+    }
+    if (!judge_newcomer(meta, command, 0, result)) {
+        return;
+    }
+    if (meta->nodes_count == STELE_META_NODES_MAX) {
+        refuse(result, STELE_META_FULL, "the cluster has %d nodes, which is the most there can be",
+               STELE_META_NODES_MAX);
+        return;
+    }
+    result->number = meta->next_number;
+}
+
+/* ---- Judging: nodes that are there ---- */
+
+static const struct stele_meta_node *judge_there(const struct stele_meta *meta, uint64_t number,
+                                                 struct stele_meta_result *result)
+{
+    const struct stele_meta_node *const node = stele_meta_find(meta, number);
+    if (node != NULL) {
+        result->number = number;
+    } else if (number == 0 || number >= meta->next_number) {
+        refuse(result, STELE_META_UNKNOWN_NODE, "there is no node %" PRIu64, number);
+    } else {
+        const struct stele_meta_removed *const gone = stele_meta__find_removed(meta, number);
+        refuse(result, STELE_META_REMOVED, "node %" PRIu64 "%s%s%s was removed from this cluster",
+               number, gone != NULL ? " \"" : "", gone != NULL ? gone->name : "",
+               gone != NULL ? "\"" : "");
+    }
+    return node;
+}
+
+static void judge_activate(const struct stele_meta *meta, const struct stele_meta_command *command,
+                           struct stele_meta_result *result)
+{
+    const struct stele_meta_node *const node = judge_there(meta, command->number, result);
+    if (node == NULL) {
+        return;
+    }
+    if (node->state == STELE_META_ACTIVE) {
+        result->outcome = STELE_META_SAME;
+    } else if (node->state == STELE_META_DRAINING) {
+        refuse(result, STELE_META_WRONG_STATE,
+               "node %" PRIu64 " \"%s\" is being drained; to take that back: stele cluster drain "
+               "--undo %s",
+               node->number, node->name, node->name);
+    }
+}
+
+static void judge_drain(const struct stele_meta *meta, const struct stele_meta_command *command,
+                        struct stele_meta_result *result)
+{
+    const struct stele_meta_node *const node = judge_there(meta, command->number, result);
+    if (node == NULL) {
+        return;
+    }
+    if (node->state == STELE_META_DRAINING) {
+        result->outcome = STELE_META_SAME;
+    } else if (node->state == STELE_META_JOINING) {
+        refuse(result, STELE_META_WRONG_STATE,
+               "node %" PRIu64
+               " \"%s\" is still joining and leads nothing that could be moved away",
+               node->number, node->name);
+    } else if (count_active_but(meta, node->number) == 0) {
+        refuse(result, STELE_META_LAST_NODE,
+               "node %" PRIu64 " \"%s\" is the last one that may lead: nobody could take over",
+               node->number, node->name);
+    }
+}
+
+static void judge_undrain(const struct stele_meta *meta, const struct stele_meta_command *command,
+                          struct stele_meta_result *result)
+{
+    const struct stele_meta_node *const node = judge_there(meta, command->number, result);
+    if (node == NULL) {
+        return;
+    }
+    if (node->state == STELE_META_ACTIVE) {
+        result->outcome = STELE_META_SAME;
+    } else if (node->state == STELE_META_JOINING) {
+        refuse(result, STELE_META_WRONG_STATE,
+               "node %" PRIu64 " \"%s\" is still joining and is not being drained", node->number,
+               node->name);
+    }
+}
+
+/* Those who remain without this node must be able to decide: somebody may lead, and if it is known who answers, those
+ * are a majority. Otherwise this would be the last thing that the cluster ever decided. */
+static bool judge_rest(const struct stele_meta *meta, const struct stele_meta_command *command,
+                       const struct stele_meta_node *node, struct stele_meta_result *result)
+{
+    if (count_active_but(meta, node->number) == 0) {
+        refuse(result, STELE_META_LAST_NODE,
+               "node %" PRIu64 " \"%s\" is the last one that may lead: the cluster would be gone",
+               node->number, node->name);
+        return false;
+    }
+    size_t voters = 0;
+    size_t alive = 0;
+    const struct stele_meta_node *dead = NULL;
+    for (size_t i = 0; i < meta->nodes_count; i++) {
+        const struct stele_meta_node *const other = &meta->nodes[i];
+        if (other == node || !stele_meta__votes(other)) {
+            continue;
+        }
+        voters++;
+        if (is_alive(command, other->number)) {
+            alive++;
+        } else if (dead == NULL) {
+            dead = other;
+        }
+    }
+    if (command->alive_count > 0 && stele_meta__votes(node) && 2 * alive <= voters) {
+        STELE_ASSERT(dead != NULL);
+        refuse(result, STELE_META_NO_QUORUM,
+               "without node %" PRIu64 " \"%s\" only %zu of %zu nodes would answer, which is no "
+               "majority: nothing could be stored any more; start, replace or remove node %" PRIu64
+               " \"%s\" first",
+               node->number, node->name, alive, voters, dead->number, dead->name);
+        return false;
+    }
+    return true;
+}
+
+static void judge_remove(const struct stele_meta *meta, const struct stele_meta_command *command,
+                         struct stele_meta_result *result)
+{
+    const struct stele_meta_node *const node = judge_there(meta, command->number, result);
+    if (node != NULL) {
+        (void)judge_rest(meta, command, node, result);
+    } else if (result->outcome == STELE_META_REMOVED) {
+        result->outcome = STELE_META_SAME;
+        result->words[0] = '\0';
+        result->number = command->number;
+    }
+}
+
+static void judge_replace(const struct stele_meta *meta, const struct stele_meta_command *command,
+                          struct stele_meta_result *result)
+{
+    const struct stele_meta_node *const same = find_incarnation(meta, command->node.incarnation);
+    if (same != NULL && same->number > command->number &&
+        stele_meta_find(meta, command->number) == NULL &&
+        strcmp(same->name, command->node.name) == 0) {
+        result->outcome = STELE_META_SAME; /* Asked again. */
+        result->number = same->number;
+        return;
+    }
+    const struct stele_meta_node *const node = judge_there(meta, command->number, result);
+    if (node == NULL) {
+        return;
+    }
+    if (is_alive(command, node->number)) {
+        refuse(result, STELE_META_STILL_ALIVE,
+               "node %" PRIu64
+               " \"%s\" at %s answers, so it is not lost; let the new one join under "
+               "another name, then drain and remove \"%s\"",
+               node->number, node->name, node->cluster_address, node->name);
+        return;
+    }
+    if (judge_newcomer(meta, command, node->number, result) &&
+        judge_rest(meta, command, node, result)) {
+        result->number = meta->next_number;
+    }
+}
+
+static bool is_same_node(const struct stele_meta_node *a, const struct stele_meta_node *b)
+{
+    return strcmp(a->name, b->name) == 0 && strcmp(a->zone, b->zone) == 0 &&
+           strcmp(a->cluster_address, b->cluster_address) == 0 &&
+           strcmp(a->client_address, b->client_address) == 0 &&
+           strcmp(a->version, b->version) == 0 && a->features == b->features &&
+           a->starts == b->starts && a->boot == b->boot;
+}
+
+static void judge_update(const struct stele_meta *meta, const struct stele_meta_command *command,
+                         struct stele_meta_result *result)
+{
+    const struct stele_meta_node *const node = judge_there(meta, command->number, result);
+    if (node == NULL) {
+        return;
+    }
+    const struct stele_meta_node *const news = &command->node;
+    const char *const fault = stele_meta__node_fault(news);
+    if (fault != NULL) {
+        refuse(result, STELE_META_INVALID, "%s", fault);
+    } else if (!stele_meta__same_id(node->incarnation, news->incarnation)) {
+        refuse(result, STELE_META_WIPED,
+               "node %" PRIu64
+               " \"%s\" comes with other data than it was given its number for: its "
+               "disk was wiped or exchanged; stele cluster replace %s",
+               node->number, node->name, node->name);
+    } else if (news->starts < node->starts) {
+        refuse(
+            result, STELE_META_ROLLED_BACK,
+            "node %" PRIu64 " \"%s\" has been started %" PRIu64 " times, its data say %" PRIu64
+            ": they are from an earlier time (a restored copy?), or a copy runs elsewhere; stele "
+            "cluster replace %s",
+            node->number, node->name, node->starts, news->starts, node->name);
+    } else if (news->starts == node->starts && news->boot != node->boot) {
+        refuse(result, STELE_META_CLONED,
+               "two processes run with the data of node %" PRIu64 " \"%s\": stop the one that uses "
+               "a copy, and let it begin with an empty directory",
+               node->number, node->name);
+    } else if (judge_features(meta, news, result) &&
+               judge_names(meta, news, node->number, result) && is_same_node(node, news)) {
+        result->outcome = STELE_META_SAME;
+    }
+}
+
+/* ---- Judging: the rest ---- */
+
+static void judge_gate(const struct stele_meta *meta, const struct stele_meta_command *command,
+                       struct stele_meta_result *result)
+{
+    if ((command->features & ~meta->gates) == 0) {
+        result->outcome = STELE_META_SAME;
+        return;
+    }
+    for (size_t i = 0; i < meta->nodes_count; i++) {
+        const struct stele_meta_node *const node = &meta->nodes[i];
+        if ((command->features & ~node->features) != 0) {
+            refuse(result, STELE_META_SOFTWARE_TOO_OLD,
+                   "node %" PRIu64 " \"%s\" (%s) does not know features %#" PRIx64
+                   "; bring it to the newest version first",
+                   node->number, node->name, node->version, command->features & ~node->features);
+            return;
+        }
+    }
+}
+
+static void judge_set(const struct stele_meta *meta, const struct stele_meta_command *command,
+                      struct stele_meta_result *result)
+{
+    const char *const fault = stele_meta__setting_fault(&command->setting);
+    if (fault != NULL) {
+        refuse(result, STELE_META_INVALID, "%s", fault);
+        return;
+    }
+    const char *const value = stele_meta_setting(meta, command->setting.key);
+    if (strcmp(value == NULL ? "" : value, command->setting.value) == 0) {
+        result->outcome = STELE_META_SAME;
+    } else if (value == NULL && meta->settings_count == STELE_META_SETTINGS_MAX) {
+        refuse(result, STELE_META_FULL, "there are %d settings, which is the most there can be",
+               STELE_META_SETTINGS_MAX);
+    }
+}
+
+static void judge_prefer(const struct stele_meta *meta, const struct stele_meta_command *command,
+                         struct stele_meta_result *result)
+{
+    if (command->partitions != meta->partitions) {
+        refuse(result, STELE_META_OTHER_PARTITIONS,
+               "leaders of %" PRIu32 " partitions; there are %" PRIu32, command->partitions,
+               meta->partitions);
+        return;
+    }
+    for (uint32_t i = 0; i < meta->partitions; i++) {
+        const uint64_t number = command->leaders[i];
+        const struct stele_meta_node *const node =
+            number == 0 ? NULL : judge_there(meta, number, result);
+        result->number = 0;
+        if (node == NULL && number != 0) {
+            return;
+        }
+        if (node != NULL && node->state != STELE_META_ACTIVE) {
+            refuse(result, STELE_META_WRONG_STATE,
+                   "node %" PRIu64 " \"%s\" cannot lead partition %" PRIu32 ": it is %s",
+                   node->number, node->name, i, stele_meta_state_name(node->state));
+            return;
+        }
+    }
+    if (memcmp(meta->leaders, command->leaders, meta->partitions * sizeof(meta->leaders[0])) == 0) {
+        result->outcome = STELE_META_SAME;
+    }
+}
+
+void stele_meta_judge_command(const struct stele_meta *meta,
+                              const struct stele_meta_command *command,
+                              struct stele_meta_result *out_result)
+{
+    *out_result = (struct stele_meta_result){.outcome = STELE_META_DONE, .version = meta->version};
+    if (meta->version == 0 && command->kind != STELE_META_FOUND) {
+        refuse(out_result, STELE_META_NOT_FOUNDED, "this node is in no cluster yet");
+        return;
+    }
+    if (command->if_version != 0 && command->if_version != meta->version) {
+        refuse(out_result, STELE_META_STALE,
+               "the cluster has changed since this was planned (its table has version %" PRIu64
+               ", the plan was for %" PRIu64 "); look at it again",
+               meta->version, command->if_version);
+        return;
+    }
+    switch (command->kind) {
+    case STELE_META_FOUND:
+        judge_found(meta, command, out_result);
+        break;
+    case STELE_META_JOIN:
+        judge_join(meta, command, out_result);
+        break;
+    case STELE_META_ACTIVATE:
+        judge_activate(meta, command, out_result);
+        break;
+    case STELE_META_DRAIN:
+        judge_drain(meta, command, out_result);
+        break;
+    case STELE_META_UNDRAIN:
+        judge_undrain(meta, command, out_result);
+        break;
+    case STELE_META_REMOVE:
+        judge_remove(meta, command, out_result);
+        break;
+    case STELE_META_REPLACE:
+        judge_replace(meta, command, out_result);
+        break;
+    case STELE_META_UPDATE:
+        judge_update(meta, command, out_result);
+        break;
+    case STELE_META_GATE:
+        judge_gate(meta, command, out_result);
+        break;
+    case STELE_META_SET:
+        judge_set(meta, command, out_result);
+        break;
+    case STELE_META_PREFER:
+        judge_prefer(meta, command, out_result);
+        break;
+    }
+    if (out_result->outcome == STELE_META_DONE) {
+        out_result->version = meta->version + 1;
+    }
+}
+
+/* ---- Deeds: only after the judge said DONE ---- */
+
+static void add_node(struct stele_meta *meta, const struct stele_meta_node *newcomer,
+                     enum stele_meta_state state)
+{
+    STELE_ASSERT(meta->nodes_count < STELE_META_NODES_MAX);
+    struct stele_meta_node *const node = &meta->nodes[meta->nodes_count++];
+    *node = *newcomer;
+    node->number = meta->next_number++;
+    node->state = state;
+}
+
+/* Whoever cannot lead any more is nobody's first choice. */
+static void forget_leader(struct stele_meta *meta, uint64_t number)
+{
+    for (uint32_t i = 0; i < meta->partitions; i++) {
+        if (meta->leaders[i] == number) {
+            meta->leaders[i] = 0;
+            meta->leaders_version = meta->version;
+        }
+    }
+}
+
+static void remember_removed(struct stele_meta *meta, const struct stele_meta_node *node)
+{
+    if (meta->removed_count == STELE_META_REMOVED_MAX) {
+        meta->removed_count--;
+        memmove(&meta->removed[0], &meta->removed[1],
+                meta->removed_count * sizeof(meta->removed[0]));
+    }
+    size_t place = meta->removed_count;
+    while (place > 0 && meta->removed[place - 1].number > node->number) {
+        place--;
+    }
+    memmove(&meta->removed[place + 1], &meta->removed[place],
+            (meta->removed_count - place) * sizeof(meta->removed[0]));
+    meta->removed_count++;
+    struct stele_meta_removed *const gone = &meta->removed[place];
+    *gone = (struct stele_meta_removed){.number = node->number};
+    memcpy(gone->incarnation, node->incarnation, sizeof(gone->incarnation));
+    memcpy(gone->name, node->name, sizeof(gone->name));
+}
+
+static void remove_node(struct stele_meta *meta, uint64_t number)
+{
+    struct stele_meta_node *const node = find_to_change(meta, number);
+    forget_leader(meta, number);
+    remember_removed(meta, node);
+    const size_t place = (size_t)(node - meta->nodes);
+    meta->nodes_count--;
+    memmove(node, node + 1, (meta->nodes_count - place) * sizeof(*node));
+}
+
+static void set_setting(struct stele_meta *meta, const struct stele_meta_setting *setting)
+{
+    bool found = false;
+    const size_t place = setting_place(meta, setting->key, &found);
+    struct stele_meta_setting *const at = &meta->settings[place];
+    if (setting->value[0] == '\0') {
+        meta->settings_count--;
+        memmove(at, at + 1, (meta->settings_count - place) * sizeof(*at));
+        return;
+    }
+    if (!found) {
+        memmove(at + 1, at, (meta->settings_count - place) * sizeof(*at));
+        meta->settings_count++;
+    }
+    *at = *setting;
+}
+
+static void do_found(struct stele_meta *meta, const struct stele_meta_command *command)
+{
+    memcpy(meta->cluster_id, command->cluster_id, sizeof(meta->cluster_id));
+    meta->format = command->format;
+    meta->partitions = command->partitions;
+    meta->partition_key = command->partition_key;
+    meta->next_number = 1;
+    add_node(meta, &command->node, STELE_META_ACTIVE);
+}
+
+static void do_update(struct stele_meta *meta, const struct stele_meta_command *command)
+{
+    struct stele_meta_node *const node = find_to_change(meta, command->number);
+    const enum stele_meta_state state = node->state;
+    *node = command->node;
+    node->number = command->number;
+    node->state = state;
+}
+
+static void do_command(struct stele_meta *meta, const struct stele_meta_command *command)
+{
+    meta->version++;
+    switch (command->kind) {
+    case STELE_META_FOUND:
+        do_found(meta, command);
+        break;
+    case STELE_META_JOIN:
+        add_node(meta, &command->node, STELE_META_JOINING);
+        break;
+    case STELE_META_ACTIVATE:
+    case STELE_META_UNDRAIN:
+        find_to_change(meta, command->number)->state = STELE_META_ACTIVE;
+        break;
+    case STELE_META_DRAIN:
+        find_to_change(meta, command->number)->state = STELE_META_DRAINING;
+        forget_leader(meta, command->number);
+        break;
+    case STELE_META_REMOVE:
+        remove_node(meta, command->number);
+        break;
+    case STELE_META_REPLACE:
+        remove_node(meta, command->number);
+        add_node(meta, &command->node, STELE_META_JOINING);
+        break;
+    case STELE_META_UPDATE:
+        do_update(meta, command);
+        break;
+    case STELE_META_GATE:
+        meta->gates |= command->features;
+        break;
+    case STELE_META_SET:
+        set_setting(meta, &command->setting);
+        break;
+    case STELE_META_PREFER:
+        memcpy(meta->leaders, command->leaders, meta->partitions * sizeof(meta->leaders[0]));
+        meta->leaders_version = meta->version;
+        break;
+    }
+}
+
+void stele_meta_init(struct stele_meta *meta)
+{
+    memset(meta, 0, sizeof(*meta));
+}
+
+int stele_meta_apply(struct stele_meta *meta, struct stele_bytes entry,
+                     struct stele_meta_result *out_result)
+{
+    if (entry.size == 0) {
+        *out_result =
+            (struct stele_meta_result){.outcome = STELE_META_SAME, .version = meta->version};
+        return STELE_OK;
+    }
+    struct stele_meta_command command;
+    const int outcome = stele_meta_command_decode(entry, &command);
+    if (outcome != STELE_OK) {
+        return outcome;
+    }
+    struct stele_meta_result result;
+    stele_meta_judge_command(meta, &command, &result);
+    if (result.outcome == STELE_META_DONE) {
+        do_command(meta, &command);
+        STELE_ASSERT(result.version == meta->version);
+        stele_meta_check(meta);
+    }
+    *out_result = result;
+    return STELE_OK;
+}
+
+/* ---- What is always true ---- */
+
+static const char *nodes_fault(const struct stele_meta *meta)
+{
+    uint64_t before = 0;
+    for (size_t i = 0; i < meta->nodes_count; i++) {
+        const struct stele_meta_node *const node = &meta->nodes[i];
+        if (node->number <= before || node->number >= meta->next_number) {
+            return "T2: numbers grow and were given";
+        }
+        before = node->number;
+        if (stele_meta__node_fault(node) != NULL) {
+            return stele_meta__node_fault(node);
+        }
+        if (find_incarnation(meta, node->incarnation) != node ||
+            find_removed_incarnation(meta, node->incarnation) != NULL) {
+            return "T3: an incarnation is there once";
+        }
+        if (stele_meta_find_name(meta, node->name) != node ||
+            find_address(meta, node->cluster_address) != node) {
+            return "T4: names and addresses differ";
+        }
+        if ((node->features & meta->gates) != meta->gates) {
+            return "T6: every node has the features of the gates";
+        }
+    }
+    return count_active_but(meta, 0) == 0 ? "T5: somebody may lead" : NULL;
+}
+
+static const char *removed_fault(const struct stele_meta *meta)
+{
+    uint64_t before = 0;
+    for (size_t i = 0; i < meta->removed_count; i++) {
+        const struct stele_meta_removed *const gone = &meta->removed[i];
+        if (gone->number <= before || gone->number >= meta->next_number ||
+            stele_meta_find(meta, gone->number) != NULL) {
+            return "T2: removed numbers grow, were given, and are nobody's";
+        }
+        before = gone->number;
+        if (stele_meta__name_fault(gone->name) != NULL ||
+            find_removed_incarnation(meta, gone->incarnation) != gone) {
+            return "T3: a removed incarnation is there once";
+        }
+    }
+    return NULL;
+}
+
+static const char *rest_fault(const struct stele_meta *meta)
+{
+    for (size_t i = 0; i < meta->settings_count; i++) {
+        const struct stele_meta_setting *const setting = &meta->settings[i];
+        if (stele_meta__setting_fault(setting) != NULL || setting->value[0] == '\0' ||
+            (i > 0 && strcmp(setting[-1].key, setting->key) >= 0)) {
+            return "settings are sorted, sound and not empty";
+        }
+    }
+    for (uint32_t i = 0; i < meta->partitions; i++) {
+        const struct stele_meta_node *const node = stele_meta_find(meta, meta->leaders[i]);
+        if (meta->leaders[i] != 0 && (node == NULL || node->state != STELE_META_ACTIVE)) {
+            return "T7: leaders are active nodes";
+        }
+    }
+    return meta->leaders_version <= meta->version ? NULL : "leaders are not newer than the table";
+}
+
+const char *stele_meta__fault(const struct stele_meta *meta)
+{
+    if (meta->version == 0) {
+        return meta->nodes_count + meta->removed_count + meta->settings_count == 0
+                   ? NULL
+                   : "nothing is there before the founding";
+    }
+    if (is_nothing(meta->cluster_id) || meta->format == 0 || meta->partitions == 0 ||
+        meta->partitions > STELE_PARTITIONS_MAX || meta->partition_key > STELE_KEY_CATEGORY) {
+        return "a cluster has an id, a format and partitions";
+    }
+    const char *fault = nodes_fault(meta);
+    fault = fault == NULL ? removed_fault(meta) : fault;
+    return fault == NULL ? rest_fault(meta) : fault;
+}
+
+void stele_meta_check(const struct stele_meta *meta)
+{
+    STELE_ASSERT(meta->nodes_count <= STELE_META_NODES_MAX);
+    STELE_ASSERT(meta->removed_count <= STELE_META_REMOVED_MAX);
+    STELE_ASSERT(meta->settings_count <= STELE_META_SETTINGS_MAX);
+    STELE_ASSERT(stele_meta__fault(meta) == NULL);
+}
