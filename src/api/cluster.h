@@ -1,5 +1,5 @@
 /* What services may ask about the cluster that this node belongs to, and ask of it. A server that
- * stands alone has one, too (api/alone/alone.h): of one node, which leads for ever. Services never
+ * stands alone has one, too (api/member/alone.h): of one node, which leads for ever. Services never
  * look behind this.
  *
  * Appends and reads do not come through here: struct stele_engine (api/engine.h) is the same in a
@@ -50,10 +50,10 @@ struct stele_node_seen {
     uint16_t port;
     enum stele_node_state state;
     bool is_alive;              /* Heard of lately. Of this node: true. */
-    int64_t heard_wall_us;      /* When; of this node: now. */
+    int64_t heard_wall_us;      /* When; of this node: 0, which is to say now. */
     uint64_t term;              /* The highest of its meta group that it told of. */
     uint64_t position_executed; /* Of the last event in its store. */
-    char version[32];
+    char version[32];           /* Of this node: "", which is to say ours. */
 };
 
 /* Everything as of one moment. About 25 KB: for the heap, or a struct that lies there. */
@@ -177,6 +177,7 @@ struct stele_cluster_ops {
 
 struct stele_cluster {
     const struct stele_cluster_ops *ops;
+    bool is_alone; /* One node for ever: leads, is never asked to linearize, has no document. */
 };
 
 #endif

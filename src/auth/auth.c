@@ -52,6 +52,7 @@ static void on_watch_due(struct stele_timer *timer)
     auth->watch_timer_on = false;
     stele_auth__catch_up(auth);
     stele_auth__unlock(auth);
+    stele_auth__first_start_look(auth);
 }
 
 static void on_visible(struct stele_watch *watch)

@@ -11,6 +11,7 @@
 #ifndef STELE_AUTH_AUTH_H
 #define STELE_AUTH_AUTH_H
 
+#include "api/cluster.h"
 #include "api/engine.h"
 #include "auth/quota.h"
 #include "auth/table.h"
@@ -47,6 +48,7 @@ enum stele_auth_log {
 
 /* Zero means the default everywhere. Texts and bytes are copied. */
 struct stele_auth_options {
+    struct stele_cluster *cluster;    /* NULL: a server that stands alone. */
     bool insecure;                    /* Everybody may do everything. */
     bool anonymous_streams;           /* "$all" in an ACL stands for callers without a name, too. */
     bool hash_on_loop;                /* No thread: passwords are hashed where the question is asked

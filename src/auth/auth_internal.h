@@ -201,6 +201,8 @@ void stele_auth__catch_up(struct stele_auth *auth);
 STELE_MUST_USE
 int stele_auth__first_start(struct stele_auth *auth, const struct stele_auth_options *options,
                             struct stele_error *err);
+/* Something new has become visible: another node may have stored them. */
+void stele_auth__first_start_look(struct stele_auth *auth);
 void stele_auth__first_start_end(struct stele_auth *auth);
 
 /* audit.c. Any thread. What is NULL is left out. */

@@ -553,6 +553,21 @@ static bool enter(struct stele_call *call)
     return false;
 }
 
+static void start(struct stele_call *call)
+{
+    if (call->method->admit != NULL) {
+        call->method->admit(call);
+    }
+    if (call->state != CALL_ASKING) {
+        return;
+    }
+    call->state = CALL_STARTED;
+    if (call->method->start != NULL) {
+        call->method->start(call);
+    }
+    take_in(call, (struct stele_bytes){0});
+}
+
 static void on_answer(struct stele_auth_question *question, int outcome,
                       struct stele_principal *principal)
 {
@@ -573,11 +588,7 @@ static void on_answer(struct stele_auth_question *question, int outcome,
             stele_call_trailer(call, "exception", stele_bytes_of_text("access-denied"));
             stele_call_finish(call, STELE_GRPC_PERMISSION_DENIED, "Access Denied");
         } else if (enter(call)) {
-            call->state = CALL_STARTED;
-            if (call->method->start != NULL) {
-                call->method->start(call);
-            }
-            take_in(call, (struct stele_bytes){0});
+            start(call);
         }
     }
     stele_call_release(call);

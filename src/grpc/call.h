@@ -45,11 +45,14 @@ enum stele_grpc_code {
 struct stele_call;
 struct stele_server; /* What services work on: server/server.h. */
 
-/* One method of one service. All functions but start and closed may be NULL. */
+/* One method of one service. All functions may be NULL. */
 struct stele_method {
     enum stele_rpc rpc;   /* Its row in the authorization table, which has its path. */
     size_t state_size;    /* Bytes of zeroed state that a call of it gets. */
     uint32_t message_max; /* Bytes of one message; 0: 4 MiB. Larger: RESOURCE_EXHAUSTED. */
+    /* Is this the server for it? Called before start; if it finishes the call, nothing else of the
+     * method is called, not even closed. */
+    void (*admit)(struct stele_call *call);
     void (*start)(struct stele_call *call);
     /* One whole message, unzipped. Borrowed for the call. */
     void (*message)(struct stele_call *call, struct stele_bytes message);

@@ -139,7 +139,7 @@ static int open_groups(struct stele_server__process *process, struct stele_error
 {
     struct stele_server *const server = &process->server;
     const int outcome =
-        stele_groups_create(server->engine, stele_hub_of(server->hubs, server->home), server->home,
+        stele_groups_create(server->engine, server->cluster, stele_hub_of(server->hubs, server->home), server->home,
                             server->alloc, &server->groups, err);
     if (outcome != STELE_E_CORRUPT) {
         return outcome;
@@ -187,6 +187,7 @@ static int open_auth(struct stele_server__process *process, struct stele_error *
     struct stele_auth_options options = config->auth;
     struct stele_buf keys = {.data = NULL};
     int outcome = config->jwt_keys == NULL ? STELE_OK : read_jwt_keys(process, &keys, err);
+    options.cluster = process->server.cluster;
     options.insecure = config->insecure;
     options.jwt_keys = (struct stele_bytes){.data = keys.data, .size = keys.size};
     options.on_first_password = on_first_password;
@@ -477,6 +478,8 @@ int stele_server_run(const struct stele_server_config *config, struct stele_erro
     process->server.append_size_max = config->append_size_max;
     process->server.event_size_max = config->event_size_max;
     process->server.shut_down = shut_down;
+    stele_alone_init(&process->alone, &process->server);
+    process->server.cluster = &process->alone.cluster;
     stele_new_id(process->server.instance_id);
     /* Version 4, as KurrentDB has it: clients refuse gossip with versions that are younger than they. */
     process->server.instance_id[6] = (uint8_t)(0x40 | (process->server.instance_id[6] & 0x0f));

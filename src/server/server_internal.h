@@ -2,6 +2,7 @@
 #ifndef STELE_SERVER_SERVER_INTERNAL_H
 #define STELE_SERVER_SERVER_INTERNAL_H
 
+#include "api/member/alone.h"
 #include "api/server.h"
 #include "grpc/call.h"
 #include "io/linux_loop.h"
@@ -45,6 +46,7 @@ struct stele_server__process {
     struct stele_server server; /* First: what services get is this. */
     const struct stele_server_config *config;
     struct stele *store;
+    struct stele_alone alone; /* The cluster, if there is none. */
     struct stele_gate gate;
     struct stele_grpc *grpc;
     struct stele_web *web;

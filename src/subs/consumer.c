@@ -136,16 +136,20 @@ static void run_join(struct stele_task *task)
 {
     struct stele_consumer *consumer = CONSUMER_OF(task, join);
     struct stele_groups *groups = consumer->groups;
-    struct hosted *hosted =
-        groups->stopped ? NULL : stele_subs__find(groups, consumer->stream, consumer->group);
-    if (hosted == NULL || hosted->machine == NULL) {
-        end(consumer, groups->stopped  ? STELE_E_CLOSED
-                      : hosted == NULL ? STELE_NOT_FOUND
-                                       : STELE_E_NO_MEMORY);
+    int outcome = STELE_OK;
+    if (stele_subs__hold(groups, task, &outcome)) {
         return;
     }
-    const int outcome =
-        stele_group_join(hosted->machine, consumer->buffer_size, consumer, &consumer->member);
+    if (outcome != STELE_OK) {
+        end(consumer, outcome);
+        return;
+    }
+    struct hosted *hosted = stele_subs__find(groups, consumer->stream, consumer->group);
+    if (hosted == NULL || hosted->machine == NULL) {
+        end(consumer, hosted == NULL ? STELE_NOT_FOUND : STELE_E_NO_MEMORY);
+        return;
+    }
+    outcome = stele_group_join(hosted->machine, consumer->buffer_size, consumer, &consumer->member);
     if (outcome != STELE_OK) {
         end(consumer, outcome);
         return;
@@ -165,6 +169,7 @@ static void run_leave(struct stele_task *task)
 {
     struct stele_consumer *consumer = CONSUMER_OF(task, leave);
     struct hosted *hosted = consumer->hosted;
+    stele_subs__unhold(consumer->groups, &consumer->join);
     if (hosted != NULL) {
         part(consumer);
         stele_subs__settle(hosted);

@@ -22,14 +22,18 @@ struct hosted *stele_subs__find(struct stele_groups *groups, const char *stream,
 
 /* ---- The clock ---- */
 
+static void keep_standing(struct stele_groups *groups);
+
 static void on_tick(struct stele_timer *timer)
 {
     struct stele_groups *groups =
         (struct stele_groups *)((char *)timer - offsetof(struct stele_groups, timer));
+    keep_standing(groups);
     for (struct hosted *hosted = groups->first; hosted != NULL; hosted = hosted->next) {
         stele_subs__hosted_tick(hosted);
     }
-    groups->ticking = groups->first != NULL && !groups->stopped;
+    const bool guards = !groups->cluster->is_alone && groups->standing != GROUPS_AWAY;
+    groups->ticking = (groups->first != NULL || guards) && !groups->stopped;
     if (groups->ticking) {
         groups->loop->ops->timer_start(groups->loop, timer,
                                        stele_loop_now_us(groups->loop) + TICK_US);
@@ -53,6 +57,12 @@ static void run_done(struct stele_task *task)
     struct stele_groups_request *request =
         (struct stele_groups_request *)((char *)task - offsetof(struct stele_groups_request, task));
     request->on_done(request);
+}
+
+static int elsewhere(struct stele_groups_request *request)
+{
+    return stele_fail(&request->err, STELE_GROUPS_ELSEWHERE, 0,
+                      "persistent subscriptions are on another node, which leads");
 }
 
 static void answer(struct stele_groups_request *request, int outcome)
@@ -146,6 +156,7 @@ struct change {
     struct stele_groups *groups;
     struct stele_groups_request *request;
     struct hosted *hosted;
+    uint32_t era;
     struct group_config before; /* UPDATE. */
 };
 
@@ -214,20 +225,58 @@ static void end_change(struct change *change)
     next_change(groups);
 }
 
+static int load(struct stele_groups *groups, struct stele_error *err);
+static int load_again(struct stele_groups *groups, struct stele_error *err);
+
+/* Another node has changed the configuration, or did while it led: with what it wrote, once more. */
+static void try_again(struct change *change)
+{
+    struct stele_groups *groups = change->groups;
+    struct stele_groups_request *request = change->request;
+    take_back(change);
+    const int outcome = load_again(groups, &request->err);
+    if (outcome != STELE_OK) {
+        answer(request, outcome);
+        return;
+    }
+    request->next = groups->changes;
+    groups->changes = request;
+    if (request->next == NULL) {
+        groups->changes_last = &request->next;
+    }
+}
+
+/* The groups went while it was being written. What is durable is true, wherever they are now. */
+static void leave_change(struct change *change)
+{
+    struct stele_groups_request *request = change->request;
+    const int outcome = change->appending.outcome;
+    if (request->what == STELE_GROUPS_UPDATE) {
+        stele_subs__config_deinit(change->groups->alloc, &change->before);
+    }
+    request->err = change->appending.err;
+    answer(request, outcome == STELE_WRONG_REVISION ? elsewhere(request) : outcome);
+}
+
 static void on_written(struct stele_appending *appending)
 {
     struct change *change =
         (struct change *)((char *)appending - offsetof(struct change, appending));
-    struct stele_groups *groups = change->groups;
-    if (appending->outcome == STELE_OK) {
+    struct hosted *hosted = change->hosted;
+    if (change->era != change->groups->era) {
+        leave_change(change);
+    } else if (appending->outcome == STELE_OK) {
+        change->groups->config_revision = appending->result.revision_last;
         finish_change(change); /* G5 */
+    } else if (appending->outcome == STELE_WRONG_REVISION) {
+        try_again(change);
     } else {
         take_back(change);
         change->request->err = appending->err;
         answer(change->request, appending->outcome);
     }
     end_change(change);
-    stele_subs__unpend_groups(groups);
+    stele_subs__unpend(hosted);
 }
 
 static int write_config(struct change *change)
@@ -243,13 +292,19 @@ static int write_config(struct change *change)
     struct stele_event_draft draft = {.type = CONFIG_TYPE, .data = json, .data_size = strlen(json)};
     loop->ops->random(loop, draft.id, sizeof draft.id);
     const struct stele_append one = {
-        .stream = CONFIG_STREAM, .expected = STELE_EXPECT_ANY, .events = &draft, .count = 1};
+        .stream = CONFIG_STREAM,
+        .expected = groups->cluster->is_alone ? STELE_EXPECT_ANY : groups->config_revision, /* G8 */
+        .events = &draft,
+        .count = 1};
+    change->era = groups->era;
     change->appending.loop = loop;
     change->appending.on_done = on_written;
     const int outcome =
         groups->engine->ops->append(groups->engine, &change->appending, &one, 1, NULL, 0, err);
     free(json);
-    groups->pending += outcome == STELE_OK ? 1 : 0;
+    if (outcome == STELE_OK) {
+        stele_subs__pend(change->hosted);
+    }
     return outcome;
 }
 
@@ -319,8 +374,6 @@ static int begin_change(struct change *change)
     return outcome == STELE_OK ? write_config(change) : outcome;
 }
 
-static int load(struct stele_groups *groups, struct stele_error *err);
-
 static void stop_all(struct stele_groups *groups, int outcome)
 {
     while (groups->first != NULL) {
@@ -331,8 +384,7 @@ static void stop_all(struct stele_groups *groups, int outcome)
 
 static void restart(struct stele_groups *groups, struct stele_groups_request *request)
 {
-    stop_all(groups, STELE_E_CLOSED);
-    answer(request, load(groups, &request->err));
+    answer(request, load_again(groups, &request->err));
 }
 
 static void next_change(struct stele_groups *groups)
@@ -523,12 +575,25 @@ static void run_request(struct stele_task *task)
 {
     struct stele_groups_request *request =
         (struct stele_groups_request *)((char *)task - offsetof(struct stele_groups_request, task));
-    if (request->groups->stopped) {
-        answer(request,
-               stele_fail(&request->err, STELE_E_CLOSED, 0, "the server is shutting down"));
+    int outcome = STELE_OK;
+    if (stele_subs__hold(request->groups, task, &outcome)) {
         return;
     }
-    handle(request->groups, request);
+    switch (outcome) {
+    case STELE_OK:
+        handle(request->groups, request);
+        break;
+    case STELE_E_CLOSED:
+        answer(request, stele_fail(&request->err, outcome, 0, "the server is shutting down"));
+        break;
+    case STELE_GROUPS_ELSEWHERE:
+        answer(request, elsewhere(request));
+        break;
+    default:
+        answer(request, stele_fail(&request->err, outcome, 0,
+                                   "persistent subscriptions cannot be taken over now"));
+        break;
+    }
 }
 
 void stele_groups_ask(struct stele_groups *groups, struct stele_groups_request *request)
@@ -571,8 +636,21 @@ static int on_config(void *context, struct group_config *config)
     return stele_subs__hosted_start(hosted, NULL);
 }
 
+/* What the next change of the configuration has to find. */
+static uint64_t revision_of_config(struct stele_groups *groups)
+{
+    struct stele_stream_info info;
+    return groups->engine->ops->stream_info(groups->engine, CONFIG_STREAM, &info, NULL) ==
+                       STELE_OK &&
+                   info.deleted == 0
+               ? info.revision_last
+               : STELE_EXPECT_NO_STREAM;
+}
+
 static int load(struct stele_groups *groups, struct stele_error *err)
 {
+    /* Before it is read: what comes in between is found by the clock. */
+    groups->config_revision = revision_of_config(groups);
     struct stele_read_options options = STELE_READ_OPTIONS_INIT;
     options.from = STELE_FROM_END;
     options.backwards = 1;
@@ -600,20 +678,188 @@ static int load(struct stele_groups *groups, struct stele_error *err)
     return outcome == STELE_END ? STELE_OK : outcome;
 }
 
-int stele_groups_create(struct stele_engine *engine, struct stele_hub *hub, struct stele_loop *loop,
-                        struct stele_alloc *alloc, struct stele_groups **out_groups,
-                        struct stele_error *err)
+/* In a cluster, what cannot be loaded is tried again by the clock. */
+static int load_again(struct stele_groups *groups, struct stele_error *err)
+{
+    stop_all(groups, STELE_E_CLOSED);
+    const int outcome = load(groups, err);
+    if (outcome != STELE_OK && !groups->cluster->is_alone) {
+        stop_all(groups, STELE_E_CLOSED);
+        groups->standing = GROUPS_COMING;
+        groups->coming_failed = outcome;
+        start_ticking(groups);
+    }
+    return outcome;
+}
+
+/* ---- Who leads ---- */
+
+static void release_held(struct stele_groups *groups)
+{
+    struct stele_task *task = groups->held;
+    groups->held = NULL;
+    groups->held_last = &groups->held;
+    while (task != NULL) {
+        struct stele_task *next = task->next;
+        /* At once: a consumer that leaves must find that it has joined, or that it waits here. */
+        task->run(task);
+        task = next;
+    }
+}
+
+static void on_linearized(struct stele_linearizing *linearizing);
+
+static void come(struct stele_groups *groups)
+{
+    if (!groups->is_linearizing) {
+        groups->is_linearizing = true;
+        groups->linearizing_era = groups->era;
+        groups->linearizing.loop = groups->loop;
+        groups->linearizing.on_done = on_linearized;
+        groups->pending++;
+        groups->cluster->ops->linearize(groups->cluster, &groups->linearizing);
+    } /* Otherwise its answer finds that another one is needed. */
+}
+
+static void arrive(struct stele_groups *groups, int outcome)
+{
+    if (outcome == STELE_OK) {
+        outcome = load(groups, NULL);
+    }
+    if (outcome == STELE_OK) {
+        groups->standing = GROUPS_HERE;
+    } else {
+        stop_all(groups, STELE_E_CLOSED);
+        groups->coming_failed = outcome == STELE_TIMED_OUT ? STELE_E_OVERLOADED : outcome;
+    }
+    release_held(groups);
+}
+
+static void on_linearized(struct stele_linearizing *linearizing)
+{
+    struct stele_groups *groups =
+        (struct stele_groups *)((char *)linearizing - offsetof(struct stele_groups, linearizing));
+    groups->is_linearizing = false;
+    if (groups->standing == GROUPS_COMING && !groups->stopped) {
+        if (groups->linearizing_era == groups->era) {
+            arrive(groups, linearizing->outcome);
+        } else {
+            come(groups); /* Another node has led since this was asked. */
+        }
+    }
+    stele_subs__unpend_groups(groups);
+}
+
+static void go(struct stele_groups *groups)
+{
+    groups->standing = GROUPS_AWAY;
+    groups->era++;
+    stop_all(groups, STELE_GROUPS_ELSEWHERE);
+    while (groups->changes != NULL) {
+        struct stele_groups_request *request = groups->changes;
+        groups->changes = request->next;
+        answer(request, elsewhere(request));
+    }
+    groups->changes_last = &groups->changes;
+    release_held(groups);
+}
+
+static void look_who_leads(struct stele_groups *groups)
+{
+    if (groups->cluster->is_alone || groups->stopped) {
+        return;
+    }
+    const bool leads = groups->cluster->ops->is_leader(groups->cluster);
+    if (leads && groups->standing == GROUPS_AWAY) {
+        groups->standing = GROUPS_COMING;
+        groups->coming_failed = STELE_OK;
+        come(groups);
+        start_ticking(groups);
+    } else if (!leads && groups->standing != GROUPS_AWAY) {
+        go(groups);
+    }
+}
+
+static void on_role_changed(struct stele_role_watch *watch)
+{
+    look_who_leads((struct stele_groups *)((char *)watch - offsetof(struct stele_groups, watch)));
+}
+
+/* Once a second: what has failed is tried again, and what another node has written while it still
+ * believed to lead is not overlooked. */
+static void keep_standing(struct stele_groups *groups)
+{
+    look_who_leads(groups);
+    if (groups->cluster->is_alone || groups->stopped) {
+        return;
+    }
+    if (groups->standing == GROUPS_COMING && !groups->is_linearizing) {
+        groups->coming_failed = STELE_OK;
+        come(groups);
+    } else if (groups->standing == GROUPS_HERE && !groups->changing &&
+               revision_of_config(groups) != groups->config_revision) {
+        (void)load_again(groups, NULL);
+    }
+}
+
+bool stele_subs__hold(struct stele_groups *groups, struct stele_task *task, int *out_outcome)
+{
+    look_who_leads(groups);
+    if (groups->stopped || groups->standing != GROUPS_COMING) {
+        *out_outcome = groups->stopped                   ? STELE_E_CLOSED
+                       : groups->standing == GROUPS_AWAY ? STELE_GROUPS_ELSEWHERE
+                                                         : STELE_OK;
+        return false;
+    }
+    *out_outcome = groups->coming_failed;
+    if (groups->coming_failed == STELE_OK) {
+        task->next = NULL;
+        *groups->held_last = task;
+        groups->held_last = &task->next;
+    }
+    return groups->coming_failed == STELE_OK;
+}
+
+void stele_subs__unhold(struct stele_groups *groups, struct stele_task *task)
+{
+    struct stele_task **at = &groups->held;
+    while (*at != NULL && *at != task) {
+        at = &(*at)->next;
+    }
+    if (*at == task) {
+        *at = task->next;
+        if (groups->held_last == &task->next) {
+            groups->held_last = at;
+        }
+    }
+}
+
+/* ---- */
+
+int stele_groups_create(struct stele_engine *engine, struct stele_cluster *cluster,
+                        struct stele_hub *hub, struct stele_loop *loop, struct stele_alloc *alloc,
+                        struct stele_groups **out_groups, struct stele_error *err)
 {
     struct stele_groups *groups = stele_allocate_zeroed(alloc, sizeof *groups);
     if (groups == NULL) {
         return stele_fail(err, STELE_E_NO_MEMORY, 0, "groups: no memory");
     }
     groups->engine = engine;
+    groups->cluster = cluster;
+    groups->held_last = &groups->held;
     groups->hub = hub;
     groups->loop = loop;
     groups->alloc = alloc;
     groups->changes_last = &groups->changes;
     loop->ops->random(loop, &groups->seed, sizeof groups->seed);
+    if (!cluster->is_alone) {
+        groups->watch = (struct stele_role_watch){.loop = loop, .on_role_changed = on_role_changed};
+        cluster->ops->watch_start(cluster, &groups->watch);
+        look_who_leads(groups);
+        *out_groups = groups;
+        return STELE_OK;
+    }
+    groups->standing = GROUPS_HERE;
     const int outcome = load(groups, err);
     if (outcome != STELE_OK) {
         stele_groups_destroy(groups);
@@ -623,9 +869,19 @@ int stele_groups_create(struct stele_engine *engine, struct stele_hub *hub, stru
     return STELE_OK;
 }
 
+static void stop_watching(struct stele_groups *groups)
+{
+    if (groups->watch.on_role_changed != NULL) {
+        groups->cluster->ops->watch_stop(groups->cluster, &groups->watch);
+        groups->watch.on_role_changed = NULL;
+    }
+}
+
 void stele_groups_stop(struct stele_groups *groups, struct stele_task *task)
 {
     groups->stopped = true;
+    stop_watching(groups);
+    release_held(groups);
     for (struct hosted *hosted = groups->first; hosted != NULL; hosted = hosted->next) {
         stele_subs__consumers_drop(hosted, STELE_E_CLOSED);
         stele_follow_stop(hosted->follow);
@@ -648,6 +904,7 @@ void stele_groups_destroy(struct stele_groups *groups)
         return;
     }
     STELE_ASSERT(groups->pending == 0);
+    stop_watching(groups);
     groups->loop->ops->timer_stop(groups->loop, &groups->timer);
     stop_all(groups, STELE_E_CLOSED);
     stele_release(groups->alloc, groups, sizeof *groups);

@@ -20,21 +20,26 @@
  * Invariants:
  *  G5  A change of the configuration is answered only when it is durable.
  *  G6  Replayed events leave the parked stream only when consumers are done with them.
- *  G7  A consumer's memory is released by the last message from home, never while one may come. */
+ *  G7  A consumer's memory is released by the last message from home, never while one may come.
+ *  G8  In a cluster groups are at work on the node that leads, after it has seen what was
+ *      acknowledged before; a node that has heard that it does not lead any more asks for no append.
+ *      Two nodes may lead for a moment: of two changes of the configuration one is refused. */
 #ifndef STELE_SUBS_GROUPS_H
 #define STELE_SUBS_GROUPS_H
 
+#include "api/cluster.h"
 #include "api/engine.h"
 #include "subs/follow.h"
 #include "subs/group.h"
 
 struct stele_groups;
 
-/* On the loop of hub, which becomes home. Loads what the store has. */
+/* On the loop of hub, which becomes home. A server that stands alone loads what the store has; in a
+ * cluster that comes when this node leads. */
 STELE_MUST_USE
-int stele_groups_create(struct stele_engine *engine, struct stele_hub *hub, struct stele_loop *loop,
-                        struct stele_alloc *alloc, struct stele_groups **out_groups,
-                        struct stele_error *err);
+int stele_groups_create(struct stele_engine *engine, struct stele_cluster *cluster,
+                        struct stele_hub *hub, struct stele_loop *loop, struct stele_alloc *alloc,
+                        struct stele_groups **out_groups, struct stele_error *err);
 /* On home. Writes the last checkpoints; task is posted to home when nothing is under way any more.
  * Consumers have been stopped, or are dropped. */
 void stele_groups_stop(struct stele_groups *groups, struct stele_task *task);
@@ -54,8 +59,10 @@ enum stele_groups_what {
     STELE_GROUPS_RESTART,  /* Everything is dropped and loaded again. */
 };
 
-/* Beside STELE_OK, STELE_NOT_FOUND (no such group), STELE_E_INVALID and operating errors: */
+/* Beside STELE_OK, STELE_NOT_FOUND (no such group), STELE_E_INVALID and operating errors. What comes
+ * while this node takes over waits until it has. */
 #define STELE_GROUPS_EXISTS 64
+#define STELE_GROUPS_ELSEWHERE 65 /* Groups are on the leader, which is not this node. */
 
 struct stele_group_consumer_info {
     const char *from, *user, *connection_name;
@@ -126,8 +133,9 @@ struct stele_consumer_callbacks {
     /* event is borrowed for the call; take a reference to keep it. */
     void (*on_event)(void *context, struct stele_group_event *event, uint32_t retries);
     /* The last one. STELE_NOT_FOUND: no such group; STELE_E_LIMIT: too many consumers;
-     * STELE_E_CLOSED: dropped (the group was changed or deleted, the server stops); others. The
-     * owner still calls stop, from here or later. */
+     * STELE_E_CLOSED: dropped (the group was changed or deleted, the server stops);
+     * STELE_GROUPS_ELSEWHERE: another node leads; others. The owner still calls stop, from here or
+     * later. */
     void (*on_end)(void *context, int outcome);
 };
 

@@ -57,8 +57,28 @@ struct hosted {
     uint64_t total_before; /* Of older machines. */
 };
 
+/*      ┌────────────── leads no more ──────────────┐
+ *      ▼                                            │
+ *   AWAY ── leads ──▶ COMING ── has seen, loaded ──▶ HERE
+ *      ▲ leads no more │  ▲ tick │ failed
+ *      └───────────────┘  └──────┘
+ *
+ * A server that stands alone is HERE from the start. AWAY and COMING: there is no hosted group. */
+enum groups_standing { GROUPS_AWAY, GROUPS_COMING, GROUPS_HERE };
+
 struct stele_groups {
     struct stele_engine *engine;
+    struct stele_cluster *cluster;
+    struct stele_role_watch watch; /* In a cluster. */
+    enum groups_standing standing;
+    uint32_t era; /* Grows when groups go: what began before is of no concern to those that come. */
+    struct stele_linearizing linearizing;
+    bool is_linearizing;
+    uint32_t linearizing_era;
+    int coming_failed; /* COMING: why the last attempt failed; STELE_OK: it is under way. */
+    struct stele_task *held, **held_last; /* Requests and consumers, while COMING is under way. */
+    uint64_t config_revision; /* In a cluster: of the configuration that was loaded or written. */
+
     struct stele_hub *hub;
     struct stele_loop *loop;
     struct stele_alloc *alloc;
@@ -124,7 +144,8 @@ void stele_subs__replay(struct hosted *hosted, uint64_t stop_at);
 void stele_subs__truncate(struct hosted *hosted, uint64_t stop_at);
 /* A parked count as users see it. */
 uint64_t stele_subs__parked_count(const struct hosted *hosted);
-/* An append that is pending ended. */
+/* Keeps the memory of a removed group while something is under way, which ends with unpend. */
+void stele_subs__pend(struct hosted *hosted);
 void stele_subs__unpend(struct hosted *hosted);
 void stele_subs__unpend_groups(struct stele_groups *groups);
 
@@ -137,6 +158,11 @@ void stele_subs__consumer_info(const struct stele_consumer *consumer,
                                struct stele_group_consumer_info *out_info);
 
 /* groups.c */
+/* Looks who leads. true: the task is held and will be posted to home again; otherwise groups are HERE or
+ * *out_outcome says why they are not. */
+bool stele_subs__hold(struct stele_groups *groups, struct stele_task *task, int *out_outcome);
+/* Takes a task back that may be held. */
+void stele_subs__unhold(struct stele_groups *groups, struct stele_task *task);
 struct hosted *stele_subs__find(struct stele_groups *groups, const char *stream, const char *group);
 
 #endif

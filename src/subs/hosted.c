@@ -40,7 +40,7 @@ static void release_hosted(struct hosted *hosted)
     stele_release(alloc, hosted, sizeof *hosted);
 }
 
-static void pend(struct hosted *hosted)
+void stele_subs__pend(struct hosted *hosted)
 {
     hosted->pending++;
     hosted->groups->pending++;
@@ -88,7 +88,7 @@ static int append(struct hosted *hosted, struct stele_appending *appending,
     const int outcome =
         engine->ops->append(engine, appending, parts, metadata == NULL ? 1 : 2, NULL, 0, NULL);
     if (outcome == STELE_OK) {
-        pend(hosted);
+        stele_subs__pend(hosted);
     }
     return outcome;
 }
@@ -128,7 +128,7 @@ static void on_checkpoint(void *context, uint64_t place)
         append(hosted, &hosted->checkpoint, on_checkpoint_done, hosted->checkpoint_stream, &draft,
                hosted->has_checkpoint_stream ? NULL : "{\"$maxCount\":2}");
     if (outcome != STELE_OK) {
-        pend(hosted); /* The machine is told later: it is asking right now. */
+        stele_subs__pend(hosted); /* The machine is told later: it is asking right now. */
         hosted->checkpoint.outcome = outcome;
         hosted->checkpoint.task.run = checkpoint_failed;
         stele_loop_post(hosted->groups->loop, &hosted->checkpoint.task);
@@ -479,7 +479,7 @@ static void hide_parked(struct hosted *hosted, uint64_t to)
         return;
     }
     hosted->truncating = true;
-    pend(hosted);
+    stele_subs__pend(hosted);
 }
 
 /* Puts some more parked events into the machine. */
@@ -765,7 +765,7 @@ static void delete_stream(struct hosted *hosted, const char *stream)
         stele_release(hosted->groups->alloc, deletion, sizeof *deletion);
         return;
     }
-    pend(hosted);
+    stele_subs__pend(hosted);
 }
 
 void stele_subs__hosted_forget(struct hosted *hosted)

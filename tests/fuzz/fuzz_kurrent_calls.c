@@ -221,7 +221,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct stele_auth auth = {.anonymous_is_nobody = false};
     struct stele_engine engine = {.ops = &ops};
     struct stele_hubs hubs = {.count = 1};
+    struct stele_alone alone;
     struct stele_server server = {
+        .cluster = &alone.cluster,
         .alloc = &alloc,
         .engine = &engine,
         .auth = &auth,
@@ -232,6 +234,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct stele_grpc_table table = {.methods = {NULL}};
     struct stele_grpc *grpc;
     blocks = 0;
+    stele_alone_init(&alone, &server);
     fake_loop_init(&loop, &alloc);
     hubs.at[0].loop = &loop.loop;
     STELE_ASSERT(stele_hub_create(&engine, &loop.loop, &hubs.at[0].hub) == STELE_OK);

@@ -29,7 +29,9 @@ void memserver_open(struct memserver *server, void (*enter)(struct stele_grpc_ta
         .append_size_max = 1u << 20,
         .event_size_max = 1u << 16,
     };
-    CHECK_OK(stele_groups_create(&server->mem->engine, server->hubs.at[0].hub, &server->loop.loop,
+    stele_alone_init(&server->alone, &server->server);
+    server->server.cluster = &server->alone.cluster;
+    CHECK_OK(stele_groups_create(&server->mem->engine, server->server.cluster, server->hubs.at[0].hub, &server->loop.loop,
                                  &server->weak.base, &server->server.groups, &err),
              err);
     struct stele_grpc_table table = {.methods = {NULL}};

@@ -16,6 +16,7 @@
 #ifndef STELE_TESTS_LIB_MEMSERVER_H
 #define STELE_TESTS_LIB_MEMSERVER_H
 
+#include "api/member/alone.h"
 #include "api/server.h"
 #include "fakegrpc.h"
 #include "memengine.h"
@@ -29,6 +30,7 @@ struct memserver {
     struct memengine *mem;
     struct stele_hubs hubs;
     struct stele_server server;
+    struct stele_alone alone;
     struct stele_grpc *grpc;
 };
 

@@ -776,6 +776,7 @@ const struct stele_method stele_kurrent__batch_append_method = {
     .rpc = STELE_RPC_KURRENT_STREAMS_BATCH_APPEND,
     .state_size = sizeof(struct call_state),
     .message_max = STELE_KURRENT__MESSAGE_MAX,
+    .admit = stele_kurrent__admit,
     .start = on_start,
     .message = on_message,
     .half_closed = on_half_closed,

@@ -177,6 +177,7 @@ static void on_half_closed(struct stele_call *call)
 const struct stele_method stele_kurrent__delete_method = {
     .rpc = STELE_RPC_KURRENT_STREAMS_DELETE,
     .state_size = sizeof(struct delete),
+    .admit = stele_kurrent__admit,
     .start = on_start,
     .message = on_message,
     .half_closed = on_half_closed,
@@ -185,6 +186,7 @@ const struct stele_method stele_kurrent__delete_method = {
 const struct stele_method stele_kurrent__tombstone_method = {
     .rpc = STELE_RPC_KURRENT_STREAMS_TOMBSTONE,
     .state_size = sizeof(struct delete),
+    .admit = stele_kurrent__admit,
     .start = on_start,
     .message = on_message,
     .half_closed = on_half_closed,

@@ -126,3 +126,27 @@ void stele_kurrent__fail_outcome(struct stele_call *call, int outcome, const cha
         break;
     }
 }
+
+void stele_kurrent__fail_detailed(struct stele_call *call, enum stele_grpc_code code,
+                                  const char *message, const char *type, const uint8_t *value,
+                                  size_t value_size)
+{
+    char url[160];
+    const size_t url_size = (size_t)snprintf(url, sizeof url, "type.googleapis.com/%s", type);
+    const size_t message_size = strlen(message);
+    const size_t any = stele_pb_size_bytes(1, url_size) + stele_pb_size_bytes(2, value_size);
+    struct stele_alloc *alloc = stele_call_loop(call)->alloc;
+    struct stele_buf status = {0};
+    if (stele_buf_reserve(&status, alloc, any + message_size + 32) == STELE_OK) {
+        uint8_t *to = stele_pb_put_u64(status.data, 1, (uint64_t)code);
+        to = stele_pb_put_bytes(to, 2, message, message_size);
+        to = stele_pb_put_message(to, 3, any);
+        to = stele_pb_put_bytes(to, 1, url, url_size);
+        to = stele_pb_put_bytes(to, 2, value, value_size);
+        stele_call_trailer(
+            call, "grpc-status-details-bin",
+            (struct stele_bytes){.data = status.data, .size = (size_t)(to - status.data)});
+    }
+    stele_buf_deinit(&status, alloc);
+    stele_call_finish(call, code, message);
+}

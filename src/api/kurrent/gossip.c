@@ -1,30 +1,70 @@
-/* Gossip.Read: who is there. A single node is its own leader. */
-#include "api/kurrent/kurrent_internal.h"
+/* Gossip.Read: who is there. Clients take it to choose a node by what they prefer, and come back for
+ * it when that node is gone. */
+#include "api/cluster.h"
+#include "api/kurrent/cold.h"
 
-#define STATE_LEADER 8
+/* SPEC(kurrent/gossip/states): clients connect to members that are alive and in one of 6, 8, 12 (and
+ * two more that we have no use for), the leader first unless they prefer otherwise. */
+static uint64_t state_number(enum stele_node_state state)
+{
+    switch (state) {
+    case STELE_NODE_STARTING:
+        return 0; /* Initializing */
+    case STELE_NODE_CATCHING_UP:
+        return 4; /* CatchingUp */
+    case STELE_NODE_LEADERLESS:
+        return 12; /* ReadOnlyLeaderless: better than nobody, for reading. */
+    case STELE_NODE_FOLLOWER:
+        return 6; /* Follower */
+    case STELE_NODE_LEADER:
+        return 8; /* Leader */
+    case STELE_NODE_DRAINING:
+        return 10; /* ShuttingDown: whoever chooses now chooses another. */
+    case STELE_NODE_STOPPED:
+        return 11; /* Shutdown */
+    }
+    return 2; /* Unknown */
+}
+
+static void put_member(struct stele_kurrent__out *out, const struct stele_node_seen *node,
+                       int64_t wall_us)
+{
+    uint8_t uuid[64];
+    const uint8_t *end = stele_kurrent__put_uuid(uuid, node->instance_id, UUID_STRUCTURED);
+    const size_t member = stele_kurrent__out_begin(out, 1);
+    stele_kurrent__out_bytes(out, 1, uuid, (size_t)(end - uuid));
+    stele_kurrent__out_number(out, 2, (uint64_t)wall_us * 10);
+    stele_kurrent__out_number(out, 3, state_number(node->state));
+    stele_kurrent__out_number(out, 4, node->is_alive ? 1 : 0);
+    const size_t end_point = stele_kurrent__out_begin(out, 5);
+    stele_kurrent__out_text(out, 1, node->host);
+    stele_kurrent__out_number(out, 2, node->port);
+    stele_kurrent__out_end(out, end_point);
+    stele_kurrent__out_end(out, member);
+}
 
 static void on_message(struct stele_call *call, struct stele_bytes message)
 {
     (void)message;
-    const struct stele_server *server = stele_call_server(call);
-    struct stele_loop *loop = stele_call_loop(call);
-    uint8_t member[sizeof server->advertised_host + 128];
-    uint8_t answer[sizeof member + 8];
-    const size_t host = strlen(server->advertised_host);
-    uint8_t *to = stele_pb_put_message(
-        member, 1, stele_kurrent__uuid_size(server->instance_id, UUID_STRUCTURED));
-    to = stele_kurrent__put_uuid(to, server->instance_id, UUID_STRUCTURED);
-    to = stele_pb_put_u64(to, 2, (uint64_t)loop->ops->wall_us(loop) * 10);
-    to = stele_pb_put_u64(to, 3, STATE_LEADER);
-    to = stele_pb_put_u64(to, 4, 1);
-    to = stele_pb_put_message(
-        to, 5, stele_pb_size_bytes(1, host) + stele_pb_size_varint(2, server->advertised_port));
-    to = stele_pb_put_bytes(to, 1, server->advertised_host, host);
-    to = stele_pb_put_u64(to, 2, server->advertised_port);
-    STELE_ASSERT((size_t)(to - member) <= sizeof member);
-    const uint8_t *end = stele_pb_put_bytes(answer, 1, member, (size_t)(to - member));
-    stele_call_send(call, (struct stele_bytes){.data = answer, .size = (size_t)(end - answer)});
-    stele_call_finish(call, STELE_GRPC_OK, "");
+    struct stele_cluster *const cluster = stele_call_server(call)->cluster;
+    struct stele_loop *const loop = stele_call_loop(call);
+    struct stele_cluster_view *const view = stele_allocate(loop->alloc, sizeof *view);
+    if (view == NULL) {
+        stele_kurrent__fail_outcome(call, STELE_E_NO_MEMORY, "");
+        return;
+    }
+    struct stele_kurrent__out out = {.alloc = loop->alloc};
+    cluster->ops->view(cluster, view);
+    for (size_t i = 0; i < view->count; i++) {
+        const struct stele_node_seen *const node = &view->nodes[i];
+        put_member(&out, node,
+                   i == view->this_node ? loop->ops->wall_us(loop) : node->heard_wall_us);
+    }
+    stele_release(loop->alloc, view, sizeof *view);
+    if (stele_kurrent__out_send(&out, call)) {
+        stele_call_finish(call, STELE_GRPC_OK, "");
+    }
+    stele_kurrent__out_deinit(&out);
 }
 
 void stele_kurrent_gossip_register(struct stele_grpc_table *table)

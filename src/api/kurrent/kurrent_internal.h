@@ -3,6 +3,7 @@
 #define STELE_API_KURRENT_KURRENT_INTERNAL_H
 
 #include "api/kurrent/kurrent.h"
+#include "api/member/linear.h"
 #include "api/server.h"
 #include "base/status.h"
 #include "pb/pb.h"
@@ -53,8 +54,24 @@ void stele_kurrent__fail_event_size(struct stele_call *call, const uint8_t id[16
 void stele_kurrent__fail_metadata(struct stele_call *call, const char *property);
 /* Operating errors and whatever else has no form of its own. */
 void stele_kurrent__fail_outcome(struct stele_call *call, int outcome, const char *message);
+/* A google.rpc.Status with one detail, in grpc-status-details-bin: a message of that type. */
+void stele_kurrent__fail_detailed(struct stele_call *call, enum stele_grpc_code code,
+                                  const char *message, const char *type, const uint8_t *value,
+                                  size_t value_size);
 /* -1 no stream, -2 any, -4 exists, else the revision: how expectations are counted. */
 int64_t stele_kurrent__expected_number(uint64_t expected);
+
+/* ---- leader.c: which node of a cluster a call is for ---- */
+
+/* It said so (requires-leader). */
+bool stele_kurrent__wants_leader(const struct stele_call *call);
+/* Tells the client where the leader is, or that there is none at this moment. */
+void stele_kurrent__fail_not_leader(struct stele_call *call);
+/* For struct stele_method: refused elsewhere than on the leader if the client wants that; _leader: in
+ * any case. */
+void stele_kurrent__admit(struct stele_call *call);
+void stele_kurrent__admit_leader(struct stele_call *call);
+void stele_kurrent__admit_v2(struct stele_call *call);
 
 /* ---- codec.c: messages that several services have ---- */
 
@@ -260,6 +277,7 @@ struct stele_follow;
 struct stele_kurrent__read {
     struct stele_call *call;
     struct stele_server *server;
+    struct stele_linear linear;
     struct stele_arena arena;
     char *name; /* NULL: $all. */
     struct stele_text view_name;

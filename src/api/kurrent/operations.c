@@ -130,6 +130,8 @@ static void on_restarted(struct stele_groups_request *request)
     if (!stele_call_is_over(call)) {
         if (request->outcome == STELE_OK) {
             stele_kurrent__answer_empty(call);
+        } else if (request->outcome == STELE_GROUPS_ELSEWHERE) {
+            stele_kurrent__fail_not_leader(call);
         } else {
             stele_kurrent__fail_outcome(call, request->outcome, request->err.message);
         }
@@ -161,20 +163,26 @@ static void on_start(struct stele_call *call)
     (void)call;
 }
 
-#define METHOD(name, handler, size)                                                                \
+#define METHOD(name, handler)                                                                      \
     {                                                                                              \
-        .rpc = STELE_RPC_KURRENT_OPERATIONS_##name, .state_size = (size), .start = on_start,       \
-        .message = (handler),                                                                      \
+        .rpc = STELE_RPC_KURRENT_OPERATIONS_##name, .admit = stele_kurrent__admit,                 \
+        .start = on_start, .message = (handler),                                                   \
     }
 
 static const struct stele_method methods[] = {
-    METHOD(START_SCAVENGE, on_start_scavenge, 0),
-    METHOD(STOP_SCAVENGE, on_stop_scavenge, 0),
-    METHOD(SHUTDOWN, on_shutdown, 0),
-    METHOD(MERGE_INDEXES, on_nothing, 0),
-    METHOD(RESIGN_NODE, on_nothing, 0),
-    METHOD(SET_PRIORITY, on_nothing, 0),
-    METHOD(RESTART_PS, on_restart, sizeof(struct restart)),
+    METHOD(START_SCAVENGE, on_start_scavenge),
+    METHOD(STOP_SCAVENGE, on_stop_scavenge),
+    METHOD(SHUTDOWN, on_shutdown),
+    METHOD(MERGE_INDEXES, on_nothing),
+    METHOD(RESIGN_NODE, on_nothing),
+    METHOD(SET_PRIORITY, on_nothing),
+    {
+        .rpc = STELE_RPC_KURRENT_OPERATIONS_RESTART_PS,
+        .state_size = sizeof(struct restart),
+        .admit = stele_kurrent__admit_leader,
+        .start = on_start,
+        .message = on_restart,
+    },
 };
 
 void stele_kurrent_operations_register(struct stele_grpc_table *table)

@@ -37,6 +37,9 @@ static void fail_group(struct stele_call *call, int outcome, const char *message
         stele_call_fail(call, STELE_GRPC_ALREADY_EXISTS,
                         "Subscription group %s on stream %s exists.", group, name);
         break;
+    case STELE_GROUPS_ELSEWHERE:
+        stele_kurrent__fail_not_leader(call);
+        break;
     case STELE_E_LIMIT:
         add_trailers(call, "maximum-subscribers-reached", stream, group);
         stele_call_fail(call, STELE_GRPC_FAILED_PRECONDITION,
@@ -437,6 +440,7 @@ static void on_read_closed(struct stele_call *call, enum stele_grpc_code reason)
 static const struct stele_method read_method = {
     .rpc = STELE_RPC_KURRENT_PS_READ,
     .state_size = sizeof(struct consumer_call),
+    .admit = stele_kurrent__admit_leader,
     .start = on_read_start,
     .message = on_read_message,
     .half_closed = on_read_half_closed,
@@ -445,8 +449,9 @@ static const struct stele_method read_method = {
 
 #define UNARY(name)                                                                                \
     {                                                                                              \
-        .rpc = STELE_RPC_KURRENT_PS_##name, .state_size = sizeof(struct unary), .start = on_start, \
-        .message = on_unary, .half_closed = on_unary_half_closed,                                  \
+        .rpc = STELE_RPC_KURRENT_PS_##name, .state_size = sizeof(struct unary),                    \
+        .admit = stele_kurrent__admit_leader, .start = on_start, .message = on_unary,              \
+        .half_closed = on_unary_half_closed,                                                       \
     }
 
 static const struct stele_method unary_methods[] = {

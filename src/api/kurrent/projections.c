@@ -338,7 +338,7 @@ static void on_start(struct stele_call *call)
 #define METHOD(name, handler)                                                                      \
     {                                                                                              \
         .rpc = STELE_RPC_KURRENT_PROJECTIONS_##name, .state_size = sizeof(struct projections),     \
-        .start = on_start, .message = (handler),                                                   \
+        .admit = stele_kurrent__admit, .start = on_start, .message = (handler),                    \
     }
 
 static const struct stele_method methods[] = {

@@ -621,6 +621,10 @@ static void on_start(struct stele_call *call)
     read->arena.block_size = 1024;
     read->limit = UINT64_MAX;
     read->last_revision = STELE_EXPECT_NO_STREAM;
+    if (stele_kurrent__wants_leader(call)) {
+        /* SPEC(kurrent/read/requires-leader): there, a leader has seen whatever was acknowledged. */
+        stele_linear_begin(&read->linear, call);
+    }
 }
 
 static void on_message(struct stele_call *call, struct stele_bytes message)
@@ -668,6 +672,7 @@ static void on_closed(struct stele_call *call, enum stele_grpc_code reason)
 const struct stele_method stele_kurrent__read_method = {
     .rpc = STELE_RPC_KURRENT_STREAMS_READ,
     .state_size = sizeof(struct stele_kurrent__read),
+    .admit = stele_kurrent__admit,
     .start = on_start,
     .message = on_message,
     .half_closed = on_half_closed,

@@ -361,8 +361,9 @@ static void on_closed(struct stele_call *call, enum stele_grpc_code reason)
 #define METHOD(name)                                                                               \
     {                                                                                              \
         .rpc = STELE_RPC_KURRENT_USERS_##name, .state_size = sizeof(struct users_call),            \
-        .message_max = 64 * 1024, .start = on_start, .message = on_message,                        \
-        .half_closed = on_half_closed, .writable = on_writable, .closed = on_closed,               \
+        .message_max = 64 * 1024, .admit = stele_kurrent__admit, .start = on_start,                \
+        .message = on_message, .half_closed = on_half_closed, .writable = on_writable,             \
+        .closed = on_closed,                                                                       \
     }
 
 void stele_kurrent_users_register(struct stele_grpc_table *table)

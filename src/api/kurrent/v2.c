@@ -82,29 +82,6 @@ struct detail {
     uint8_t *to;
 };
 
-static void fail_detailed(struct stele_call *call, enum stele_grpc_code code, const char *message,
-                          const char *type, const uint8_t *value, size_t value_size)
-{
-    char url[160];
-    const size_t url_size = (size_t)snprintf(url, sizeof url, "type.googleapis.com/%s", type);
-    const size_t message_size = strlen(message);
-    const size_t any = stele_pb_size_bytes(1, url_size) + stele_pb_size_bytes(2, value_size);
-    struct stele_alloc *alloc = stele_call_loop(call)->alloc;
-    struct stele_buf status = {0};
-    if (stele_buf_reserve(&status, alloc, any + message_size + 32) == STELE_OK) {
-        uint8_t *to = stele_pb_put_u64(status.data, 1, (uint64_t)code);
-        to = stele_pb_put_bytes(to, 2, message, message_size);
-        to = stele_pb_put_message(to, 3, any);
-        to = stele_pb_put_bytes(to, 1, url, url_size);
-        to = stele_pb_put_bytes(to, 2, value, value_size);
-        stele_call_trailer(
-            call, "grpc-status-details-bin",
-            (struct stele_bytes){.data = status.data, .size = (size_t)(to - status.data)});
-    }
-    stele_buf_deinit(&status, alloc);
-    stele_call_finish(call, code, message);
-}
-
 static uint8_t *put_stream(uint8_t *to, const char *stream)
 {
     return stele_pb_put_bytes(to, 1, stream, strlen(stream));
@@ -125,8 +102,8 @@ static void fail_request(struct session *session, const char *field, const char 
         value, 1, stele_pb_size_bytes(1, field_size) + stele_pb_size_bytes(2, size));
     to = stele_pb_put_bytes(to, 1, field, field_size);
     to = stele_pb_put_bytes(to, 2, description, size);
-    fail_detailed(session->call, STELE_GRPC_INVALID_ARGUMENT, description, "google.rpc.BadRequest",
-                  value, (size_t)(to - value));
+    stele_kurrent__fail_detailed(session->call, STELE_GRPC_INVALID_ARGUMENT, description,
+                                 "google.rpc.BadRequest", value, (size_t)(to - value));
 }
 
 static void fail_access(struct session *session)
@@ -134,8 +111,9 @@ static void fail_access(struct session *session)
     static const char operation[] = "streams:write";
     uint8_t value[64];
     const uint8_t *to = stele_pb_put_bytes(value, 1, operation, sizeof operation - 1);
-    fail_detailed(session->call, STELE_GRPC_PERMISSION_DENIED, "Access Denied",
-                  "kurrent.rpc.AccessDeniedErrorDetails", value, (size_t)(to - value));
+    stele_kurrent__fail_detailed(session->call, STELE_GRPC_PERMISSION_DENIED, "Access Denied",
+                                 "kurrent.rpc.AccessDeniedErrorDetails", value,
+                                 (size_t)(to - value));
 }
 
 static void fail_stream(struct session *session, enum stele_grpc_code code, const char *what,
@@ -145,7 +123,7 @@ static void fail_stream(struct session *session, enum stele_grpc_code code, cons
     char message[STELE_KURRENT__NAME_SIZE + 80];
     const uint8_t *to = put_stream(value, stream);
     (void)snprintf(message, sizeof message, "Stream '%s' %s.", stream, what);
-    fail_detailed(session->call, code, message, type, value, (size_t)(to - value));
+    stele_kurrent__fail_detailed(session->call, code, message, type, value, (size_t)(to - value));
 }
 
 static void fail_conflict(struct session *session, const char *stream, int64_t expected,
@@ -160,8 +138,9 @@ static void fail_conflict(struct session *session, const char *stream, int64_t e
                    "Append failed due to a revision conflict on stream '%s'. Expected revision: "
                    "%lld. Actual revision: %lld.",
                    stream, (long long)expected, (long long)actual);
-    fail_detailed(session->call, STELE_GRPC_FAILED_PRECONDITION, message,
-                  ERRORS "StreamRevisionConflictErrorDetails", value, (size_t)(to - value));
+    stele_kurrent__fail_detailed(session->call, STELE_GRPC_FAILED_PRECONDITION, message,
+                                 ERRORS "StreamRevisionConflictErrorDetails", value,
+                                 (size_t)(to - value));
 }
 
 static void fail_record_size(struct session *session, const char *stream, const uint8_t id[16],
@@ -180,8 +159,9 @@ static void fail_record_size(struct session *session, const char *stream, const 
                    "The size of record '%s' (%llu bytes) exceeds the maximum allowed size of %u "
                    "bytes.",
                    text, (unsigned long long)size, size_max);
-    fail_detailed(session->call, STELE_GRPC_INVALID_ARGUMENT, message,
-                  ERRORS "AppendRecordSizeExceededErrorDetails", value, (size_t)(to - value));
+    stele_kurrent__fail_detailed(session->call, STELE_GRPC_INVALID_ARGUMENT, message,
+                                 ERRORS "AppendRecordSizeExceededErrorDetails", value,
+                                 (size_t)(to - value));
 }
 
 static void fail_transaction_size(struct session *session)
@@ -195,8 +175,9 @@ static void fail_transaction_size(struct session *session)
                    "The total size of the append transaction (%llu bytes) exceeds the maximum "
                    "allowed size of %u bytes.",
                    (unsigned long long)session->size, size_max);
-    fail_detailed(session->call, STELE_GRPC_ABORTED, message,
-                  ERRORS "AppendTransactionSizeExceededErrorDetails", value, (size_t)(to - value));
+    stele_kurrent__fail_detailed(session->call, STELE_GRPC_ABORTED, message,
+                                 ERRORS "AppendTransactionSizeExceededErrorDetails", value,
+                                 (size_t)(to - value));
 }
 
 static void fail_memory(struct session *session)
@@ -549,9 +530,10 @@ static void fail_checks(struct session *session, size_t failed)
             value.size = (size_t)(to - value.data);
         }
     }
-    fail_detailed(session->call, STELE_GRPC_FAILED_PRECONDITION,
-                  "Append failed due to consistency violations.",
-                  ERRORS "AppendConsistencyViolationErrorDetails", value.data, value.size);
+    stele_kurrent__fail_detailed(session->call, STELE_GRPC_FAILED_PRECONDITION,
+                                 "Append failed due to consistency violations.",
+                                 ERRORS "AppendConsistencyViolationErrorDetails", value.data,
+                                 value.size);
     stele_buf_deinit(&value, alloc_of(session));
 }
 
@@ -1008,6 +990,7 @@ void stele_kurrent_v2_register(struct stele_grpc_table *table)
         .rpc = STELE_RPC_KURRENT_V2_APPEND_SESSION,
         .state_size = sizeof(struct session),
         .message_max = STELE_KURRENT__MESSAGE_MAX,
+        .admit = stele_kurrent__admit_v2,
         .start = on_start,
         .message = on_message,
         .half_closed = on_half_closed,
@@ -1017,6 +1000,7 @@ void stele_kurrent_v2_register(struct stele_grpc_table *table)
         .rpc = STELE_RPC_KURRENT_V2_APPEND_RECORDS,
         .state_size = sizeof(struct session),
         .message_max = STELE_KURRENT__MESSAGE_MAX,
+        .admit = stele_kurrent__admit_v2,
         .start = on_start,
         .message = on_message,
         .half_closed = on_half_closed,

@@ -128,7 +128,7 @@ static int make(struct sim *sim, struct stele_error *err)
         outcome = stele_auth_create(server->engine, server->home, &auth, &server->auth, err);
     }
     if (outcome == STELE_OK) {
-        outcome = stele_groups_create(server->engine, host->hubs.at[0].hub, server->home,
+        outcome = stele_groups_create(server->engine, server->cluster, host->hubs.at[0].hub, server->home,
                                       server->alloc, &server->groups, err);
     }
     if (outcome == STELE_OK) {
@@ -171,6 +171,8 @@ void srv_host_up(struct sim *sim)
         .append_size_max = 1u << 20,
         .event_size_max = 1u << 20,
     };
+    stele_alone_init(&host->alone, &host->server);
+    host->server.cluster = &host->alone.cluster;
     host->events = (struct stele_http_events){.on_request = on_request,
                                               .on_body = on_body,
                                               .on_end = on_end,

@@ -17,6 +17,7 @@
 #ifndef STELE_TESTS_SIM_SERVER_SERVER_H
 #define STELE_TESTS_SIM_SERVER_SERVER_H
 
+#include "api/member/alone.h"
 #include "api/server.h"
 #include "grpc/call.h"
 #include "http/http.h"
@@ -129,6 +130,7 @@ struct srv_host {
     uint64_t turn_due_us[SRV_LOOPS_MAX], turn_number[SRV_LOOPS_MAX], turns;
     struct stele_hubs hubs;
     struct stele_server server;
+    struct stele_alone alone;
     struct stele_grpc *grpc;
     struct stele_http_events events;
 };

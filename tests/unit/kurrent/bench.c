@@ -53,6 +53,8 @@ void bench_open(struct bench *bench)
         .append_size_max = 1u << 20,
         .event_size_max = 1u << 16,
     };
+    stele_alone_init(&bench->alone, &bench->server);
+    bench->server.cluster = &bench->alone.cluster;
     struct stele_grpc_table table = {.methods = {NULL}};
     stele_kurrent_streams_register(&table);
     stele_kurrent_v2_register(&table);

@@ -5,6 +5,7 @@
 #define STELE_TESTS_UNIT_KURRENT_BENCH_H
 
 #include "api/kurrent/kurrent_internal.h"
+#include "api/member/alone.h"
 #include "lib/fakegrpc.h"
 #include "lib/scratch.h"
 #include "messages.h"
@@ -35,6 +36,7 @@ struct bench {
     struct stele_engine *engine;
     struct stele_hubs hubs;
     struct stele_server server;
+    struct stele_alone alone;
     struct stele_grpc *grpc;
 };
 

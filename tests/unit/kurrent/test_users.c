@@ -3,6 +3,7 @@
  * Method: the service and the real src/auth on a store of their own; messages are made and read by
  * protobuf-c. */
 #include "api/kurrent/kurrent_internal.h"
+#include "api/member/alone.h"
 #include "io/linux.h"
 #include "lib/check.h"
 #include "lib/fakegrpc.h"
@@ -22,6 +23,7 @@ struct world {
     struct fake_loop loop;
     struct stele_auth *auth;
     struct stele_server server;
+    struct stele_alone alone;
     struct stele_grpc *grpc;
 };
 
@@ -49,7 +51,9 @@ static void open_world(struct world *world)
     world->server = (struct stele_server){.alloc = world->loop.loop.alloc,
                                           .engine = world->engine,
                                           .auth = world->auth,
-                                          .home = &world->loop.loop};
+                                          .home = &world->loop.loop,
+                                          .cluster = &world->alone.cluster};
+    stele_alone_init(&world->alone, &world->server);
     struct stele_grpc_table table = {.methods = {NULL}};
     stele_kurrent_users_register(&table);
     CHECK_EQ(stele_grpc_create(&world->server, world->auth, &table, world->loop.loop.alloc,
