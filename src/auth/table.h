@@ -83,6 +83,8 @@
     row(INFO_OPTIONS,    "GET",    "/info/options",                OPS) \
     row(STATS,           "GET",    "/stats",                       USER) \
     row(GOSSIP,          "GET",    "/gossip",                      ANYONE) \
+    row(CLUSTER,         "GET",    "/cluster",                     USER) \
+    row(CLUSTER_COMMAND, "POST",   "/cluster/*",                   ADMIN) \
     row(METRICS,         "GET",    "/metrics",                     USER) \
     row(OPENAPI,         "GET",    "/openapi.json",                ANYONE) \
     row(STREAMS,         "GET",    "/api/streams",                 USER) \

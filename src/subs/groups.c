@@ -576,7 +576,9 @@ static void run_request(struct stele_task *task)
     struct stele_groups_request *request =
         (struct stele_groups_request *)((char *)task - offsetof(struct stele_groups_request, task));
     int outcome = STELE_OK;
-    if (stele_subs__hold(request->groups, task, &outcome)) {
+    if (request->at_once && request->groups->standing != GROUPS_HERE) {
+        outcome = STELE_GROUPS_ELSEWHERE;
+    } else if (stele_subs__hold(request->groups, task, &outcome)) {
         return;
     }
     switch (outcome) {
@@ -649,8 +651,10 @@ static uint64_t revision_of_config(struct stele_groups *groups)
 
 static int load(struct stele_groups *groups, struct stele_error *err)
 {
-    /* Before it is read: what comes in between is found by the clock. */
-    groups->config_revision = revision_of_config(groups);
+    if (!groups->cluster->is_alone) {
+        /* Before it is read: what comes in between is found by the clock. */
+        groups->config_revision = revision_of_config(groups);
+    }
     struct stele_read_options options = STELE_READ_OPTIONS_INIT;
     options.from = STELE_FROM_END;
     options.backwards = 1;

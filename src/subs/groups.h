@@ -100,6 +100,7 @@ struct stele_groups_request {
     const struct stele_filter *filter; /* CREATE of $all. */
     struct stele_group_settings settings;
     bool all_streams;
+    bool at_once;     /* ELSEWHERE, too, while this node takes over: numbers for a chart. */
     uint64_t stop_at; /* UINT64_MAX: all. */
 
     int outcome;

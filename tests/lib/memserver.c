@@ -31,8 +31,9 @@ void memserver_open(struct memserver *server, void (*enter)(struct stele_grpc_ta
     };
     stele_alone_init(&server->alone, &server->server);
     server->server.cluster = &server->alone.cluster;
-    CHECK_OK(stele_groups_create(&server->mem->engine, server->server.cluster, server->hubs.at[0].hub, &server->loop.loop,
-                                 &server->weak.base, &server->server.groups, &err),
+    CHECK_OK(stele_groups_create(&server->mem->engine, server->server.cluster,
+                                 server->hubs.at[0].hub, &server->loop.loop, &server->weak.base,
+                                 &server->server.groups, &err),
              err);
     struct stele_grpc_table table = {.methods = {NULL}};
     enter(&table);

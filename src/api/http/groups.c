@@ -166,6 +166,9 @@ static void on_done(struct stele_groups_request *request)
         stele_web__answer(web, 200, "application/json", stele_bytes_of_text("[]\n"));
     } else if (request->outcome == STELE_NOT_FOUND) {
         stele_web__refuse(web, 404, "not-found", "there is no such group");
+    } else if (request->outcome == STELE_GROUPS_ELSEWHERE) {
+        /* Pages cannot follow to another server; KurrentDB's clients do. */
+        stele_web__refuse_elsewhere(web, asking->kurrent);
     } else if (request->outcome != STELE_OK) {
         stele_web__fail(web, request->outcome, &request->err);
     } else if (listing) {
@@ -231,6 +234,7 @@ void stele_web__sum_groups(struct stele_web__request *request,
     struct asking *asking = make_asking(request, STELE_GROUPS_LIST);
     if (asking != NULL) {
         asking->on_sum = on_sum;
+        asking->request.at_once = true;
         asking->request.all_streams = true;
         ask(asking);
     }
@@ -300,6 +304,7 @@ void stele_web__kurrent_group_post(struct stele_web__request *request)
     if (asking == NULL) {
         return;
     }
+    asking->kurrent = true;
     if (!restart && !take_parts(asking, request->name, "replayParked")) {
         stele_release(request->web->alloc, asking, sizeof *asking);
         stele_web__refuse(request, 404, "not-found", "there is no such path");

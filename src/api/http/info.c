@@ -1,4 +1,5 @@
 /* What a server tells about itself: health, info, statistics, metrics. */
+#include "api/cluster.h"
 #include "api/http/web_internal.h"
 #include "net/net.h"
 #include "ops/config.h"
@@ -50,6 +51,13 @@ void stele_web__ready(struct stele_web__request *request)
                           outcome == STELE_OK ? "a write failed" : err.message);
         return;
     }
+    struct stele_cluster *cluster = request->web->server->cluster;
+    struct stele_cluster_readiness readiness;
+    cluster->ops->readiness(cluster, &readiness);
+    if (!readiness.is_ready) {
+        stele_web__refuse(request, 503, "not-ready", "%s", readiness.why);
+        return;
+    }
     stele_web__answer(request, 200, "application/json",
                       stele_bytes_of_text("{\"status\":\"ready\"}\n"));
 }
@@ -62,16 +70,19 @@ void stele_web__ping(struct stele_web__request *request)
 
 void stele_web__info(struct stele_web__request *request)
 {
-    char text[512];
-    (void)snprintf(
-        text, sizeof text,
-        "{\"name\":\"stele\",\"version\":\"%s\",\"dbVersion\":\"%s\",\"esVersion\":\"%s\","
-        "\"state\":\"leader\",\"features\":{\"projections\":true,"
-        "\"userManagement\":true,\"atomPub\":false},\"authentication\":{\"type\":"
-        "\"%s\",\"properties\":{}}}\n",
-        stele_version(), stele_version(), stele_version(),
-        request->web->server->insecure ? "insecure" : "internal");
-    stele_web__answer(request, 200, "application/json", stele_bytes_of_text(text));
+    struct stele_alloc *alloc = request->web->alloc;
+    struct stele_buf body = {.data = NULL};
+    const bool fits = stele_web__putf(&body, alloc,
+                                      "{\"name\":\"stele\",\"version\":\"%s\",\"dbVersion\":\"%s\","
+                                      "\"esVersion\":\"%s\",",
+                                      stele_version(), stele_version(), stele_version()) &&
+                      stele_web__put_self(&body, request) &&
+                      stele_web__putf(&body, alloc,
+                                      ",\"features\":{\"projections\":true,\"userManagement\":true,"
+                                      "\"atomPub\":false},\"authentication\":{\"type\":\"%s\","
+                                      "\"properties\":{}}}\n",
+                                      request->web->server->insecure ? "insecure" : "internal");
+    stele_web__answer_built(request, fits, "application/json", &body);
 }
 
 static bool put_setting(struct stele_buf *body, struct stele_alloc *alloc,
@@ -122,32 +133,6 @@ void stele_web__info_options(struct stele_web__request *request)
                put_setting(&body, alloc, config, (enum stele_setting)i);
     }
     fits = fits && stele_web__put(&body, alloc, "]\n");
-    stele_web__answer_built(request, fits, "application/json", &body);
-}
-
-void stele_web__gossip(struct stele_web__request *request)
-{
-    const struct stele_server *server = request->web->server;
-    struct stele_alloc *alloc = request->web->alloc;
-    struct stele_buf body = {.data = NULL};
-    char id[37];
-    char host[300];
-    stele_id_to_text(server->instance_id, id);
-    (void)snprintf(host, sizeof host, "%s", server->advertised_host);
-    const struct stele_text name = {.data = host, .size = strlen(host)};
-    const long long position =
-        (long long)engine_of(request)->ops->last_position(engine_of(request));
-    const bool fits =
-        stele_web__putf(&body, alloc,
-                        "{\"members\":[{\"instanceId\":\"%s\",\"state\":\"Leader\","
-                        "\"isAlive\":true,\"lastCommitPosition\":%lld,\"writerCheckpoint\":%lld,"
-                        "\"epochNumber\":0,\"nodePriority\":0,\"isReadOnlyReplica\":false,"
-                        "\"esVersion\":\"%s\",\"httpEndPointPort\":%u,\"httpEndPointIp\":",
-                        id, position, position, stele_version(), server->advertised_port) &&
-        stele_web__put_string(&body, alloc, name) &&
-        stele_web__put(&body, alloc, "}],\"serverIp\":") &&
-        stele_web__put_string(&body, alloc, name) &&
-        stele_web__putf(&body, alloc, ",\"serverPort\":%u}\n", server->advertised_port);
     stele_web__answer_built(request, fits, "application/json", &body);
 }
 

@@ -179,8 +179,9 @@ static bool put_groups(struct stele_buf *body, struct stele_alloc *alloc,
 }
 
 /* What KurrentDB's dashboards ask about a node. */
-static bool put_node(struct stele_buf *body, struct stele_alloc *alloc, uint64_t position)
+static bool put_node(struct stele_buf *body, struct stele_web__request *request, uint64_t position)
 {
+    struct stele_alloc *alloc = request->web->alloc;
     static const char *const names[] = {"writer", "chaser", "index", "replication"};
     bool fits = put_head(body, alloc, "kurrentdb_checkpoints", "gauge", "Positions.");
     for (size_t i = 0; fits && i < STELE_COUNT_OF(names); i++) {
@@ -189,7 +190,52 @@ static bool put_node(struct stele_buf *body, struct stele_alloc *alloc, uint64_t
                                names[i], (unsigned long long)position);
     }
     return fits && put_head(body, alloc, "kurrentdb_statuses", "gauge", "State of the node.") &&
-           stele_web__put(body, alloc, "kurrentdb_statuses{name=\"Node\",status=\"Leader\"} 1\n");
+           stele_web__putf(body, alloc, "kurrentdb_statuses{name=\"Node\",status=\"%s\"} 1\n",
+                           stele_web__node_status(request));
+}
+
+/* Of a server that stands alone: nothing. */
+static bool put_cluster(struct stele_buf *body, struct stele_web__request *request)
+{
+    struct stele_cluster *cluster = request->web->server->cluster;
+    struct stele_cluster_counts counts;
+    struct stele_cluster_readiness ready;
+    if (!cluster->ops->counts(cluster, &counts)) {
+        return true;
+    }
+    cluster->ops->readiness(cluster, &ready);
+    const struct metric metrics[] = {
+        {"stele_cluster_nodes", "gauge", "Nodes of the cluster.", (double)counts.nodes},
+        {"stele_cluster_nodes_alive", "gauge", "Of them, heard of lately.",
+         (double)counts.nodes_alive},
+        {"stele_cluster_ready", "gauge", "1: this node serves.", ready.is_ready},
+        {"stele_cluster_leader", "gauge", "1: this node leads the cluster.",
+         cluster->ops->is_leader(cluster)},
+        {"stele_cluster_groups", "gauge", "Raft groups.", (double)counts.groups},
+        {"stele_cluster_groups_led", "gauge", "Raft groups that this node leads.",
+         (double)counts.groups_led},
+        {"stele_cluster_groups_leaderless", "gauge", "Raft groups without a leader, to this node.",
+         (double)counts.groups_leaderless},
+        {"stele_cluster_term_max", "gauge", "Highest term of all Raft groups.",
+         (double)counts.term_max},
+        {"stele_cluster_elections_total", "counter", "Changes of a leader.",
+         (double)counts.elections},
+        {"stele_cluster_log_lag_entries", "gauge", "Committed, and not yet executed here.",
+         (double)counts.log_lag},
+        {"stele_cluster_closed_lag_seconds", "gauge",
+         "How far what can be executed is behind this node's clock.",
+         (double)counts.closed_lag_us / 1e6},
+        {"stele_cluster_commands_waiting", "gauge", "Appends of this node's clients on their way.",
+         (double)counts.commands_waiting},
+        {"stele_cluster_installs_total", "counter",
+         "Times that this node fetched events instead of executing commands.",
+         (double)counts.installs},
+        {"stele_cluster_imbalance_groups", "gauge",
+         "Raft groups that are not led where they should be.", (double)counts.imbalance},
+        {"stele_cluster_wal_bytes", "gauge", "Bytes of the log of all groups.",
+         (double)counts.wal_size},
+    };
+    return put_metrics(body, request->web->alloc, metrics, STELE_COUNT_OF(metrics));
 }
 
 static bool put_answers(struct stele_buf *body, struct stele_web *web)
@@ -221,7 +267,8 @@ static void on_sum(struct stele_web__request *request, const struct stele_web__g
                       put_traffic(&body, web->alloc, web->server->gate) &&
                       put_appends(&body, web->alloc, &counts) &&
                       put_groups(&body, web->alloc, sum) &&
-                      put_node(&body, web->alloc, s.position_last) && put_answers(&body, web);
+                      put_node(&body, request, s.position_last) && put_cluster(&body, request) &&
+                      put_answers(&body, web);
     stele_web__answer_built(request, fits, "text/plain; version=0.0.4; charset=utf-8", &body);
 }
 

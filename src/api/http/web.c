@@ -13,6 +13,8 @@ const stele_web__handler stele_web__handlers[STELE_ROUTE_COUNT] = {
     [STELE_ROUTE_INFO_OPTIONS] = stele_web__info_options,
     [STELE_ROUTE_STATS] = stele_web__stats,
     [STELE_ROUTE_GOSSIP] = stele_web__gossip,
+    [STELE_ROUTE_CLUSTER] = stele_web__cluster,
+    [STELE_ROUTE_CLUSTER_COMMAND] = stele_web__cluster_command,
     [STELE_ROUTE_METRICS] = stele_web__metrics,
     [STELE_ROUTE_OPENAPI] = stele_web__openapi,
     [STELE_ROUTE_STREAMS] = stele_web__streams,
@@ -61,6 +63,7 @@ void stele_web__release(struct stele_web__request *request)
     }
     stele_buf_deinit(&request->body, alloc);
     stele_release(alloc, request->name, request->name_size);
+    stele_release(alloc, request->location, request->location_size);
     if (request->authorization != NULL) {
         explicit_bzero(request->authorization, request->authorization_size);
         stele_release(alloc, request->authorization, request->authorization_size);
@@ -100,11 +103,14 @@ void stele_web__answer(struct stele_web__request *request, int status, const cha
     /* Pages that ask for the password themselves say so, and browsers then leave it to them. */
     const bool challenge =
         status == 401 && stele_exchange_header(request->exchange, "x-requested-with").size == 0;
+    const bool elsewhere = status == 307 && request->location != NULL;
     const struct stele_http_header last = {.name = text_of(challenge       ? "www-authenticate"
                                                            : status == 405 ? "allow"
+                                                           : elsewhere     ? "location"
                                                                            : "retry-after"),
                                            .value = text_of(challenge ? "Basic realm=\"stele\""
                                                             : status == 405 ? request->allow
+                                                            : elsewhere     ? request->location
                                                                             : retry)};
     const struct stele_http_header headers[] = {
         {.name = text_of("content-type"), .value = text_of(content_type)},
@@ -114,7 +120,7 @@ void stele_web__answer(struct stele_web__request *request, int status, const cha
         last,
     };
     atomic_fetch_add(&request->web->by_class[status / 100 % 6], 1);
-    const bool has_last = challenge || status == 405 || request->retry_after_s > 0;
+    const bool has_last = challenge || status == 405 || elsewhere || request->retry_after_s > 0;
     const size_t count = STELE_COUNT_OF(headers) - (has_last ? 0 : 1);
     struct stele_exchange *exchange = request->exchange;
     if (body.size == 0) {
@@ -399,7 +405,7 @@ static void run_start(struct stele_task *task)
     struct stele_web__request *request =
         (struct stele_web__request *)((char *)task - offsetof(struct stele_web__request, task));
     request->posted = false;
-    if (request->exchange != NULL) {
+    if (request->exchange != NULL && !stele_web__linearize(request)) {
         stele_web__handlers[request->route](request);
     }
     stele_web__release(request);
@@ -423,6 +429,7 @@ static const struct parameter {
     {"group", TEXT, STELE_STREAM_NAME_SIZE_MAX + 2},
     {"include_system_events", FLAG, 7},
     {"limit", TEXT, 31},
+    {"linearizable", FLAG, 7},
     {"liveCode", TEXT, 31},
     {"prefix", TEXT, STELE_STREAM_NAME_SIZE_MAX + 2},
     {"stopAt", TEXT, 31},

@@ -2,6 +2,7 @@
 #ifndef STELE_API_HTTP_WEB_INTERNAL_H
 #define STELE_API_HTTP_WEB_INTERNAL_H
 
+#include "api/cluster.h"
 #include "api/http/web.h"
 #include "subs/follow.h"
 
@@ -26,6 +27,7 @@ struct stele_web__request {
     struct stele_auth_question question;
     struct stele_task task; /* A read's next piece. */
     struct stele_appending appending;
+    struct stele_linearizing linearizing;
     struct stele_timer timer; /* A tail's heartbeat. */
     struct stele_web *web;
     struct stele_exchange *exchange; /* NULL: closed. */
@@ -39,6 +41,8 @@ struct stele_web__request {
     bool allowed;
     bool entered;           /* It counts in the quota of its user. */
     uint32_t retry_after_s; /* Of a refusal; 0: not said. */
+    char *location;         /* Of one that leads elsewhere; NULL: not said. */
+    size_t location_size;
     size_t unconsumed; /* Bytes of the body that wait for the answer: strangers send one window. */
     size_t body_kept;  /* Bytes of the body that the quota knows of. */
     bool started;
@@ -101,6 +105,16 @@ void stele_web__fail(struct stele_web__request *request, int outcome,
 struct stele_text stele_web__subject(const struct stele_web__request *request);
 bool stele_web__may(struct stele_web__request *request, const char *stream, enum stele_right right);
 
+/* ---- The cluster ---- */
+/* The request is for the node that leads: says where that is, with 307 or with 421. */
+void stele_web__refuse_elsewhere(struct stele_web__request *request, bool redirect);
+/* true: the handler is called when this node has seen what was acknowledged before. */
+bool stele_web__linearize(struct stele_web__request *request);
+/* Members of /info about this node: its state, and the cluster if there is one. false: no memory. */
+bool stele_web__put_self(struct stele_buf *body, struct stele_web__request *request);
+/* As KurrentDB's metrics call it. */
+const char *stele_web__node_status(struct stele_web__request *request);
+
 /* ---- Requests ---- */
 /* The decoded value of a member of the query in a buffer of the caller's; false: there is none. */
 bool stele_web__query(const struct stele_web__request *request, const char *name, char *to,
@@ -161,6 +175,8 @@ void stele_web__info(struct stele_web__request *request);
 void stele_web__info_options(struct stele_web__request *request);
 void stele_web__stats(struct stele_web__request *request);
 void stele_web__gossip(struct stele_web__request *request);
+void stele_web__cluster(struct stele_web__request *request);
+void stele_web__cluster_command(struct stele_web__request *request);
 void stele_web__metrics(struct stele_web__request *request);
 void stele_web__me(struct stele_web__request *request);
 void stele_web__streams(struct stele_web__request *request);

@@ -128,8 +128,8 @@ static int make(struct sim *sim, struct stele_error *err)
         outcome = stele_auth_create(server->engine, server->home, &auth, &server->auth, err);
     }
     if (outcome == STELE_OK) {
-        outcome = stele_groups_create(server->engine, server->cluster, host->hubs.at[0].hub, server->home,
-                                      server->alloc, &server->groups, err);
+        outcome = stele_groups_create(server->engine, server->cluster, host->hubs.at[0].hub,
+                                      server->home, server->alloc, &server->groups, err);
     }
     if (outcome == STELE_OK) {
         struct stele_grpc_table table = {.methods = {NULL}};

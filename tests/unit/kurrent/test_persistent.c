@@ -18,8 +18,8 @@ static void open_all(struct bench *bench)
 {
     struct stele_error err;
     bench_open(bench);
-    CHECK_OK(stele_groups_create(bench->engine, bench->server.cluster, bench->hubs.at[0].hub, &bench->loop.loop,
-                                 &bench->alloc, &bench->server.groups, &err),
+    CHECK_OK(stele_groups_create(bench->engine, bench->server.cluster, bench->hubs.at[0].hub,
+                                 &bench->loop.loop, &bench->alloc, &bench->server.groups, &err),
              err);
     stele_grpc_destroy(bench->grpc);
     struct stele_grpc_table table = {.methods = {NULL}};

@@ -3,6 +3,7 @@
  *
  * Method: the real store core in memory, home and consumers on two loops that are stepped by hand.
  * The model cuts the power at random moments and starts again from what the disk has. */
+#include "api/member/alone.h"
 #include "lib/check.h"
 #include "lib/memengine.h"
 #include "lib/miniloop.h"
@@ -11,6 +12,8 @@
 
 struct world {
     struct testalloc alloc;
+    struct stele_alone alone;
+    struct stele_cluster *cluster; /* The one above, unless a test has another. */
     struct miniloop home, away;
     struct memengine *mem;
     struct stele_hub *hub;
@@ -38,7 +41,7 @@ static void start_groups(struct world *world)
 {
     struct stele_error err;
     CHECK_EQ(stele_hub_create(&world->mem->engine, &world->home.loop, &world->hub), STELE_OK);
-    CHECK_OK(stele_groups_create(&world->mem->engine, world->hub, &world->home.loop,
+    CHECK_OK(stele_groups_create(&world->mem->engine, world->cluster, world->hub, &world->home.loop,
                                  &world->alloc.base, &world->groups, &err),
              err);
 }
@@ -46,6 +49,8 @@ static void start_groups(struct world *world)
 static void world_init(struct world *world, uint64_t seed)
 {
     testalloc_init(&world->alloc, seed);
+    stele_alone_init(&world->alone, NULL);
+    world->cluster = &world->alone.cluster;
     miniloop_init(&world->home, &world->alloc.base, seed);
     miniloop_init(&world->away, &world->alloc.base, seed + 1);
     world->mem = memengine_create(&world->home.loop, &world->alloc.base, seed);
@@ -701,8 +706,8 @@ TEST(damaged_configuration_and_checkpoints_are_refused_not_guessed)
         (void)memengine_put(world.mem, "$persistentSubscriptionConfig", "$PersistentConfig",
                             configs[i]);
         struct stele_groups *groups = NULL;
-        CHECK_OUTCOME(stele_groups_create(&world.mem->engine, world.hub, &world.home.loop,
-                                          &world.alloc.base, &groups, &err),
+        CHECK_OUTCOME(stele_groups_create(&world.mem->engine, world.cluster, world.hub,
+                                          &world.home.loop, &world.alloc.base, &groups, &err),
                       STELE_E_CORRUPT, err);
         CHECK(groups == NULL);
         world_deinit(&world);
