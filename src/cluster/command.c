@@ -57,6 +57,7 @@ struct writer {
     uint8_t *to;
     size_t size;
     const struct stele_command *command;
+    bool too_large; /* A size or a count did not fit where it belongs. */
 };
 
 static void put(struct writer *w, const void *data, size_t size)
@@ -70,6 +71,7 @@ static void put(struct writer *w, const void *data, size_t size)
 static void put_u8(struct writer *w, size_t value)
 {
     const uint8_t byte = (uint8_t)value;
+    w->too_large = w->too_large || value > UINT8_MAX;
     put(w, &byte, 1);
 }
 
@@ -77,6 +79,7 @@ static void put_u16(struct writer *w, size_t value)
 {
     uint8_t bytes[2];
     stele_store_u16le(bytes, (uint16_t)value);
+    w->too_large = w->too_large || value > UINT16_MAX;
     put(w, bytes, sizeof bytes);
 }
 
@@ -84,6 +87,7 @@ static void put_u32(struct writer *w, size_t value)
 {
     uint8_t bytes[4];
     stele_store_u32le(bytes, (uint32_t)value);
+    w->too_large = w->too_large || value > UINT32_MAX;
     put(w, bytes, sizeof bytes);
 }
 
@@ -175,6 +179,10 @@ int stele_command_encode(const struct stele_command *command, struct stele_alloc
     if (counting.size > COMMAND_SIZE_MAX) {
         return stele_fail(err, STELE_E_LIMIT, 0, "append: %zu bytes are more than %u",
                           counting.size, STELE_APPEND_SIZE_MAX);
+    }
+    if (counting.too_large) {
+        return stele_fail(err, STELE_E_LIMIT, 0,
+                          "append: a name is longer, or a list has more items, than any may");
     }
     if (stele_buf_reserve(out, alloc, counting.size) != STELE_OK) {
         return stele_fail(err, STELE_E_NO_MEMORY, 0, "append: no memory for the request");
