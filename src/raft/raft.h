@@ -19,6 +19,7 @@
 
 #define STELE_RAFT_NODES_MAX 64
 #define STELE_RAFT_GROUPS_MAX 1025 /* 1024 partitions and the meta group. */
+#define STELE_RAFT_SNAPSHOT_SIZE_MAX ((size_t)64 * 1024)
 
 struct stele_raft;
 
@@ -70,7 +71,8 @@ struct stele_raft_options {
     uint32_t entries_in_flight_max; /* To one follower of one group. */
     uint64_t message_size_max;      /* Payload bytes in one AppendEntries. */
     uint64_t cache_size;            /* Bytes of payloads in memory, of all groups. */
-    uint32_t trailing; /* Entries kept behind a snapshot, for followers that lag a little. */
+    uint32_t trailing; /* Entries kept behind a snapshot, for followers that lag a little … */
+    uint64_t wal_keep; /* … as far as they lie within so many bytes from the WAL's end. */
 };
 
 /* 300 ms elections, 60 ms heartbeats, …: what tests/ and the server begin with. */
