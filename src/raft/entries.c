@@ -279,8 +279,8 @@ int stele_raft__put_snapshot(struct stele_raft *raft, struct stele_raft__group *
     stele_store_u32le(header + 4, (uint32_t)members_size);
     stele_store_u64le(header + 8, snapshot->members.index);
     raft->scratch.size = 0;
-    int outcome = stele_buf_append(&raft->scratch, raft->alloc,
-                                   (struct stele_bytes){header, sizeof header});
+    int outcome =
+        stele_buf_append(&raft->scratch, raft->alloc, (struct stele_bytes){header, sizeof header});
     if (outcome == STELE_OK) {
         outcome = stele_buf_append(&raft->scratch, raft->alloc,
                                    (struct stele_bytes){members, members_size});
@@ -292,12 +292,11 @@ int stele_raft__put_snapshot(struct stele_raft *raft, struct stele_raft__group *
     if (outcome != STELE_OK) {
         return outcome;
     }
-    const struct stele_wal_record record = {
-        .kind = STELE_WAL_SNAPSHOT,
-        .group = (uint16_t)group->number,
-        .index = snapshot->index,
-        .term = snapshot->term,
-        .payload = {raft->scratch.data, raft->scratch.size}};
+    const struct stele_wal_record record = {.kind = STELE_WAL_SNAPSHOT,
+                                            .group = (uint16_t)group->number,
+                                            .index = snapshot->index,
+                                            .term = snapshot->term,
+                                            .payload = {raft->scratch.data, raft->scratch.size}};
     stele_raft__pend(raft, group);
     return put(raft, &record, &snapshot->place, err);
 }

@@ -12,6 +12,7 @@
  * The versions travel because libraft tells by them what a sender could have known; without them stale pre-votes
  * count as votes. All numbers are little-endian. A frame is looked through as a whole before any of it counts, because
  * what libraft takes for granted it does not check. */
+#include "base/checksum.h"
 #include "raft/raft_internal.h"
 
 #define MAGIC 0x31465253u

@@ -153,7 +153,8 @@ int stele_raft__members_push(struct stele_raft *raft, struct stele_raft__group *
     if (!stele_raft__members_decode(bytes, members)) {
         return STELE_E_CORRUPT;
     }
-    STELE_ASSERT(group->configs_count == 0 || group->configs[group->configs_count - 1].index < index);
+    STELE_ASSERT(group->configs_count == 0 ||
+                 group->configs[group->configs_count - 1].index < index);
     group->configs_count++;
     return STELE_OK;
 }
@@ -314,13 +315,13 @@ int stele_raft_configure(struct stele_raft *raft, uint32_t group_number, uint64_
     }
     if (node == raft->options.node) {
         /* A leader outside of its own configuration is a state that need not exist: the next one does it. */
-        (void)stele_raft_transfer(raft, group_number, 0, NULL);
-        return STELE_INCOMPLETE;
+        const int outcome = stele_raft_transfer(raft, group_number, 0, err);
+        return outcome == STELE_OK ? STELE_INCOMPLETE : outcome;
     }
     if (wanted == RAFT_VOTER && role < 0) {
         /* As a standby it gets the log without counting; then it may count. */
-        (void)stele_raft_configure(raft, group_number, node, STELE_RAFT_STANDBY, NULL);
-        return STELE_INCOMPLETE;
+        const int outcome = stele_raft_configure(raft, group_number, node, STELE_RAFT_STANDBY, err);
+        return outcome == STELE_OK ? STELE_INCOMPLETE : outcome;
     }
     if (wanted == RAFT_VOTER) {
         const int outcome = catch_up(raft, group, node);

@@ -79,7 +79,7 @@ struct stele_raft_options {
 struct stele_raft_options stele_raft_options_default(void);
 
 /* Opens the WAL and starts every group.
- * STELE_OK, STELE_E_INVALID (a libraft older than 0.22.1, bad options), or as stele_wal_open(). */
+ * STELE_OK, STELE_E_INVALID (bad options, or others than before), or as stele_wal_open(). */
 STELE_MUST_USE
 int stele_raft_open(struct stele_io *io, const struct stele_raft_options *options,
                     const struct stele_raft_env *env, void *context, int64_t now_ms,

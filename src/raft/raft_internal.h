@@ -72,8 +72,8 @@ void stele_raft__frame_close(struct stele_buf *frame, size_t offset);
 /* A received message. Entries, members and data point into the frame. */
 struct stele_raft__received {
     uint32_t group;
-    struct raft_message message; /* Without address; without entries, configuration, data. */
-    struct stele_bytes entries;  /* AppendEntries: for stele_raft__frame_next_entry(). */
+    struct raft_message message;      /* Without address; without entries, configuration, data. */
+    struct stele_bytes entries;       /* AppendEntries: for stele_raft__frame_next_entry(). */
     struct stele_bytes members, data; /* InstallSnapshot. */
 };
 struct stele_raft__received_entry {
@@ -215,13 +215,13 @@ struct stele_raft {
 
     struct stele_raft__group *groups;
     struct stele_raft__peer peers[STELE_RAFT_NODES_MAX];
-    uint32_t dirty_first;   /* UINT32_MAX: none. */
-    uint32_t *pending;      /* Groups that wait for the WAL. */
+    uint32_t dirty_first; /* UINT32_MAX: none. */
+    uint32_t *pending;    /* Groups that wait for the WAL. */
     uint32_t *pending_spare;
     uint32_t pending_count;
     int64_t *dues_ms; /* Of each group. */
-    bool stalled;           /* The WAL has no room: records wait in memory. */
-    bool more;              /* Something was left for the next turn. */
+    bool stalled;     /* The WAL has no room: records wait in memory. */
+    bool more;        /* Something was left for the next turn. */
     bool turning;
     int failed; /* What a turn ended with; all later ones do too. */
 

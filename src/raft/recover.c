@@ -37,8 +37,8 @@ static int on_entry(struct stele_raft *raft, struct stele_raft__group *group,
         }
         stele_raft__truncate(raft, group, record->index);
     }
-    int outcome = stele_raft__add(raft, group, record->term, type, (uint32_t)record->payload.size,
-                                  place);
+    int outcome =
+        stele_raft__add(raft, group, record->term, type, (uint32_t)record->payload.size, place);
     if (outcome == STELE_OK && type == RAFT_CHANGE) {
         outcome = stele_raft__members_push(raft, group, record->index, record->payload);
     }
@@ -267,8 +267,7 @@ static int fire_start(struct stele_raft *raft, struct stele_raft__group *group,
     }
     event.start.n_entries = (unsigned)(group->last + 1 - group->first);
     const size_t members_size = group->configs_count * (size_t)STELE_RAFT__MEMBERS_SIZE_MAX;
-    uint8_t *const members =
-        members_size > 0 ? stele_allocate(raft->alloc, members_size) : NULL;
+    uint8_t *const members = members_size > 0 ? stele_allocate(raft->alloc, members_size) : NULL;
     if (members_size > 0 && members == NULL) {
         return STELE_E_NO_MEMORY;
     }

@@ -78,9 +78,8 @@ struct stele_raft__peer *stele_raft__peer(struct stele_raft *raft, uint64_t node
         if (peer->node == node) {
             return peer;
         }
-        if (peer->queue.count == 0 &&
-            (free == NULL || peer->node == 0 ||
-             (free->node != 0 && peer->heard_ms < free->heard_ms))) {
+        if (peer->queue.count == 0 && (free == NULL || peer->node == 0 ||
+                                       (free->node != 0 && peer->heard_ms < free->heard_ms))) {
             free = free != NULL && free->node == 0 ? free : peer;
         }
     }
@@ -400,8 +399,8 @@ static bool is_to_be_dropped(const struct stele_raft *raft, const struct stele_r
         return group->raft.state == RAFT_LEADER && message->append_entries.term == term;
     case RAFT_INSTALL_SNAPSHOT:
         /* While one is installed, libraft forgets to release the second. */
-        return group->installing || (group->raft.state == RAFT_LEADER &&
-                                     message->install_snapshot.term == term);
+        return group->installing ||
+               (group->raft.state == RAFT_LEADER && message->install_snapshot.term == term);
     case RAFT_APPEND_ENTRIES_RESULT: {
         /* D4: a rejection that was overtaken by an acknowledgement makes it send nothing but heartbeats. */
         const struct raft_append_entries_result *const result = &message->append_entries_result;
@@ -429,9 +428,8 @@ static int reserve_batch(struct stele_raft *raft, uint32_t count)
     while (capacity < count) {
         capacity *= 2;
     }
-    struct raft_entry *const batch =
-        raft->alloc->reallocate(raft->alloc, raft->batch, raft->batch_capacity * sizeof *batch,
-                                capacity * sizeof *batch);
+    struct raft_entry *const batch = raft->alloc->reallocate(
+        raft->alloc, raft->batch, raft->batch_capacity * sizeof *batch, capacity * sizeof *batch);
     if (batch == NULL) {
         return STELE_E_NO_MEMORY;
     }
@@ -481,8 +479,8 @@ static int append_piece(struct stele_raft *raft, struct stele_raft__group *group
  * committed, and a truncation would then go back too far. Whoever proposes a second one knows: so the first one
  * is committed, provided that what comes before the second is what we have. */
 static int commit_earlier_change(struct stele_raft *raft, struct stele_raft__group *group,
-                                 uint64_t prev, uint64_t prev_term,
-                                 const struct raft_entry *entry, struct stele_error *err)
+                                 uint64_t prev, uint64_t prev_term, const struct raft_entry *entry,
+                                 struct stele_error *err)
 {
     const uint64_t uncommitted = group->raft.configuration_uncommitted_index;
     if (entry->type != RAFT_CHANGE || uncommitted == 0 || uncommitted > prev ||
@@ -540,12 +538,11 @@ static int step_append(struct stele_raft *raft, struct stele_raft__group *group,
             size++;
         }
         if (size > 0 && !group->installing) {
-            outcome =
-                commit_earlier_change(raft, group, prev, prev_term, &raft->batch[at], err);
+            outcome = commit_earlier_change(raft, group, prev, prev_term, &raft->batch[at], err);
         }
         if (outcome == STELE_OK) {
-            outcome = append_piece(raft, group, message, prev, prev_term, raft->batch + at, size,
-                                   err);
+            outcome =
+                append_piece(raft, group, message, prev, prev_term, raft->batch + at, size, err);
         }
         prev += size;
         prev_term = size > 0 ? raft->batch[at + size - 1].term : prev_term;
@@ -626,8 +623,7 @@ int stele_raft__submit_put(struct stele_raft *raft, struct stele_raft__group *gr
 static int submit_batch(struct stele_raft *raft, struct stele_raft__group *group, uint32_t count,
                         struct stele_error *err)
 {
-    struct raft_event event = {.type = RAFT_SUBMIT,
-                               .submit = {.entries = raft->batch, .n = count}};
+    struct raft_event event = {.type = RAFT_SUBMIT, .submit = {.entries = raft->batch, .n = count}};
     int refused = 0;
     const int outcome = stele_raft__step(raft, group, &event, &refused, err);
     for (uint32_t i = 0; i < count; i++) {
@@ -810,8 +806,7 @@ int stele_raft__step_snapshot(struct stele_raft *raft, struct stele_raft__group 
     event.snapshot.metadata.configuration_index = members->index;
     event.snapshot.trailing = trailing > UINT32_MAX ? UINT32_MAX : (unsigned)trailing;
     STELE_ASSERT(event.snapshot.metadata.term != 0);
-    const int outcome =
-        stele_raft__members_export(members, &event.snapshot.metadata.configuration);
+    const int outcome = stele_raft__members_export(members, &event.snapshot.metadata.configuration);
     if (outcome != STELE_OK) {
         return outcome;
     }

@@ -16,8 +16,8 @@ static int64_t quantum(const struct stele_raft *raft)
 
 void stele_raft__schedule(struct stele_raft *raft, struct stele_raft__group *group)
 {
-    raft->dues_ms[group->number] = (int64_t)raft_timeout(&group->raft) -
-                                   STELE_RAFT__TIME_ORIGIN + raft->origin_ms;
+    raft->dues_ms[group->number] =
+        (int64_t)raft_timeout(&group->raft) - STELE_RAFT__TIME_ORIGIN + raft->origin_ms;
 }
 
 /* Timeouts are rounded up, so that groups whose times lie close together come to share a frame. */
@@ -343,9 +343,9 @@ static int write_append(struct stele_raft *raft, struct stele_raft__message *mes
     struct raft_message part = message->message;
     part.append_entries.n_entries = count_fitting(raft, group, append);
     const size_t offset = raft->frame.size;
-    int outcome = stele_raft__frame_message(&raft->frame, raft->alloc, message->group, &part,
-                                            (struct stele_bytes){NULL, 0},
-                                            (struct stele_bytes){NULL, 0});
+    int outcome =
+        stele_raft__frame_message(&raft->frame, raft->alloc, message->group, &part,
+                                  (struct stele_bytes){NULL, 0}, (struct stele_bytes){NULL, 0});
     for (uint32_t i = 0; outcome == STELE_OK && i < part.append_entries.n_entries; i++) {
         const uint64_t index = append->prev_log_index + 1 + i;
         struct stele_bytes payload;
