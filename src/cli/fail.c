@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 #include "cli/text.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -184,6 +185,19 @@ int stele_cli_exit_of(int outcome)
     return outcome == STELE_OK ? STELE_CLI_OK : words_of(outcome)->exit_code;
 }
 
+/* What to do about errors of the system that have an outcome in common with those of a disk. */
+static const char *next_of_errno(const struct stele_error *err)
+{
+    switch (err->os_errno) {
+    case EMFILE:
+        return "raise the limit of open files of this process (`ulimit -n`)";
+    case ENFILE:
+        return "raise the limit of open files of this machine (sysctl fs.file-max)";
+    default:
+        return NULL;
+    }
+}
+
 int stele_cli_fail_outcome(int outcome, const struct stele_error *err, const char *what)
 {
     const struct words *const words = words_of(outcome);
@@ -191,8 +205,12 @@ int stele_cli_fail_outcome(int outcome, const struct stele_error *err, const cha
     const char *const why = has_words ? err->message : words->why;
     /* Messages of the library that know what to do say so behind a semicolon. */
     const bool has_next = has_words && strchr(why, ';') != NULL;
+    const char *const known = has_words ? next_of_errno(err) : NULL;
     return stele_cli_fail(words->exit_code, stele_outcome_name(outcome), "%s: %s%s%s", what, why,
-                          has_next ? "" : "; ", has_next ? "" : words->next);
+                          has_next ? "" : "; ",
+                          has_next        ? ""
+                          : known != NULL ? known
+                                          : words->next);
 }
 
 void *stele_cli_realloc(void *memory, size_t size)

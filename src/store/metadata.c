@@ -32,7 +32,10 @@ static int get_number(const json_t *object, const char *member, json_int_t min, 
     }
     const json_int_t number = json_integer_value(value);
     if (number < min || number > max) {
-        return fail_member(err, member, "is outside of what is allowed");
+        return stele_fail(err, STELE_E_INVALID, 0,
+                          "metadata: %s is %" JSON_INTEGER_FORMAT ", but has to be from "
+                          "%" JSON_INTEGER_FORMAT " to %" JSON_INTEGER_FORMAT "%s",
+                          member, number, min, max, max == SECONDS_MAX ? " seconds" : "");
     }
     *out_value = (uint64_t)number;
     return STELE_OK;

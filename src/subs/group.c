@@ -571,6 +571,8 @@ static void put_back(struct stele_group *group, struct stele_group_entry *entry)
 
 static void park(struct stele_group *group, struct stele_group_entry *entry, const char *reason)
 {
+    /* If that fails, it is handed out again. What waits for that already is counted already. */
+    entry->retries += entry->state == IN_FLIGHT ? 1 : 0;
     leave_list(group, entry);
     entry->state = PARKING;
     append(&group->parking, entry);

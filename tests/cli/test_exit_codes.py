@@ -251,12 +251,17 @@ def test_11(s: Stele):
 
 
 def test_12(s: Stele):
-    """12: closed standard output, a directory as input"""
+    """12: closed standard output, a directory as input, too few open files"""
     s.append("a", "T")
     ended = s.shell("stele read a >&-", code=12)
     one_line(ended.err)
     refused(s, 12, "input", "import", ".")
     same(s.shell("stele append a <&-", code=12).out, "")
+    # What to do about too few open files is not to look at the disk.
+    import resource
+    ended = s.run("read", "a", code=12, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (4, 4)))
+    one_line(ended.err)
+    has(ended.err, "ulimit -n")
     # What would have been written to number 1 is not in the store.
     s.run("verify")
 

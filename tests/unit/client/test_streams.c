@@ -57,6 +57,17 @@ TEST(metadata_is_kept_and_checked)
     }
     CHECK_OUTCOME(stele_set_metadata(store, "$$s", STELE_EXPECT_ANY, "{}", 2, NULL, &err),
                   STELE_E_INVALID, err);
+    /* What is outside of a range says which. */
+    static const char old[] = "{\"$maxAge\":4000000000}";
+    static const char negative[] = "{\"$tb\":-1}";
+    CHECK_OUTCOME(stele_set_metadata(store, "s", STELE_EXPECT_ANY, old, strlen(old), NULL, &err),
+                  STELE_E_INVALID, err);
+    CHECK_TEXT_HAS(err.message,
+                   "$maxAge is 4000000000, but has to be from 1 to 3162240000 seconds");
+    CHECK_OUTCOME(
+        stele_set_metadata(store, "s", STELE_EXPECT_ANY, negative, strlen(negative), NULL, &err),
+        STELE_E_INVALID, err);
+    CHECK_TEXT_HAS(err.message, "$tb is -1, but has to be from 0 to 9223372036854775807");
     fixture_end();
 }
 

@@ -312,10 +312,33 @@ TEST(nack_park_says_why_skip_is_done_with_it_and_stop_does_nothing)
     answer_parking(&bench, false);
     CHECK_EQ(bench.consumers[0].count, 1);
     CHECK_EQ(bench.consumers[0].held[0].place, 0);
+    CHECK_EQ(bench.consumers[0].held[0].retries, 1);
     /* Cannot even be asked for. */
     bench.refuse_to_park = true;
     nack(&bench, 0, 0, STELE_GROUP_NACK_PARK);
     CHECK_EQ(bench.consumers[0].held[0].place, 0);
+    CHECK_EQ(bench.consumers[0].held[0].retries, 2);
+    finish(&bench);
+}
+
+TEST(a_late_nack_of_what_comes_again_anyway_does_not_count)
+{
+    struct bench bench;
+    const struct stele_group_settings settings = settings_of(STELE_GROUP_ROUND_ROBIN);
+    begin(&bench, &settings);
+    join(&bench, 0, 1);
+    join(&bench, 1, 1);
+    push(&bench, "a", NULL);
+    push(&bench, "a", NULL);
+    const struct delivery first = bench.consumers[0].held[0];
+    leave(&bench, 0);
+    bench.refuse_to_park = true;
+    stele_group_nack(bench.group, bench.consumers[1].member, first.id, STELE_GROUP_NACK_PARK,
+                     "late");
+    stele_group_check(bench.group);
+    (void)ack(&bench, 1, 0);
+    CHECK_EQ(bench.consumers[1].held[0].place, first.place);
+    CHECK_EQ(bench.consumers[1].held[0].retries, 1);
     finish(&bench);
 }
 
