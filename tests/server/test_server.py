@@ -367,10 +367,22 @@ def test_connections_are_bounded(s: Stele):
         server.stop()
 
 
-def test_load_and_the_end(s: Stele):
-    """a server that is stopped in the middle of appends answers them or says that it did not"""
+def append_one(peer):
+    """Asks for an event in the stream "load"; nobody has waited for the answer."""
     options = b"\x0a\x06\x1a\x04load" + b"\x22\x00"  # stream identifier, expected revision: any
     first = b"\x0a" + bytes([len(options)]) + options
+    proposed = (b"\x0a\x26" + b"\x12\x24" + str(uuid.uuid4()).encode() + b"\x12\x09\x0a\x04type\x12\x01t" +
+                b"\x12\x20\x0a\x0ccontent-type\x12\x10application/json" + b"\x22\x02{}")
+    second = b"\x12" + bytes([len(proposed)]) + proposed
+    body = b"".join(b"\0" + raw.u32(len(m)) + m for m in (first, second))
+    stream = peer.open(b"/event_store.client.streams.Streams/Append", end=False, method=b"POST",
+                       content_type=b"application/grpc", te=b"trailers")
+    peer.send(raw.frame(raw.DATA, raw.END_STREAM, stream, body))
+    return stream
+
+
+def test_load_and_the_end(s: Stele):
+    """a server that is stopped in the middle of appends answers them or says that it did not"""
     answered = 0
     for _ in range(3):
         with Server(s, "--insecure") as server:
@@ -379,16 +391,7 @@ def test_load_and_the_end(s: Stele):
             peer.until(raw.HEADERS, peer.open(b"/ping"))
             streams = []
             for _ in range(200):
-                proposed = (b"\x0a\x26" + b"\x12\x24" + str(uuid.uuid4()).encode() +
-                            b"\x12\x09\x0a\x04type\x12\x01t" +
-                            b"\x12\x20\x0a\x0ccontent-type\x12\x10application/json" +
-                            b"\x22\x02{}")
-                second = b"\x12" + bytes([len(proposed)]) + proposed
-                body = b"".join(b"\0" + raw.u32(len(m)) + m for m in (first, second))
-                stream = peer.open(b"/event_store.client.streams.Streams/Append", end=False,
-                                   method=b"POST", content_type=b"application/grpc",
-                                   te=b"trailers")
-                peer.send(raw.frame(raw.DATA, raw.END_STREAM, stream, body))
+                stream = append_one(peer)
                 streams.append(stream)
             server.process.send_signal(signal.SIGTERM)
             ended, answers, goaway = set(), 0, None
@@ -408,6 +411,27 @@ def test_load_and_the_end(s: Stele):
     # Each answer stands for an event in the store; more may be there, unanswered.
     stored = len(s.run("read", "load", "--json").lines)
     assert stored >= answered, f"{stored} stored, {answered} answered"
+    s.run("verify")
+
+
+def test_the_end_of_what_nobody_waits_for(s: Stele):
+    """appends of clients that have gone are written before a server that is stopped ends"""
+    count = 0
+    for clients in (1, 3):
+        # Each sync takes so long that all of them are under way when the server begins to end.
+        with Server(s, "--insecure", "--threads", "2", env=s.faulty(slow_ms=200)) as server:
+            peers = [raw.Peer(server.port) for _ in range(clients)]
+            for peer in peers:
+                for _ in range(4):
+                    append_one(peer)
+                    count += 1
+                # It has been read when the answer to what follows is there.
+                peer.send(raw.frame(raw.PING, 0, 0, b"12345678"))
+                peer.until(raw.PING)
+                peer.close()
+            server.stop()
+            assert "Sanitizer" not in server.output, server.output
+    same(len(s.run("read", "load", "--json").lines), count)
     s.run("verify")
 
 
