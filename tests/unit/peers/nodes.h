@@ -302,15 +302,6 @@ static bool all_up(void)
     return true;
 }
 
-static void start_two(void)
-{
-    set_up();
-    (void)start(1);
-    (void)start(2);
-    introduce();
-    run_until(all_up);
-}
-
 static struct stele_peers_status status_of(const struct node *node, uint64_t to,
                                            enum stele_peers_lane lane)
 {

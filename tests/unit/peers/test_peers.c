@@ -7,6 +7,15 @@
 
 /* ---- Frames ---- */
 
+static void start_two(void)
+{
+    set_up();
+    (void)start(1);
+    (void)start(2);
+    introduce();
+    run_until(all_up);
+}
+
 static uint64_t frames_wanted;
 static bool frames_are_there(void)
 {
