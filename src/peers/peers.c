@@ -247,6 +247,7 @@ void stele_peers__on_ready(struct stele_peers__conn *conn)
     send_hello(conn, STELE_PEERS_HELLO, &hello);
 }
 
+/* Whose the table says the number is has to be certified, not who the other side says it is. */
 static bool is_certified(const struct stele_peers__conn *conn, const char *name, const char *host)
 {
     return conn->tls == NULL || conn->peers->options.any_name ||
@@ -282,8 +283,9 @@ static enum stele_peers_refusal judge(const struct stele_peers__conn *conn,
     }
     const struct stele_peers__node *const node =
         hello->number != 0 ? stele_peers__node_find(peers, hello->number) : NULL;
-    if (!is_certified(conn, hello->name, node != NULL ? node->target.host : NULL)) {
-        (void)snprintf(words, size, "the certificate is not for \"%.200s\"", hello->name);
+    const char *const name = node != NULL ? node->name : hello->name;
+    if (!is_certified(conn, name, node != NULL ? node->target.host : NULL)) {
+        (void)snprintf(words, size, "the certificate is not for \"%.200s\"", name);
         return STELE_PEERS_WRONG_NAME;
     }
     return STELE_PEERS_ACCEPT;

@@ -2,94 +2,21 @@
  * be is refused; old protocols are refused; certificates change without a restart.
  *
  * Method: a client and a server in memory, with certificates made on the spot. */
+#include "lib/certificates.h"
 #include "lib/check.h"
 #include "lib/testalloc.h"
 #include "net/tls.h"
 
-#include <openssl/evp.h>
-#include <openssl/pem.h>
 #include <openssl/ssl.h>
-#include <openssl/x509v3.h>
-#include <unistd.h>
 
 static struct testalloc alloc;
-static char folder[] = "/tmp/stele-tls-XXXXXX";
-static EVP_PKEY *ca_key;
-static X509 *ca;
-
-static const char *path(const char *name)
-{
-    static char paths[8][128];
-    static int next;
-    char *const to = paths[next++ % 8];
-    (void)snprintf(to, sizeof paths[0], "%s/%s", folder, name);
-    return to;
-}
-
-static void save(const char *name, EVP_PKEY *key, X509 *certificate)
-{
-    FILE *file = fopen(path(name), "w");
-    CHECK(file != NULL);
-    if (key != NULL) {
-        CHECK_EQ(PEM_write_PrivateKey(file, key, NULL, NULL, 0, NULL, NULL), 1);
-    }
-    if (certificate != NULL) {
-        CHECK_EQ(PEM_write_X509(file, certificate), 1);
-    }
-    CHECK_EQ(fclose(file), 0);
-}
-
-static X509 *make_certificate(EVP_PKEY *key, const char *cn, long serial, EVP_PKEY *signer,
-                              X509 *issuer)
-{
-    X509 *const certificate = X509_new();
-    CHECK(certificate != NULL);
-    (void)X509_set_version(certificate, 2);
-    (void)ASN1_INTEGER_set(X509_get_serialNumber(certificate), serial);
-    (void)X509_gmtime_adj(X509_getm_notBefore(certificate), -60);
-    (void)X509_gmtime_adj(X509_getm_notAfter(certificate), 3600);
-    (void)X509_set_pubkey(certificate, key);
-    X509_NAME *const name = X509_get_subject_name(certificate);
-    (void)X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)cn, -1, -1,
-                                     0);
-    X509 *const by = issuer != NULL ? issuer : certificate;
-    (void)X509_set_issuer_name(certificate, X509_get_subject_name(by));
-    X509V3_CTX context;
-    X509V3_set_ctx(&context, by, certificate, NULL, NULL, 0);
-    X509_EXTENSION *const extension =
-        issuer == NULL
-            ? X509V3_EXT_conf_nid(NULL, &context, NID_basic_constraints, "critical,CA:TRUE")
-            : X509V3_EXT_conf_nid(NULL, &context, NID_subject_alt_name, "DNS:localhost");
-    CHECK_EQ(X509_add_ext(certificate, extension, -1), 1);
-    X509_EXTENSION_free(extension);
-    CHECK(X509_sign(certificate, signer != NULL ? signer : key, EVP_sha256()) > 0);
-    return certificate;
-}
-
-static void make_pair(const char *name, const char *cn, long serial)
-{
-    char file[64];
-    EVP_PKEY *const key = EVP_EC_gen("P-256");
-    X509 *const certificate = make_certificate(key, cn, serial, ca_key, ca);
-    (void)snprintf(file, sizeof file, "%s.key", name);
-    save(file, key, NULL);
-    (void)snprintf(file, sizeof file, "%s.pem", name);
-    save(file, NULL, certificate);
-    X509_free(certificate);
-    EVP_PKEY_free(key);
-}
-
 static void make_files(void)
 {
-    if (ca != NULL) {
-        return;
+    if (ca == NULL) {
+        make_authority();
+        make_pair("server", "localhost", "DNS:localhost", 2);
+        make_pair("alice", "alice", "DNS:localhost", 3);
     }
-    CHECK(mkdtemp(folder) != NULL);
-    ca_key = EVP_EC_gen("P-256");
-    ca = make_certificate(ca_key, "authority", 1, NULL, NULL);
-    save("ca.pem", NULL, ca);
-    make_pair("server", "localhost", 2);
-    make_pair("alice", "alice", 3);
 }
 
 /* ---- Two ends --------------------------------------------------------------------------------- */
@@ -323,6 +250,46 @@ TEST(tls_1_1_and_weak_ciphers_are_refused)
     }
 }
 
+TEST(a_peer_is_who_its_certificate_says_and_nobody_else)
+{
+    static const struct {
+        const char *cn, *names, *asked;
+        bool is;
+    } cases[] = {
+        {"node-1", "DNS:localhost", "node-1", true},
+        {"node-1", "DNS:localhost", "localhost", true},
+        {"node-1", "DNS:localhost", "node-2", false},
+        {"node-1", "DNS:localhost", "node-", false},
+        {"node-1", "DNS:localhost", "", false},
+        {"a.example.org", "DNS:localhost", ".example.org", false},
+        {"x", "DNS:a.example.org,IP:10.0.0.1,IP:::1", "10.0.0.1", true},
+        {"x", "DNS:a.example.org,IP:10.0.0.1,IP:::1", "::1", true},
+        {"x", "DNS:a.example.org,IP:10.0.0.1,IP:::1", "10.0.0.2", false},
+        {"x", "DNS:*.example.org", "a.example.org", true},
+        {"x", "DNS:*.example.org", "example.org", false},
+        {"x", "DNS:n*.example.org", "node.example.org", false},
+    };
+    struct stele_tls_files files;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        files = usual();
+        files.client_ca = path("ca.pem");
+        files.client_required = true;
+        make_pair("moving", cases[i].cn, cases[i].names, 20);
+        open_ends(&files, path("moving.pem"), path("moving.key"), "localhost", 1000);
+        CHECK(stele_tls_is_ready(server.tls));
+        CHECK_EQ(stele_tls_peer_is(server.tls, cases[i].asked), cases[i].is);
+        CHECK(stele_tls_peer_is(client.tls, "localhost"));
+        close_ends();
+    }
+    /* Whoever shows none is nobody. */
+    files = usual();
+    files.client_ca = path("ca.pem");
+    open_ends(&files, NULL, NULL, "localhost", 1000);
+    CHECK(stele_tls_is_ready(server.tls));
+    CHECK(!stele_tls_peer_is(server.tls, "x"));
+    close_ends();
+}
+
 TEST(files_that_do_not_fit_are_refused_in_words)
 {
     struct stele_error err = {0};
@@ -341,12 +308,12 @@ TEST(a_new_certificate_serves_new_connections_and_a_bad_one_none)
 {
     struct stele_error err = {0};
     make_files();
-    make_pair("moving", "before", 10);
+    make_pair("moving", "before", "DNS:localhost", 10);
     const struct stele_tls_files files = {.certificate = path("moving.pem"),
                                           .key = path("moving.key")};
     open_ends(&files, NULL, NULL, "localhost", 1000);
     CHECK_TEXT_EQ(stele_tls_peer_cn(client.tls), "before");
-    make_pair("moving", "after", 11);
+    make_pair("moving", "after", "DNS:localhost", 11);
     CHECK_OK(stele_tls_context_reload(server_context, &err), err);
     /* The old connection goes on. */
     struct stele_buf wire = {.data = NULL};
@@ -370,14 +337,11 @@ TEST(a_new_certificate_serves_new_connections_and_a_bad_one_none)
 
 TEST(nothing_is_left_in_the_folder)
 {
-    static const char *const names[] = {"ca.pem",    "server.pem", "server.key", "alice.pem",
-                                        "alice.key", "moving.pem", "moving.key"};
+    static const char *const names[] = {"server.pem", "server.key", "alice.pem",
+                                        "alice.key",  "moving.pem", "moving.key"};
     make_files();
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         (void)unlink(path(names[i]));
     }
-    CHECK_EQ(rmdir(folder), 0);
-    X509_free(ca);
-    EVP_PKEY_free(ca_key);
-    ca = NULL;
+    drop_authority();
 }

@@ -52,13 +52,13 @@ static struct node nodes[NODES];
 static bool (*wanted)(void);
 static struct stele_timer look, hang;
 
-static void on_hang(struct stele_timer *timer)
+static inline void on_hang(struct stele_timer *timer)
 {
     (void)timer;
     CHECK(0 && "what the test waits for does not come");
 }
 
-static void on_look(struct stele_timer *timer)
+static inline void on_look(struct stele_timer *timer)
 {
     if (wanted()) {
         stele_linux_loop_stop(loop);
@@ -67,7 +67,7 @@ static void on_look(struct stele_timer *timer)
     }
 }
 
-static void run_until(bool (*what)(void))
+static inline void run_until(bool (*what)(void))
 {
     wanted = what;
     look = (struct stele_timer){.on_due = on_look};
@@ -79,18 +79,18 @@ static void run_until(bool (*what)(void))
 }
 
 static int64_t until_us;
-static bool is_late(void)
+static inline bool is_late(void)
 {
     return stele_loop_now_us(base) >= until_us;
 }
 /* What is claimed not to happen gets the time to. */
-static void run_for(int64_t us)
+static inline void run_for(int64_t us)
 {
     until_us = stele_loop_now_us(base) + us;
     run_until(is_late);
 }
 
-static void set_up(void)
+static inline void set_up(void)
 {
     struct stele_error err = {0};
     alloc = stele_linux_alloc_create();
@@ -100,13 +100,13 @@ static void set_up(void)
     memset(nodes, 0, sizeof nodes);
 }
 
-static void stop_node(struct node *node)
+static inline void stop_node(struct node *node)
 {
     stele_peers_destroy(node->peers);
     node->peers = NULL;
 }
 
-static void tear_down(void)
+static inline void tear_down(void)
 {
     for (int i = 0; i < NODES; i++) {
         stop_node(&nodes[i]);
@@ -123,9 +123,10 @@ static void tear_down(void)
 
 /* ---- What nodes are told ---- */
 
-static enum stele_peers_refusal on_hello(void *context, const struct stele_peers_hello *hello,
-                                         bool incoming, const char *address, char *words,
-                                         size_t words_size)
+static inline enum stele_peers_refusal on_hello(void *context,
+                                                const struct stele_peers_hello *hello,
+                                                bool incoming, const char *address, char *words,
+                                                size_t words_size)
 {
     struct node *const node = context;
     CHECK(strstr(address, "127.0.0.1:") == address);
@@ -141,8 +142,8 @@ static enum stele_peers_refusal on_hello(void *context, const struct stele_peers
     return node->verdict;
 }
 
-static void on_frame(void *context, uint64_t from, enum stele_peers_lane lane,
-                     struct stele_bytes bytes)
+static inline void on_frame(void *context, uint64_t from, enum stele_peers_lane lane,
+                            struct stele_bytes bytes)
 {
     struct node *const node = context;
     node->frames[from][lane]++;
@@ -158,7 +159,7 @@ static void on_frame(void *context, uint64_t from, enum stele_peers_lane lane,
     }
 }
 
-static void on_up(void *context, uint64_t to, enum stele_peers_lane lane)
+static inline void on_up(void *context, uint64_t to, enum stele_peers_lane lane)
 {
     struct node *const node = context;
     CHECK(stele_peers_is_up(node->peers, to, lane));
@@ -166,8 +167,8 @@ static void on_up(void *context, uint64_t to, enum stele_peers_lane lane)
     node->ups[to][lane]++;
 }
 
-static void on_down(void *context, uint64_t to, enum stele_peers_lane lane,
-                    const struct stele_peers_why *why)
+static inline void on_down(void *context, uint64_t to, enum stele_peers_lane lane,
+                           const struct stele_peers_why *why)
 {
     struct node *const node = context;
     CHECK(!stele_peers_is_up(node->peers, to, lane));
@@ -183,21 +184,21 @@ static void on_down(void *context, uint64_t to, enum stele_peers_lane lane,
     }
 }
 
-static void on_inbound(void *context, uint64_t from, enum stele_peers_lane lane, bool is_up)
+static inline void on_inbound(void *context, uint64_t from, enum stele_peers_lane lane, bool is_up)
 {
     struct node *const node = context;
     (is_up ? node->inbound_ups : node->inbound_downs)[from][lane]++;
 }
 
-static void on_room(void *context, uint64_t to, enum stele_peers_lane lane)
+static inline void on_room(void *context, uint64_t to, enum stele_peers_lane lane)
 {
     struct node *const node = context;
     CHECK_EQ(lane, STELE_PEERS_BULK);
     node->rooms[to][lane]++;
 }
 
-static void on_join(void *context, uint64_t request, const struct stele_peers_hello *hello,
-                    struct stele_bytes bytes)
+static inline void on_join(void *context, uint64_t request, const struct stele_peers_hello *hello,
+                           struct stele_bytes bytes)
 {
     struct node *const node = context;
     node->hello = *hello;
@@ -221,7 +222,7 @@ static const struct stele_peers_events events = {
 
 /* ---- Nodes ---- */
 
-static struct stele_peers_options usual_options(struct node *node, uint64_t number)
+static inline struct stele_peers_options usual_options(struct node *node, uint64_t number)
 {
     struct stele_peers_options options = stele_peers_options_default();
     memcpy(options.cluster_id, "the same cluster", 16);
@@ -232,14 +233,14 @@ static struct stele_peers_options usual_options(struct node *node, uint64_t numb
     return options;
 }
 
-static struct sockaddr_in loopback(uint16_t port)
+static inline struct sockaddr_in loopback(uint16_t port)
 {
     return (struct sockaddr_in){.sin_family = AF_INET,
                                 .sin_port = htons(port),
                                 .sin_addr = {.s_addr = htonl(INADDR_LOOPBACK)}};
 }
 
-static void listen_node(struct node *node)
+static inline void listen_node(struct node *node)
 {
     struct stele_error err = {0};
     const struct sockaddr_in address = loopback(node->port);
@@ -248,7 +249,7 @@ static void listen_node(struct node *node)
              err);
 }
 
-static struct node *start_with(uint64_t number, struct stele_peers_options options)
+static inline struct node *start_with(uint64_t number, struct stele_peers_options options)
 {
     struct stele_error err = {0};
     struct node *const node = &nodes[number];
@@ -262,13 +263,13 @@ static struct node *start_with(uint64_t number, struct stele_peers_options optio
     return node;
 }
 
-static struct node *start(uint64_t number)
+static inline struct node *start(uint64_t number)
 {
     return start_with(number, usual_options(&nodes[number], number));
 }
 
 /* Every node that is there gets to know all of them. */
-static void introduce(void)
+static inline void introduce(void)
 {
     struct stele_peers_node table[NODES];
     struct stele_error err = {0};
@@ -288,7 +289,7 @@ static void introduce(void)
     }
 }
 
-static bool all_up(void)
+static inline bool all_up(void)
 {
     for (uint64_t i = 1; i < NODES; i++) {
         for (uint64_t j = 1; j < NODES; j++) {
@@ -302,8 +303,8 @@ static bool all_up(void)
     return true;
 }
 
-static struct stele_peers_status status_of(const struct node *node, uint64_t to,
-                                           enum stele_peers_lane lane)
+static inline struct stele_peers_status status_of(const struct node *node, uint64_t to,
+                                                  enum stele_peers_lane lane)
 {
     struct stele_peers_status status = {.up = false};
     CHECK(stele_peers_status(node->peers, to, lane, &status));

@@ -22,7 +22,7 @@ struct raw {
 };
 static struct raw raw;
 
-static void raw_open(uint16_t port)
+static inline void raw_open(uint16_t port)
 {
     const struct sockaddr_in address = loopback(port);
     raw = (struct raw){.listen_fd = -1};
@@ -32,7 +32,7 @@ static void raw_open(uint16_t port)
 }
 
 /* To be dialled. */
-static void raw_listen(void)
+static inline void raw_listen(void)
 {
     const struct sockaddr_in address = loopback(0);
     struct sockaddr_in bound;
@@ -47,7 +47,7 @@ static void raw_listen(void)
     raw.port = ntohs(bound.sin_port);
 }
 
-static void raw_close(void)
+static inline void raw_close(void)
 {
     if (raw.fd >= 0) {
         CHECK_EQ(close(raw.fd), 0);
@@ -58,13 +58,14 @@ static void raw_close(void)
     raw.fd = raw.listen_fd = -1;
 }
 
-static void raw_send(const void *data, size_t size)
+static inline void raw_send(const void *data, size_t size)
 {
     /* Little enough for any socket's buffer; whoever has closed already need not hear it. */
     (void)send(raw.fd, data, size, MSG_NOSIGNAL);
 }
 
-static size_t frame_of(uint8_t *to, uint8_t kind, uint8_t lane, const void *payload, size_t size)
+static inline size_t frame_of(uint8_t *to, uint8_t kind, uint8_t lane, const void *payload,
+                              size_t size)
 {
     const struct stele_bytes part = {.data = payload, .size = size};
     stele_peers_frame_encode(to, kind, lane, &part, 1);
@@ -74,13 +75,13 @@ static size_t frame_of(uint8_t *to, uint8_t kind, uint8_t lane, const void *payl
     return STELE_PEERS_HEADER_SIZE + size;
 }
 
-static void raw_frame_out(uint8_t kind, uint8_t lane, const void *payload, size_t size)
+static inline void raw_frame_out(uint8_t kind, uint8_t lane, const void *payload, size_t size)
 {
     uint8_t bytes[2048];
     raw_send(bytes, frame_of(bytes, kind, lane, payload, size));
 }
 
-static void raw_number_out(uint8_t kind, uint8_t lane, uint64_t number)
+static inline void raw_number_out(uint8_t kind, uint8_t lane, uint64_t number)
 {
     uint8_t bytes[8];
     stele_store_u64le(bytes, number);
@@ -88,7 +89,7 @@ static void raw_number_out(uint8_t kind, uint8_t lane, uint64_t number)
 }
 
 /* The hello of node 3 to node 1. */
-static struct stele_peers_hello raw_hello(enum stele_peers_lane lane, uint64_t attempt)
+static inline struct stele_peers_hello raw_hello(enum stele_peers_lane lane, uint64_t attempt)
 {
     struct stele_peers_hello hello = {.version_min = STELE_PEERS_VERSION,
                                       .version_max = STELE_PEERS_VERSION,
@@ -103,21 +104,22 @@ static struct stele_peers_hello raw_hello(enum stele_peers_lane lane, uint64_t a
     return hello;
 }
 
-static size_t hello_frame(uint8_t to[2048], uint8_t kind, const struct stele_peers_hello *hello)
+static inline size_t hello_frame(uint8_t to[2048], uint8_t kind,
+                                 const struct stele_peers_hello *hello)
 {
     uint8_t payload[STELE_PEERS_HELLO_SIZE_MAX];
     return frame_of(to, kind, (uint8_t)hello->lane, payload,
                     stele_peers_hello_encode(hello, payload));
 }
 
-static void raw_hello_out(uint8_t kind, const struct stele_peers_hello *hello)
+static inline void raw_hello_out(uint8_t kind, const struct stele_peers_hello *hello)
 {
     uint8_t bytes[2048];
     raw_send(bytes, hello_frame(bytes, kind, hello));
 }
 
 /* Reads what is there. */
-static void raw_read(void)
+static inline void raw_read(void)
 {
     const ssize_t got =
         raw.ended ? -1 : recv(raw.fd, raw.in + raw.size, sizeof raw.in - raw.size, MSG_DONTWAIT);
@@ -128,7 +130,7 @@ static void raw_read(void)
 }
 
 /* Takes the next frame off what came. */
-static bool raw_frame(void)
+static inline bool raw_frame(void)
 {
     memmove(raw.in, raw.in + raw.taken, raw.size - raw.taken);
     raw.size -= raw.taken;
@@ -146,7 +148,7 @@ static bool raw_frame(void)
 }
 
 static uint8_t kind_wanted;
-static bool raw_has_frame(void)
+static inline bool raw_has_frame(void)
 {
     while (raw_frame()) {
         if (raw.frame.kind == kind_wanted) {
@@ -156,20 +158,20 @@ static bool raw_has_frame(void)
     return false;
 }
 
-static void raw_expect(uint8_t kind)
+static inline void raw_expect(uint8_t kind)
 {
     kind_wanted = kind;
     run_until(raw_has_frame);
 }
 
-static bool raw_has_ended(void)
+static inline bool raw_has_ended(void)
 {
     while (raw_frame()) {
     }
     return raw.ended;
 }
 
-static enum stele_peers_refusal raw_expect_refusal(void)
+static inline enum stele_peers_refusal raw_expect_refusal(void)
 {
     uint16_t code = 0;
     char words[STELE_PEERS_WORDS_MAX + 1];
@@ -180,14 +182,14 @@ static enum stele_peers_refusal raw_expect_refusal(void)
     return (enum stele_peers_refusal)code;
 }
 
-static bool raw_is_dialled(void)
+static inline bool raw_is_dialled(void)
 {
     raw.fd = accept4(raw.listen_fd, NULL, NULL, SOCK_CLOEXEC);
     return raw.fd >= 0;
 }
 
 /* Node 1 knows node 3, which is this end. */
-static void know_raw(uint16_t port)
+static inline void know_raw(uint16_t port)
 {
     struct stele_error err = {0};
     const struct stele_peers_node table[] = {
