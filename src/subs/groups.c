@@ -2,6 +2,7 @@
 #include "base/text.h"
 #include "subs/groups_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 static bool is_same(const char *a, const char *b)
@@ -279,6 +280,33 @@ static void on_written(struct stele_appending *appending)
     stele_subs__unpend(hosted);
 }
 
+struct leftover {
+    char name[NAME_MAX_ + 2];
+    char json[96];
+    struct stele_event_draft draft;
+};
+
+/* Metadata that hides what a group of the same name has left behind: one whose node failed between its
+ * deletion and that of its streams. false: there is nothing to hide. */
+static bool hide_old(struct stele_groups *groups, const char *stream, const char *more,
+                     struct leftover *out)
+{
+    struct stele_engine *engine = groups->engine;
+    struct stele_loop *loop = groups->loop;
+    struct stele_stream_info info;
+    if (engine->ops->stream_info(engine, stream, &info, NULL) != STELE_OK || info.deleted != 0 ||
+        info.tombstoned != 0) {
+        return false;
+    }
+    (void)snprintf(out->name, sizeof out->name, "$$%s", stream);
+    (void)snprintf(out->json, sizeof out->json, "{%s\"$tb\":%llu}", more,
+                   (unsigned long long)(info.revision_last + 1));
+    out->draft = (struct stele_event_draft){
+        .type = "$metadata", .data = out->json, .data_size = strlen(out->json)};
+    loop->ops->random(loop, out->draft.id, sizeof out->draft.id);
+    return true;
+}
+
 static int write_config(struct change *change)
 {
     struct stele_groups *groups = change->groups;
@@ -291,16 +319,33 @@ static int write_config(struct change *change)
     }
     struct stele_event_draft draft = {.type = CONFIG_TYPE, .data = json, .data_size = strlen(json)};
     loop->ops->random(loop, draft.id, sizeof draft.id);
-    const struct stele_append one = {
-        .stream = CONFIG_STREAM,
-        .expected = groups->cluster->is_alone ? STELE_EXPECT_ANY : groups->config_revision, /* G8 */
-        .events = &draft,
-        .count = 1};
+    struct stele_append parts[3] = {{.stream = CONFIG_STREAM,
+                                     .expected = groups->cluster->is_alone
+                                                     ? STELE_EXPECT_ANY
+                                                     : groups->config_revision, /* G8 */
+                                     .events = &draft,
+                                     .count = 1}};
+    struct leftover old[2];
+    size_t count = 1;
+    if (change->request->what == STELE_GROUPS_CREATE) {
+        const struct hosted *hosted = change->hosted;
+        const bool has[] = {
+            hide_old(groups, hosted->checkpoint_stream, "\"$maxCount\":2,", &old[0]),
+            hide_old(groups, hosted->parked_stream, "", &old[1])};
+        for (size_t i = 0; i < STELE_COUNT_OF(has); i++) {
+            if (has[i]) {
+                parts[count++] = (struct stele_append){.stream = old[i].name,
+                                                       .expected = STELE_EXPECT_ANY,
+                                                       .events = &old[i].draft,
+                                                       .count = 1};
+            }
+        }
+    }
     change->era = groups->era;
     change->appending.loop = loop;
     change->appending.on_done = on_written;
     const int outcome =
-        groups->engine->ops->append(groups->engine, &change->appending, &one, 1, NULL, 0, err);
+        groups->engine->ops->append(groups->engine, &change->appending, parts, count, NULL, 0, err);
     free(json);
     if (outcome == STELE_OK) {
         stele_subs__pend(change->hosted);

@@ -102,9 +102,9 @@ static void take_conditions(struct stele_call *call, struct stele_bytes message)
     stele_call_finish(call, STELE_GRPC_OK, "");
 }
 
-static void start_nothing(struct stele_call *call)
+static void start_conditions(struct stele_call *call)
 {
-    (void)call;
+    stele_native__linearize(stele_call_state(call), call);
 }
 
 static void close_nothing(struct stele_call *call, enum stele_grpc_code reason)
@@ -115,7 +115,8 @@ static void close_nothing(struct stele_call *call, enum stele_grpc_code reason)
 
 const struct stele_method stele_native__conditions = {
     .rpc = STELE_RPC_NATIVE_CONDITIONS,
-    .start = start_nothing,
+    .state_size = sizeof(struct stele_linear),
+    .start = start_conditions,
     .message = take_conditions,
     .half_closed = expect_request,
     .closed = close_nothing,
@@ -127,6 +128,7 @@ const struct stele_method stele_native__conditions = {
 
 struct streams_call {
     struct stele_task task;
+    struct stele_linear linear;
     struct stele_call *call;
     bool posted;
     bool has_request;
@@ -310,6 +312,7 @@ static void start_streams(struct stele_call *call)
     struct streams_call *state = stele_call_state(call);
     state->task.run = run_later;
     state->call = call;
+    stele_native__linearize(&state->linear, call);
 }
 
 static void half_close_streams(struct stele_call *call)
@@ -336,6 +339,7 @@ const struct stele_method stele_native__streams = {
 
 struct meta_call {
     struct stele_appending appending;
+    struct stele_linear linear;
     struct stele_call *call;
     bool has_request;
 };
@@ -514,10 +518,16 @@ static void half_close_meta(struct stele_call *call)
     }
 }
 
+static void start_meta(struct stele_call *call)
+{
+    struct meta_call *state = stele_call_state(call);
+    stele_native__linearize(&state->linear, call);
+}
+
 const struct stele_method stele_native__meta = {
     .rpc = STELE_RPC_NATIVE_META,
     .state_size = sizeof(struct meta_call),
-    .start = start_nothing,
+    .start = start_meta,
     .message = take_meta,
     .half_closed = half_close_meta,
     .closed = close_nothing,

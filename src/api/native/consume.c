@@ -150,6 +150,10 @@ static void on_end(void *context, int outcome)
     const struct consume_call *state = context;
     struct stele_error err;
     const char *stream = state->stream == NULL ? "$all" : state->stream;
+    if (outcome == STELE_GROUPS_ELSEWHERE) {
+        stele_native__fail_elsewhere(state->call);
+        return;
+    }
     (void)stele_fail(&err, outcome, 0,
                      outcome == STELE_NOT_FOUND ? "group %s on %s does not exist"
                      : outcome == STELE_E_LIMIT ? "group %s on %s has all the consumers it may have"

@@ -15,6 +15,10 @@ struct groups_call {
 
 static void fail_group(struct stele_call *call, int outcome, const struct stele_error *err)
 {
+    if (outcome == STELE_GROUPS_ELSEWHERE) {
+        stele_native__fail_elsewhere(call);
+        return;
+    }
     if (outcome != STELE_GROUPS_EXISTS) {
         stele_native__fail(call, outcome, err);
         return;

@@ -1,5 +1,33 @@
 /* The table's entries of the native service. */
 #include "api/native/native_internal.h"
+#include "api/server.h"
+
+#include <stdio.h>
+
+void stele_native__linearize(struct stele_linear *linear, struct stele_call *call)
+{
+    if (stele_linear_is_asked(call, "linearizable")) {
+        stele_linear_begin(linear, call);
+    }
+}
+
+void stele_native__fail_elsewhere(struct stele_call *call)
+{
+    struct stele_cluster *cluster = stele_call_server(call)->cluster;
+    struct stele_cluster_leader leader;
+    if (cluster->ops->is_leader(cluster) || !cluster->ops->leader(cluster, &leader)) {
+        stele_native__refuse(call, STELE_E_CLOSED, "no node leads at this moment; try again");
+        return;
+    }
+    char where[STELE_CLUSTER_HOST_SIZE + 16];
+    const bool is_number = strchr(leader.host, ':') != NULL;
+    (void)snprintf(where, sizeof where, "%s%s%s:%u", is_number ? "[" : "", leader.host,
+                   is_number ? "]" : "", leader.port);
+    stele_call_trailer(call, "stele-outcome", stele_bytes_of_text("not-leader"));
+    stele_call_trailer(call, "stele-leader", stele_bytes_of_text(where));
+    stele_call_fail(call, STELE_GRPC_FAILED_PRECONDITION, "groups are on the node that leads: %s",
+                    where);
+}
 
 void stele_native_register(struct stele_grpc_table *table)
 {

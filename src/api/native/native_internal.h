@@ -2,6 +2,7 @@
 #ifndef STELE_API_NATIVE_NATIVE_INTERNAL_H
 #define STELE_API_NATIVE_NATIVE_INTERNAL_H
 
+#include "api/member/linear.h"
 #include "api/native/native.h"
 #include "pb/pb.h"
 #include "subs/group.h"
@@ -26,6 +27,14 @@ extern const struct stele_method stele_native__health_check;
 extern const struct stele_method stele_native__health_watch;
 extern const struct stele_method stele_native__reflection_v1;
 extern const struct stele_method stele_native__reflection_v1alpha;
+
+/* ---- In a cluster: native.c ---- */
+
+/* In start: a call with the header "linearizable: true" waits until this node has seen what was
+ * acknowledged before. */
+void stele_native__linearize(struct stele_linear *linear, struct stele_call *call);
+/* Groups are on the node that leads: says where that is. */
+void stele_native__fail_elsewhere(struct stele_call *call);
 
 /* ---- Decoding: decode.c ---- */
 

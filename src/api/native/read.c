@@ -7,6 +7,7 @@
 
 struct read_call {
     struct stele_task task; /* Goes on in the next turn. */
+    struct stele_linear linear;
     struct stele_call *call;
     bool posted;
     bool many;
@@ -208,6 +209,7 @@ static void on_start(struct stele_call *call)
     state->call = call;
     state->room.alloc = stele_call_loop(call)->alloc;
     state->room.arena.block_size = 1024;
+    stele_native__linearize(&state->linear, call);
 }
 
 static int decode_many(struct stele_bytes message, struct read_call *state, struct stele_error *err)

@@ -260,6 +260,31 @@ TEST(a_group_is_made_once_changed_and_deleted)
     world_deinit(&world);
 }
 
+TEST(a_new_group_knows_nothing_of_an_older_one_of_its_name_whose_streams_were_left_behind)
+{
+    struct world world;
+    world_init(&world, 4);
+    const struct stele_group_settings settings = defaults();
+    put_many(&world, "s", 9);
+    (void)memengine_put(world.mem, "$persistentsubscription-s::g-checkpoint",
+                        "$SubscriptionCheckpoint", "\"5\"");
+    (void)memengine_put(world.mem, "$persistentsubscription-s::g-parked", "$>", "2@s");
+    CHECK_EQ(change(&world, STELE_GROUPS_CREATE, "s", "g", &settings), STELE_OK);
+    CHECK_EQ(info(&world, "s", "g").parked, 0);
+    struct consumer *consumer = consume(&world, "s", "g", 10);
+    run(&world);
+    CHECK_EQ(consumer->count, 9);
+    stop(&world, consumer);
+    restart(&world); /* Nor is that forgotten. */
+    consumer = consume(&world, "s", "g", 10);
+    run(&world);
+    CHECK_EQ(consumer->count, 9);
+    CHECK_EQ(consumer->got[0].revision, 0);
+    CHECK_EQ(info(&world, "s", "g").parked, 0);
+    stop(&world, consumer);
+    world_deinit(&world);
+}
+
 TEST(a_group_whose_configuration_is_not_durable_yet_is_not_started_by_the_clock)
 {
     struct world world;
