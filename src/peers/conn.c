@@ -125,11 +125,10 @@ void stele_peers__conn_refuse(struct stele_peers__conn *conn, enum stele_peers_r
     uint8_t payload[STELE_PEERS_REFUSE_SIZE_MAX];
     const size_t size = stele_peers_refuse_encode((uint16_t)refusal, words, payload);
     conn->peers->counts.refused++;
-    stele_peers__conn_greet(conn, STELE_PEERS_REFUSE,
-                            (struct stele_bytes){.data = payload, .size = size});
-    if (conn->state != STELE_PEERS__GONE) {
-        end_politely(conn);
-    }
+    /* Without memory, the end has to say it all. */
+    (void)stele_peers__conn_greet(conn, STELE_PEERS_REFUSE,
+                                  (struct stele_bytes){.data = payload, .size = size});
+    end_politely(conn);
 }
 
 /* What came is nothing that a node says. */
@@ -233,20 +232,20 @@ static struct stele_bytes header_and(uint8_t to[STELE_PEERS_HEADER_SIZE + 8], ui
     return (struct stele_bytes){.data = to, .size = STELE_PEERS_HEADER_SIZE + sizeof payload};
 }
 
-void stele_peers__conn_greet(struct stele_peers__conn *conn, uint8_t kind,
+bool stele_peers__conn_greet(struct stele_peers__conn *conn, uint8_t kind,
                              struct stele_bytes payload)
 {
     uint8_t header[STELE_PEERS_HEADER_SIZE];
     stele_peers_frame_encode(header, kind, (uint8_t)conn->lane, &payload, 1);
     if (stele_buf_reserve(&conn->greeting, conn->peers->alloc, sizeof header + payload.size) !=
         STELE_OK) {
-        stele_peers__conn_cut(conn); /* The other side sees an end, and tries again. */
-        return;
+        return false;
     }
     memcpy(conn->greeting.data + conn->greeting.size, header, sizeof header);
     memcpy(conn->greeting.data + conn->greeting.size + sizeof header, payload.data, payload.size);
     conn->greeting.size += sizeof header + payload.size;
     flush(conn);
+    return true;
 }
 
 int stele_peers__conn_put(struct stele_peers__conn *conn, uint8_t kind,

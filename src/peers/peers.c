@@ -228,12 +228,19 @@ void stele_peers__hello_own(struct stele_peers *peers, enum stele_peers_lane lan
     memcpy(out_hello->name, peers->name, sizeof out_hello->name);
 }
 
-static void send_hello(struct stele_peers__conn *conn, uint8_t kind,
+static bool send_hello(struct stele_peers__conn *conn, uint8_t kind,
                        const struct stele_peers_hello *hello)
 {
     uint8_t payload[STELE_PEERS_HELLO_SIZE_MAX];
     const size_t size = stele_peers_hello_encode(hello, payload);
-    stele_peers__conn_greet(conn, kind, (struct stele_bytes){.data = payload, .size = size});
+    return stele_peers__conn_greet(conn, kind, (struct stele_bytes){.data = payload, .size = size});
+}
+
+static void fail_without_memory(struct stele_peers__conn *conn)
+{
+    stele_peers__conn_fail(
+        conn, false,
+        (struct stele_peers_why){.cause = STELE_PEERS_NO_MEMORY, .words = "no memory"});
 }
 
 void stele_peers__on_ready(struct stele_peers__conn *conn)
@@ -244,7 +251,9 @@ void stele_peers__on_ready(struct stele_peers__conn *conn)
     }
     stele_peers__hello_own(conn->peers, conn->lane, conn->node != NULL ? conn->node->number : 0,
                            &hello);
-    send_hello(conn, STELE_PEERS_HELLO, &hello);
+    if (!send_hello(conn, STELE_PEERS_HELLO, &hello)) {
+        fail_without_memory(conn);
+    }
 }
 
 /* Whose the table says the number is has to be certified, not who the other side says it is. */
@@ -298,7 +307,8 @@ static void refuse(struct stele_peers__conn *conn, enum stele_peers_refusal refu
                              words[0] != '\0' ? words : stele_peers_refusal_name(refusal));
 }
 
-static void welcome(struct stele_peers__conn *conn)
+/* false: it was cut. */
+static bool welcome(struct stele_peers__conn *conn)
 {
     struct stele_peers *const peers = conn->peers;
     const uint16_t theirs = conn->hello.version_max;
@@ -307,10 +317,12 @@ static void welcome(struct stele_peers__conn *conn)
     stele_peers__hello_own(peers, conn->lane, conn->hello.number, &hello);
     hello.version_max = theirs < ours ? theirs : ours;
     hello.version_min = hello.version_max;
-    send_hello(conn, STELE_PEERS_WELCOME, &hello);
-    if (conn->state == STELE_PEERS__GREETING) {
-        stele_peers__conn_open(conn);
+    if (!send_hello(conn, STELE_PEERS_WELCOME, &hello)) {
+        stele_peers__conn_cut(conn); /* The other side sees an end, and tries again. */
+        return false;
     }
+    stele_peers__conn_open(conn);
+    return true;
 }
 
 static void take_in(struct stele_peers__conn *conn, struct stele_peers__node *node)
@@ -324,6 +336,9 @@ static void take_in(struct stele_peers__conn *conn, struct stele_peers__node *no
         refuse(conn, STELE_PEERS_STALE, "a newer connection is there already");
         return;
     }
+    if (!welcome(conn)) {
+        return;
+    }
     if (older != NULL) {
         /* First of all: never two at once. What it has not delivered yet it never will. */
         stele_peers__conn_cut(older);
@@ -334,13 +349,12 @@ static void take_in(struct stele_peers__conn *conn, struct stele_peers__node *no
     status->inbound_since_us = stele_peers__now(peers);
     status->inbound_connects++;
     stele_peers__conn_pause(conn, node->paused[lane]);
-    welcome(conn);
     for (int i = 0; i < STELE_PEERS_LANES; i++) {
         if (!node->ways[i].status.up) {
             stele_peers__way_kick(&node->ways[i]); /* It is there. */
         }
     }
-    if (peers->events.on_inbound != NULL && conn->state == STELE_PEERS__OPEN) {
+    if (peers->events.on_inbound != NULL) {
         peers->events.on_inbound(peers->context, node->number, lane, true);
     }
 }
@@ -368,7 +382,7 @@ static void on_hello(struct stele_peers__conn *conn, struct stele_bytes payload)
         return;
     }
     if (conn->lane == STELE_PEERS_JOIN) {
-        welcome(conn);
+        (void)welcome(conn);
         return;
     }
     struct stele_peers__node *const node = stele_peers__node_find(peers, conn->hello.number);
@@ -443,9 +457,7 @@ static void on_welcome(struct stele_peers__conn *conn, struct stele_bytes payloa
     const struct stele_bytes question = {.data = conn->ask->question.data,
                                          .size = conn->ask->question.size};
     if (stele_peers__conn_put(conn, STELE_PEERS_REQUEST, &question, 1) != STELE_OK) {
-        stele_peers__conn_fail(
-            conn, false,
-            (struct stele_peers_why){.cause = STELE_PEERS_NO_MEMORY, .words = "no memory"});
+        fail_without_memory(conn);
     }
 }
 

@@ -106,7 +106,7 @@ struct stele_peers__conn {
     char address[80];
 };
 
-/* In no list yet gone wrong: NULL without memory. */
+/* NULL: no memory. */
 struct stele_peers__conn *stele_peers__conn_create(struct stele_peers *peers, bool incoming);
 /* false: *out_errno. */
 bool stele_peers__conn_dial(struct stele_peers__conn *conn, const struct sockaddr *address,
@@ -115,7 +115,8 @@ bool stele_peers__conn_accepted(struct stele_peers__conn *conn, struct stele_soc
                                 const struct stele_socket_events **out_events);
 /* The hello has been answered; frames may come and go. */
 void stele_peers__conn_open(struct stele_peers__conn *conn);
-void stele_peers__conn_greet(struct stele_peers__conn *conn, uint8_t kind,
+/* false: no memory, and nothing has changed. */
+bool stele_peers__conn_greet(struct stele_peers__conn *conn, uint8_t kind,
                              struct stele_bytes payload);
 /* data_max and windows are the caller's. */
 STELE_MUST_USE

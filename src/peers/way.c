@@ -6,6 +6,8 @@
 #define UP_LONG_US INT64_C(1000000)
 /* A connection that is being made for so long was made to somebody who was not there yet. */
 #define DIALLED_LONG_US INT64_C(100000)
+/* Between two attempts, at least. */
+#define KICK_US INT64_C(20000)
 
 bool stele_peers__is_loopback(const struct sockaddr *address)
 {
@@ -184,10 +186,9 @@ void stele_peers__way_kick(struct stele_peers__way *way)
     if (way->conn != NULL || way->node->target.poll.place != 0) {
         return;
     }
-    const int64_t least_us = (int64_t)peers->options.retry_ms_min * 1000;
     way->backoff_ms = peers->options.retry_ms_min;
     stele_peers__timer(peers, &way->retry,
-                       age_us < least_us && way->status.attempts > 0 ? least_us - age_us : 0);
+                       age_us < KICK_US && way->status.attempts > 0 ? KICK_US - age_us : 0);
 }
 
 void stele_peers__way_move(struct stele_peers__way *way)

@@ -21,6 +21,20 @@ static struct stele_alloc *alloc;
 static struct stele_linux_loop *loop;
 static struct stele_loop *base;
 
+enum event {
+    NEVER,
+    HELLO_IN,
+    HELLO_OUT,
+    FRAME,
+    UP,
+    DOWN,
+    INBOUND_UP,
+    INBOUND_DOWN,
+    ROOM,
+    JOINING,
+    EVENTS_END,
+};
+
 struct node {
     struct stele_peers *peers;
     struct stele_peers_options options;
@@ -44,6 +58,9 @@ struct node {
     struct stele_buf question;
     bool echo; /* Questions are answered at once. */
     void (*hook)(struct node *node, uint64_t from, enum stele_peers_lane lane);
+    /* What it is told then makes it forget all nodes; from then on it is told of none. */
+    enum event forget_at;
+    bool has_forgotten;
 };
 static struct node nodes[NODES];
 
@@ -123,6 +140,16 @@ static inline void tear_down(void)
 
 /* ---- What nodes are told ---- */
 
+static inline void note_event(struct node *node, enum event event)
+{
+    CHECK(!node->has_forgotten || event == HELLO_IN || event == JOINING);
+    if (node->forget_at == event && event != NEVER) {
+        CHECK_EQ(stele_peers_set(node->peers, NULL, 0, NULL), STELE_OK);
+        node->has_forgotten = true;
+        node->forget_at = NEVER;
+    }
+}
+
 static inline enum stele_peers_refusal on_hello(void *context,
                                                 const struct stele_peers_hello *hello,
                                                 bool incoming, const char *address, char *words,
@@ -131,6 +158,7 @@ static inline enum stele_peers_refusal on_hello(void *context,
     struct node *const node = context;
     CHECK(strstr(address, "127.0.0.1:") == address);
     CHECK(words_size > 100);
+    note_event(node, incoming ? HELLO_IN : HELLO_OUT);
     if (!incoming) {
         return node->verdict_of_answer;
     }
@@ -154,6 +182,7 @@ static inline void on_frame(void *context, uint64_t from, enum stele_peers_lane 
     }
     node->last[from][lane].size = 0;
     CHECK_EQ(stele_buf_append(&node->last[from][lane], alloc, bytes), STELE_OK);
+    note_event(node, FRAME);
     if (node->hook != NULL) {
         node->hook(node, from, lane);
     }
@@ -165,6 +194,7 @@ static inline void on_up(void *context, uint64_t to, enum stele_peers_lane lane)
     CHECK(stele_peers_is_up(node->peers, to, lane));
     CHECK_EQ(node->ups[to][lane], node->downs[to][lane]);
     node->ups[to][lane]++;
+    note_event(node, UP);
 }
 
 static inline void on_down(void *context, uint64_t to, enum stele_peers_lane lane,
@@ -182,12 +212,14 @@ static inline void on_down(void *context, uint64_t to, enum stele_peers_lane lan
     } else {
         node->failures[to][lane]++;
     }
+    note_event(node, DOWN);
 }
 
 static inline void on_inbound(void *context, uint64_t from, enum stele_peers_lane lane, bool is_up)
 {
     struct node *const node = context;
     (is_up ? node->inbound_ups : node->inbound_downs)[from][lane]++;
+    note_event(node, is_up ? INBOUND_UP : INBOUND_DOWN);
 }
 
 static inline void on_room(void *context, uint64_t to, enum stele_peers_lane lane)
@@ -195,6 +227,7 @@ static inline void on_room(void *context, uint64_t to, enum stele_peers_lane lan
     struct node *const node = context;
     CHECK_EQ(lane, STELE_PEERS_BULK);
     node->rooms[to][lane]++;
+    note_event(node, ROOM);
 }
 
 static inline void on_join(void *context, uint64_t request, const struct stele_peers_hello *hello,
@@ -205,6 +238,7 @@ static inline void on_join(void *context, uint64_t request, const struct stele_p
     node->request = request;
     node->question.size = 0;
     CHECK_EQ(stele_buf_append(&node->question, alloc, bytes), STELE_OK);
+    note_event(node, JOINING);
     if (node->echo) {
         CHECK_EQ(stele_peers_answer(node->peers, request, bytes), STELE_OK);
     }
@@ -258,6 +292,7 @@ static inline struct node *start_with(uint64_t number, struct stele_peers_option
     /* Destroying told nothing. */
     memset(node->ups, 0, sizeof node->ups);
     memset(node->downs, 0, sizeof node->downs);
+    node->has_forgotten = false;
     CHECK_OK(stele_peers_create(loop, &options, &events, node, &node->peers, &err), err);
     listen_node(node);
     return node;
