@@ -207,13 +207,29 @@ static bool has_been_heard(const struct stele_raft *raft, uint64_t node)
     return false;
 }
 
-/* May the configuration be changed at all at this moment?
+/* Since which index a node has been a voter without a break, as far as the log goes back; 0: since before that. */
+static uint64_t voter_since(const struct stele_raft__group *group, uint64_t node)
+{
+    uint64_t since = 0;
+    for (uint32_t i = group->configs_count; i > 0; i--) {
+        if (stele_raft__members_role(&group->configs[i - 1], node) != RAFT_VOTER) {
+            return since;
+        }
+        since = group->configs[i - 1].index;
+    }
+    const bool is_old = group->snapshot.members.count == 0 ||
+                        stele_raft__members_role(&group->snapshot.members, node) == RAFT_VOTER;
+    return is_old ? 0 : since;
+}
+
+/* May the configuration be changed at this moment, as regards the other members?
  *
- * An entry of the own term has to be committed first: otherwise two leaders may each commit a configuration that the
- * other does not know, without a common voter (Ongaro, "bug in single-server membership changes", 2015). All
- * other voters have to have the last configuration, because a node that does not know itself to be a voter refuses its
- * vote. */
-static bool may_change(const struct stele_raft__group *group, uint64_t self)
+ * D3: An entry of the own term has to be committed first: otherwise two leaders may each commit a configuration that
+ * the other does not know, without a common voter (Ongaro, "bug in single-server membership changes", 2015).
+ *
+ * D6: A node that does not know yet that it is a voter refuses its vote. So all voters have to know it of
+ * themselves, but for the one that is to go: otherwise there may be nobody who can be elected. */
+static bool may_change(const struct stele_raft__group *group, uint64_t self, uint64_t node)
 {
     const uint64_t commit = raft_commit_index(&group->raft);
     const struct stele_raft__members *const members = newest(group);
@@ -223,8 +239,9 @@ static bool may_change(const struct stele_raft__group *group, uint64_t self)
         return false;
     }
     for (uint32_t i = 0; i < members->count; i++) {
-        if (members->roles[i] == RAFT_VOTER && members->nodes[i] != self &&
-            match_of(group, members->nodes[i]) < members->index) {
+        const uint64_t other = members->nodes[i];
+        if (members->roles[i] == RAFT_VOTER && other != self && other != node &&
+            match_of(group, other) < voter_since(group, other)) {
             return false;
         }
     }
@@ -310,7 +327,7 @@ int stele_raft_configure(struct stele_raft *raft, uint32_t group_number, uint64_
         return stele_fail(err, STELE_E_INVALID, 0, "group %u: has %u members already", group_number,
                           STELE_RAFT_NODES_MAX);
     }
-    if (!may_change(group, raft->options.node)) {
+    if (!may_change(group, raft->options.node, node)) {
         return STELE_INCOMPLETE;
     }
     if (node == raft->options.node) {

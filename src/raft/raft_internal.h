@@ -179,6 +179,7 @@ struct stele_raft__group {
     uint64_t transfer_to;
     uint64_t catch_up_wanted; /* Node; 0: none. */
 
+    int64_t beat_ms; /* The last timeout as leader, or the last moment as something else. */
     enum stele_raft_role role_told;
     uint64_t term_told, leader_told;
 };
@@ -187,7 +188,7 @@ struct stele_raft__group {
 struct stele_raft__sent {
     struct stele_raft__message *queued; /* AppendEntries in the queue of this turn. */
     int64_t at_ms;
-    uint64_t term, end, commit; /* Of the last AppendEntries. */
+    uint64_t term, begin, end, commit; /* Of the last AppendEntries. */
 };
 
 struct stele_raft__peer {
@@ -223,6 +224,7 @@ struct stele_raft {
     bool stalled;     /* The WAL has no room: records wait in memory. */
     bool more;        /* Something was left for the next turn. */
     bool turning;
+    bool beating; /* What is sent are heartbeats. */
     int failed; /* What a turn ended with; all later ones do too. */
 
     int64_t now_ms, origin_ms, due_ms;

@@ -99,8 +99,9 @@ struct stele_raft__peer *stele_raft__peer(struct stele_raft *raft, uint64_t node
     return free;
 }
 
-/* D8: While the window is full, libraft sends an empty AppendEntries with every submit. One that says nothing new
- * is left out, and what it says goes with the one that waits already. */
+/* D8: While the window is full, libraft sends an empty AppendEntries with every submit, and while it probes a
+ * follower, the same entries again. One that says nothing new is left out, and what it says goes with the one that
+ * waits already. Heartbeats always go: an answer is what they are for. */
 static bool is_said_already(struct stele_raft *raft, struct stele_raft__sent *sent,
                             const struct raft_append_entries *append)
 {
@@ -115,10 +116,15 @@ static bool is_said_already(struct stele_raft *raft, struct stele_raft__sent *se
             return true;
         }
     }
-    return append->n_entries == 0 && sent->term == append->term &&
-           sent->end == append->prev_log_index &&
-           (append->leader_commit <= sent->commit || sent->commit >= append->prev_log_index) &&
-           raft->now_ms < sent->at_ms + (int64_t)raft->options.heartbeat_ms / 2;
+    if (raft->beating || sent->term != append->term ||
+        raft->now_ms >= sent->at_ms + (int64_t)raft->options.heartbeat_ms / 2) {
+        return false;
+    }
+    if (append->n_entries > 0) {
+        return sent->begin == append->prev_log_index && sent->end > sent->begin;
+    }
+    return sent->end == append->prev_log_index &&
+           (append->leader_commit <= sent->commit || sent->commit >= append->prev_log_index);
 }
 
 int stele_raft__post(struct stele_raft *raft, struct stele_raft__group *group,
@@ -135,16 +141,19 @@ int stele_raft__post(struct stele_raft *raft, struct stele_raft__group *group,
         struct stele_raft__sent *const sent = &peer->sent[group->number];
         const struct raft_append_entries append = message->append_entries;
         const bool is_said = is_said_already(raft, sent, &append);
+        if (is_said && sent->queued == NULL) {
+            stele_raft__message_release(raft, take_message);
+            return STELE_OK;
+        }
         sent->term = append.term;
         sent->end = append.prev_log_index + append.n_entries;
         if (is_said) {
             stele_raft__message_release(raft, take_message);
-            if (sent->queued != NULL) {
-                const uint64_t commit = sent->queued->message.append_entries.leader_commit;
-                sent->commit = commit < sent->end ? commit : sent->end;
-            }
+            const uint64_t commit = sent->queued->message.append_entries.leader_commit;
+            sent->commit = commit < sent->end ? commit : sent->end;
             return STELE_OK;
         }
+        sent->begin = append.prev_log_index;
         sent->commit = append.leader_commit < sent->end ? append.leader_commit : sent->end;
         sent->at_ms = raft->now_ms;
         sent->queued = take_message;
@@ -625,7 +634,10 @@ static int submit_batch(struct stele_raft *raft, struct stele_raft__group *group
 {
     struct raft_event event = {.type = RAFT_SUBMIT, .submit = {.entries = raft->batch, .n = count}};
     int refused = 0;
+    /* A follower that it probes would get nothing until the next heartbeat (D8 keeps this from becoming much). */
+    raft_set_heartbeat_timeout(&group->raft, 1);
     const int outcome = stele_raft__step(raft, group, &event, &refused, err);
+    raft_set_heartbeat_timeout(&group->raft, raft->options.heartbeat_ms);
     for (uint32_t i = 0; i < count; i++) {
         stele_raft__payload_destroy(raft, raft->batch_payloads[i]);
         raft->batch_payloads[i] = NULL;
@@ -725,8 +737,16 @@ int stele_raft__step_timeout(struct stele_raft *raft, struct stele_raft__group *
         is_only_voter(group, raft->options.node)) {
         return vote_for_oneself(raft, group, err);
     }
+    /* D12: libraft takes a follower for unreachable that has not answered since the last timeout, also if it has not
+     * been asked since, because it got something shortly before; the next entries then wait for a heartbeat. So each
+     * timeout of a leader asks everybody, and they come at an even beat (stele_raft__schedule). */
     struct raft_event event = {.type = RAFT_TIMEOUT};
-    return stele_raft__step(raft, group, &event, NULL, err);
+    raft_set_heartbeat_timeout(&group->raft, 1);
+    raft->beating = true;
+    const int outcome = stele_raft__step(raft, group, &event, NULL, err);
+    raft->beating = false;
+    raft_set_heartbeat_timeout(&group->raft, raft->options.heartbeat_ms);
+    return outcome;
 }
 
 int stele_raft__step_configuration(struct stele_raft *raft, struct stele_raft__group *group,

@@ -6,6 +6,8 @@
  * and what follows from a hundred messages, cost one frame. */
 #include "raft/raft_internal.h"
 
+#define SILENT_SIZE_MAX ((uint64_t)64 * 1024)
+
 /* ---- Time ---- */
 
 static int64_t quantum(const struct stele_raft *raft)
@@ -14,8 +16,16 @@ static int64_t quantum(const struct stele_raft *raft)
     return third < 1 ? 1 : third;
 }
 
+/* Leaders of all groups have one beat, so that their heartbeats share a frame. */
 void stele_raft__schedule(struct stele_raft *raft, struct stele_raft__group *group)
 {
+    if (group->raft.state == RAFT_LEADER) {
+        const int64_t beat = (int64_t)raft->options.heartbeat_ms;
+        raft->dues_ms[group->number] =
+            raft->origin_ms + ((group->beat_ms - raft->origin_ms) / beat + 1) * beat;
+        return;
+    }
+    group->beat_ms = raft->now_ms;
     raft->dues_ms[group->number] =
         (int64_t)raft_timeout(&group->raft) - STELE_RAFT__TIME_ORIGIN + raft->origin_ms;
 }
@@ -52,6 +62,7 @@ static int fire_timeouts(struct stele_raft *raft, struct stele_error *err)
         if (outcome != STELE_OK) {
             return outcome;
         }
+        group->beat_ms = raft->now_ms;
         stele_raft__schedule(raft, group);
         if (raft->dues_ms[i] <= raft->now_ms) {
             raft->dues_ms[i] = raft->now_ms + quantum(raft);
@@ -311,14 +322,14 @@ static int work_off_groups(struct stele_raft *raft, struct stele_error *err)
 /* ---- Sending ---- */
 
 /* How many of the entries go into one message: some, and not more bytes than allowed unless it is a single one. */
-static uint32_t count_fitting(const struct stele_raft *raft, const struct stele_raft__group *group,
-                              const struct raft_append_entries *append)
+static uint32_t count_fitting(const struct stele_raft__group *group,
+                              const struct raft_append_entries *append, uint64_t size_max)
 {
     uint64_t size = 0;
     uint32_t count = 0;
     while (count < append->n_entries) {
         size += stele_raft__at(group, append->prev_log_index + 1 + count)->size;
-        if (count > 0 && size > raft->options.message_size_max) {
+        if (count > 0 && size > size_max) {
             break;
         }
         count++;
@@ -328,8 +339,9 @@ static uint32_t count_fitting(const struct stele_raft *raft, const struct stele_
 
 /* Writes a message, or the part of it that fits; *out_is_done: nothing is left of it. What has become untrue while it
  * waited is left out (*out_count stays): entries that went, a leader that is none any more. */
-static int write_append(struct stele_raft *raft, struct stele_raft__message *message,
-                        uint32_t *count, bool *out_is_done, struct stele_error *err)
+static int write_append(struct stele_raft *raft, struct stele_raft__peer *peer,
+                        struct stele_raft__message *message, uint32_t *count, bool *out_is_done,
+                        struct stele_error *err)
 {
     struct stele_raft__group *const group = &raft->groups[message->group];
     struct raft_append_entries *const append = &message->message.append_entries;
@@ -340,8 +352,14 @@ static int write_append(struct stele_raft *raft, struct stele_raft__message *mes
         raft->counts.messages_dropped++;
         return STELE_OK;
     }
+    /* To a peer that is silent, libraft sends a whole window at each beat: a little will do to hear of it again. */
+    const bool is_silent = peer->heard_ms + (int64_t)raft->options.election_ms < raft->now_ms;
     struct raft_message part = message->message;
-    part.append_entries.n_entries = count_fitting(raft, group, append);
+    part.append_entries.n_entries =
+        count_fitting(group, append,
+                      is_silent && raft->options.message_size_max > SILENT_SIZE_MAX
+                          ? SILENT_SIZE_MAX
+                          : raft->options.message_size_max);
     const size_t offset = raft->frame.size;
     int outcome =
         stele_raft__frame_message(&raft->frame, raft->alloc, message->group, &part,
@@ -363,18 +381,19 @@ static int write_append(struct stele_raft *raft, struct stele_raft__message *mes
     ++*count;
     append->prev_log_index += part.append_entries.n_entries;
     append->n_entries -= part.append_entries.n_entries;
-    if (append->n_entries > 0) {
+    if (append->n_entries > 0 && !is_silent) {
         append->prev_log_term = stele_raft__term_of(group, append->prev_log_index);
         *out_is_done = false;
     }
     return STELE_OK;
 }
 
-static int write_message(struct stele_raft *raft, struct stele_raft__message *message,
-                         uint32_t *count, bool *out_is_done, struct stele_error *err)
+static int write_message(struct stele_raft *raft, struct stele_raft__peer *peer,
+                         struct stele_raft__message *message, uint32_t *count, bool *out_is_done,
+                         struct stele_error *err)
 {
     if (message->message.type == RAFT_APPEND_ENTRIES) {
-        return write_append(raft, message, count, out_is_done, err);
+        return write_append(raft, peer, message, count, out_is_done, err);
     }
     *out_is_done = true;
     const struct stele_raft__group *const group = &raft->groups[message->group];
@@ -408,7 +427,7 @@ static int send_frame(struct stele_raft *raft, struct stele_raft__peer *peer,
            raft->frame.size < 4 * raft->options.message_size_max) {
         struct stele_raft__message *const message = peer->queue.first;
         bool is_done = false;
-        outcome = write_message(raft, message, &count, &is_done, err);
+        outcome = write_message(raft, peer, message, &count, &is_done, err);
         if (outcome == STELE_OK && is_done) {
             if (peer->sent[message->group].queued == message) {
                 peer->sent[message->group].queued = NULL;
