@@ -101,8 +101,15 @@ static int list_files(struct opening *opening)
 static int remove_file(struct opening *opening, const char *name)
 {
     struct stele_io *const io = opening->wal->io;
-    const int outcome = io->ops->remove(io, name, opening->err);
-    return outcome == STELE_NOT_FOUND ? STELE_OK : outcome;
+    struct stele_error words = {.outcome = STELE_OK};
+    const int outcome = io->ops->remove(io, name, &words);
+    if (outcome == STELE_OK || outcome == STELE_NOT_FOUND) {
+        return STELE_OK; /* Which is no failure, so its words are nobody's. */
+    }
+    if (opening->err != NULL) {
+        *opening->err = words;
+    }
+    return outcome;
 }
 
 static int remove_leftovers(struct opening *opening)
