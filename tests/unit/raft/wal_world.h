@@ -190,7 +190,9 @@ static inline void world_forget(struct world *world)
 static inline int world_read(struct world *world, const struct world_record *record)
 {
     struct stele_buf payload = {0};
-    CHECK_EQ(stele_buf_append(&payload, &world->alloc.base, stele_bytes_of_text("abc")), STELE_OK);
+    if (stele_buf_append(&payload, &world->alloc.base, stele_bytes_of_text("abc")) != STELE_OK) {
+        return STELE_E_NO_MEMORY;
+    }
     struct stele_wal_record got;
     const int outcome = stele_wal_read(world->wal, record->place, &got, &payload, &world->err);
     CHECK_BYTES_EQ(payload.data, "abc", 3);
