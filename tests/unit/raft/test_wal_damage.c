@@ -4,6 +4,7 @@
  * Method: small logs, damaged in every way of a kind (every bit, every sector, every length, every
  * file), are opened anew. What no record, segment or mark says to have been durable may be cut; it
  * cannot be told from what was never written. */
+#include "base/checksum.h"
 #include "lib/memio.h"
 #include "wal_world.h"
 
@@ -586,4 +587,131 @@ TEST(what_only_the_cache_holds_is_not_trusted)
         }
         end(world);
     }
+}
+
+/* ---- Whose files these are ---- */
+
+/* After a trim both slots of the mark ask for the same segments. */
+TEST(a_slot_of_the_mark_that_rots_after_a_trim_does_no_harm)
+{
+    struct world *const world = begin();
+    for (int round = 0; round < 3; round++) {
+        world_fill(world, 5, 30000);
+        CHECK_OK(stele_wal_trim(world->wal, UINT64_MAX, &world->err), world->err);
+        stele_wal_mark(world->wal);
+        CHECK_OK(world_flush(world), world->err);
+        world_close(world);
+        for (uint64_t slot = 0; slot < 2; slot++) {
+            memio_damage(&disk, "mark", slot * 4096 + 40, 1);
+            world_open(world);
+            CHECK_EQ(world->told_first + world->told, world->count);
+            world_close(world);
+            memio_damage(&disk, "mark", slot * 4096 + 40, 1);
+        }
+        memio_damage(&disk, "mark", 40, 1);
+        memio_damage(&disk, "mark", 4096 + 40, 1);
+        CHECK_EQ(world_try_open(world), STELE_E_CORRUPT);
+        CHECK_TEXT_HAS(world->err.message, "mark");
+        memio_damage(&disk, "mark", 40, 1);
+        memio_damage(&disk, "mark", 4096 + 40, 1);
+        world_open(world);
+    }
+    end(world);
+}
+
+/* A power cut may undo the first of the two renames that make a spare a segment, and keep the
+ * second: then the segment has two names. */
+TEST(a_spare_that_holds_what_counts_is_no_spare)
+{
+    struct world *const world = begin();
+    world_fill(world, 5, 30000);
+    CHECK_OK(stele_wal_trim(world->wal, UINT64_MAX, &world->err), world->err);
+    CHECK_EQ(world->wal->spares_count, 2);
+    char name[STELE_FILE_NAME_MAX];
+    stele_wal__name(name, stele_wal__last(world->wal)->number, "wal");
+    const struct memio_inode *const inode = memio_find(&disk, name);
+    memio_put(&disk, "0000000000000001.spare",
+              (struct stele_bytes){.data = inode->cache, .size = inode->size});
+    world_close(world);
+    world_open(world);
+    CHECK_EQ(world->wal->spares_count, 1);
+    CHECK(memio_find(&disk, "0000000000000001.spare") == NULL);
+    end(world);
+}
+
+/* Changes a segment's facts, and makes them verify. */
+static int open_with_facts(struct world *world, struct image *image,
+                           const struct stele_wal__facts *facts)
+{
+    char name[STELE_FILE_NAME_MAX];
+    stele_wal__name(name, 2, "wal");
+    uint8_t *const data = image->files[file_at(image, name)].data;
+    uint8_t kept[STELE_WAL__FACTS_SIZE];
+    memcpy(kept, data, sizeof kept);
+    stele_wal__facts_encode(data, facts);
+    restore(image, world);
+    memcpy(data, kept, sizeof kept);
+    const int outcome = world_try_open(world);
+    world_close(world);
+    return outcome;
+}
+
+TEST(a_segment_of_another_log_is_refused)
+{
+    struct world *const world = begin();
+    fill_three(world);
+    world_close(world);
+    struct image image;
+    save(&image);
+    struct stele_wal__facts facts;
+    CHECK_EQ(
+        stele_wal__facts_decode(image.files[file_at(&image, "0000000000000002.wal")].data, &facts),
+        STELE_OK);
+    CHECK_EQ(open_with_facts(world, &image, &facts), STELE_OK);
+    struct stele_wal__facts other = facts;
+    other.owner_id[15] ^= 1;
+    CHECK_EQ(open_with_facts(world, &image, &other), STELE_E_NOT_A_STORE);
+    other = facts;
+    other.secret_check ^= 1;
+    CHECK_EQ(open_with_facts(world, &image, &other), STELE_E_NOT_A_STORE);
+    static const uint64_t bases[] = {0, 8, 4097, 4096 + 65536 + 8, UINT64_MAX - 7};
+    for (size_t index = 0; index < STELE_COUNT_OF(bases); index++) {
+        other = facts;
+        other.base = bases[index];
+        other.durable = 0;
+        CHECK_EQ(open_with_facts(world, &image, &other), STELE_E_CORRUPT);
+        CHECK_TEXT_HAS(world->err.message, "0000000000000002.wal, offset 0");
+    }
+    other = facts;
+    other.durable = facts.base + 8;
+    CHECK_EQ(open_with_facts(world, &image, &other), STELE_E_CORRUPT);
+    other = facts;
+    other.capacity = 65537;
+    CHECK_EQ(open_with_facts(world, &image, &other), STELE_E_CORRUPT);
+    other.capacity = UINT64_MAX - 7;
+    CHECK_EQ(open_with_facts(world, &image, &other), STELE_E_CORRUPT);
+    drop(&image);
+    end(world);
+}
+
+TEST(what_a_newer_version_wrote_is_said_to_be_so)
+{
+    struct world *const world = begin();
+    world_fill(world, 1, 10);
+    world_close(world);
+    struct image image;
+    save(&image);
+    for (size_t file = 0; file < image.count; file++) {
+        uint8_t kept[512];
+        uint8_t *const data = image.files[file].data;
+        memcpy(kept, data, sizeof kept);
+        data[4] = 2;
+        stele_store_u32le(data, stele_crc32c((struct stele_bytes){data + 4, 508}));
+        restore(&image, world);
+        CHECK_EQ(world_try_open(world), STELE_E_FORMAT);
+        CHECK_TEXT_HAS(world->err.message, "newer version");
+        memcpy(data, kept, sizeof kept);
+    }
+    drop(&image);
+    end(world);
 }
