@@ -491,11 +491,19 @@ static int cut(struct opening *opening, size_t index, uint64_t place)
 {
     struct stele_wal *const wal = opening->wal;
     const struct stele_wal__segment *const segment = &wal->segments[index];
+    /* All of the file, because it is going to be the last one. */
     uint64_t zero_end = place;
-    search_headers(opening, segment, place, segment_end(wal, index), &zero_end);
+    int outcome = STELE_OK;
+    if (index + 1 < wal->segments_count) {
+        outcome = map_segment(opening, segment, segment->limit);
+    }
+    if (outcome != STELE_OK) {
+        return outcome;
+    }
+    search_headers(opening, segment, place, segment->limit, &zero_end);
     for (size_t behind = index + 1; behind < wal->segments_count; behind++) {
         const uint64_t end = segment_end(wal, behind);
-        const int outcome = map_segment(opening, &wal->segments[behind], end);
+        outcome = map_segment(opening, &wal->segments[behind], end);
         if (outcome != STELE_OK) {
             return outcome;
         }
@@ -510,7 +518,7 @@ static int cut(struct opening *opening, size_t index, uint64_t place)
             (unsigned long long)(STELE_WAL__SEGMENT_HEADER + (place - segment->base)),
             opening->claim);
     }
-    int outcome = zero(opening, segment, place, zero_end);
+    outcome = zero(opening, segment, place, zero_end);
     if (outcome == STELE_OK) {
         outcome = remove_segments_behind(opening, index);
     }
