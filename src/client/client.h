@@ -223,7 +223,26 @@ struct stele_client_ordered {
     uint64_t position;      /* Of the last event. */
     uint64_t stamp_durable; /* Of the last durable one. */
     uint64_t position_durable;
+    bool is_catching_up; /* A copy from another node has begun and is not complete. */
 };
 void stele_client_ordered(struct stele *store, struct stele_client_ordered *out);
+
+/* Copying what another node has appended; see store.h. An export is used by one thread at a time, and
+ * ended before the store is closed. */
+int stele_client_export_begin(struct stele *store, uint64_t after_stamp, uint64_t after_position,
+                              struct stele_export **out_export, struct stele_error *err);
+void stele_client_export_end(struct stele *store, struct stele_export *export);
+
+/* One copy at a time, and nothing executed beside it. begin makes the store incomplete; append takes a
+ * chunk as stele_export_next() gave it, verifies and stages it, and returns when no more than a
+ * bounded number of bytes wait for the disk; end waits until all of it is durable (complete: the
+ * export was at its end), and releases the copy whatever its outcome. A copy that failed is gone on
+ * with by another one, from the position that was reached. */
+struct stele_client_copy;
+int stele_client_copy_begin(struct stele *store, struct stele_client_copy **out_copy,
+                            struct stele_error *err);
+int stele_client_copy_append(struct stele_client_copy *copy, struct stele_bytes chunk,
+                             struct stele_error *err);
+int stele_client_copy_end(struct stele_client_copy *copy, bool complete, struct stele_error *err);
 
 #endif

@@ -103,6 +103,13 @@ static void check_order(struct verifier *verifier, const struct stele_log__spot 
         report_at(verifier, spot, frame->place, "the frame is of a partition that does not exist");
         return;
     }
+    /* Equal in the frames of one append; 0 where no command wrote it. */
+    if (frame->term != 0 && (frame->term < verifier->chain->stamp ||
+                             (frame->term == verifier->chain->stamp && frame->group_index == 0))) {
+        report_at(verifier, spot, frame->place, "the stamp is not above the one before");
+    }
+    verifier->chain->stamp =
+        frame->term > verifier->chain->stamp ? frame->term : verifier->chain->stamp;
     if (verifier->indexes == NULL || frame->partition >= verifier->partitions) {
         return;
     }

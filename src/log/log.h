@@ -254,6 +254,19 @@ STELE_MUST_USE
 int stele_log_scan(struct stele_log_reader *reader, struct stele_log_cursor *cursor,
                    struct stele_event *events, uint64_t *places, size_t max, size_t *out_count);
 
+/* What is left of a frame: its records, one behind the other as they were written. */
+struct stele_log_remains {
+    struct stele_frame frame;   /* As it was written: count and size are of before. */
+    struct stele_bytes records; /* Valid until the next call on the reader. */
+    size_t count;
+};
+
+/* The next frame of events as a whole, everything verified. The cursor stands between frames: it comes
+ * from stele_log_seek(), stele_log_cursor_at(), or this function. Outcomes as stele_log_scan(). */
+STELE_MUST_USE
+int stele_log_scan_frame(struct stele_log_reader *reader, struct stele_log_cursor *cursor,
+                         struct stele_log_remains *out_remains);
+
 /* The frame that lies right before the frame at place (also across segments), or before the
  * reader's end. For scans backward. Bisects forward from known frames.
  *
@@ -313,6 +326,7 @@ struct stele_log_chain {
     uint64_t events;
     uint64_t bytes;     /* Read for it. */
     uint64_t scavenged; /* Frames of which only the hash is left. */
+    uint64_t stamp;     /* The highest term of them. */
     uint32_t previous;  /* header_checksum of the last frame. */
     bool begins_within; /* It began at the base of a segment in the middle: what is before it is
                          * not known, and the hash is that of no history. */
@@ -320,8 +334,8 @@ struct stele_log_chain {
 typedef void (*stele_log_damage_callback)(void *context, const struct stele_log_damage *damage);
 
 /* Goes on with the chain up to limit (a place) or for about max_bytes, verifying everything on the
- * way: headers, records, payload checksums, `previous`, places, positions that grow, indexes that
- * grow by 1 in each partition (kept in indexes, an array of `partitions`, may be NULL). Each damage
+ * way: headers, records, payload checksums, `previous`, places, positions that grow, stamps that grow,
+ * indexes that grow by 1 in each partition (kept in indexes, an array of `partitions`, may be NULL). Each damage
  * is told and passed over. on_event, if not NULL, sees every intact event.
  * STELE_OK: more to do. STELE_END: limit reached. */
 STELE_MUST_USE

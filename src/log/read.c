@@ -345,3 +345,48 @@ int stele_log_scan(struct stele_log_reader *reader, struct stele_log_cursor *cur
         }
     }
 }
+
+int stele_log_scan_frame(struct stele_log_reader *reader, struct stele_log_cursor *cursor,
+                         struct stele_log_remains *out_remains)
+{
+    STELE_ASSERT(cursor->frame_end == 0);
+    for (;;) {
+        struct stele_log__spot spot;
+        int outcome = stele_log__enter(reader, cursor->place, cursor->arrived, &spot);
+        if (outcome == STELE_END) {
+            return STELE_END;
+        }
+        if (outcome != STELE_OK) {
+            stele_log_cursor_at(cursor, spot.place);
+            cursor->arrived = spot.place;
+            return outcome;
+        }
+        uint64_t resume = spot.place;
+        outcome = stele_log__load(reader, &spot, &resume);
+        if (outcome == STELE_OK) {
+            const struct stele_log__loaded *const loaded = reader->loaded;
+            stele_log_cursor_at(cursor, stele_log__frame_end(&loaded->frame));
+            if (loaded->frame.kind != STELE_FRAME_EVENTS) {
+                continue;
+            }
+            *out_remains = (struct stele_log_remains){
+                .frame = loaded->frame,
+                .records = loaded->bytes,
+                .count = loaded->spans_count,
+            };
+            return STELE_OK;
+        }
+        if (outcome == STELE_END) {
+            /* Only zeros from here to the end of the segment, as far as can be told. */
+            if (spot.index + 1 == reader->view->count) {
+                return STELE_END;
+            }
+            stele_log_cursor_at(cursor, spot.end);
+        } else if (outcome == STELE_E_CORRUPT) {
+            stele_log_cursor_at(cursor, resume);
+            return outcome;
+        } else {
+            return outcome;
+        }
+    }
+}

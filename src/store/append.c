@@ -660,12 +660,8 @@ static int look(const struct decision *d, struct stele_ticket *out_ticket, uint6
     return outcome == STELE_OK ? STELE_NOT_FOUND : outcome;
 }
 
-/* Whatever forbids any append. */
-static int check_door(const struct stele_store *store, const struct stele_prepared *prepared,
-                      struct stele_error *err)
+int stele_store__check_writable(const struct stele_store *store, struct stele_error *err)
 {
-    STELE_ASSERT(prepared->store == store);
-    STELE_ASSERT(prepared->records_count > 0);
     if (store->read_only) {
         return stele_fail(err, STELE_E_READ_ONLY, 0, "the store was opened for reading only");
     }
@@ -674,6 +670,15 @@ static int check_door(const struct stele_store *store, const struct stele_prepar
                           "an earlier write to the log failed; close and open the store again");
     }
     return stele_store_check_index(store, err);
+}
+
+/* Whatever forbids any append. */
+static int check_door(const struct stele_store *store, const struct stele_prepared *prepared,
+                      struct stele_error *err)
+{
+    STELE_ASSERT(prepared->store == store);
+    STELE_ASSERT(prepared->records_count > 0);
+    return stele_store__check_writable(store, err);
 }
 
 static int finish(const struct stele_store *store, int outcome, struct stele_ticket *out_ticket)

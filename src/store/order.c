@@ -31,9 +31,13 @@ bool stele_store_is_ordered(const struct stele_store *store)
 
 int stele_store__check_order(const struct stele_store *store, struct stele_error *err)
 {
-    return store->superblock.ordered
-               ? STELE_OK
-               : stele_fail(err, STELE_E_UNSUPPORTED, 0, "the store is no node's of a cluster");
+    if (!store->superblock.ordered) {
+        return stele_fail(err, STELE_E_UNSUPPORTED, 0, "the store is no node's of a cluster");
+    }
+    return stele_store_is_catching_up(store)
+               ? stele_fail(err, STELE_E_UNSUPPORTED, 0,
+                            "the store is being copied from another node and not complete yet")
+               : STELE_OK;
 }
 
 int stele_store__check_seen(const struct stele_store *store, const struct stele_order *order,

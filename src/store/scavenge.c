@@ -5,6 +5,10 @@
  * segment after segment is packed with what the limits leave. The last event of a stream always
  * stays, because the index must be able to learn the stream's revision from the log alone.
  *
+ * The store of a cluster's node goes by the log's own time instead of the clock's, and leaves alone
+ * what is younger than STELE_SCAVENGE_AGE_MS: commands look at that, and nodes scavenge when they
+ * like. So the last event of the log stays too, which positions go on from.
+ *
  * The file "scavenge" holds the base of the segment that is being packed, so that a run that was
  * cut short goes on there:
  *
@@ -42,7 +46,8 @@ struct stele_scavenge {
     size_t resolved;
     bool gathered, sorted;
     int64_t now_us;
-    uint64_t base_saved; /* UINT64_MAX: nothing saved. */
+    uint64_t position_min; /* Events at or above it stay. */
+    uint64_t base_saved;   /* UINT64_MAX: nothing saved. */
     uint64_t seed;
 };
 
@@ -203,7 +208,7 @@ static int compare_rules(const void *a, const void *b)
 bool stele_store__scavenge_keeps(void *context, const struct stele_event *event)
 {
     const struct stele_scavenge *scavenge = context;
-    if (scavenge->rules_count == 0) {
+    if (scavenge->rules_count == 0 || event->position >= scavenge->position_min) {
         return true;
     }
     struct rule wanted = {.key = stele_index_key(scavenge->seed, STELE_SPACE_STREAM,
@@ -219,6 +224,15 @@ bool stele_store__scavenge_keeps(void *context, const struct stele_event *event)
 
 /* ---- begin and end (under the lock) ---- */
 
+static void go_by_log_time(const struct stele_store *store, struct stele_scavenge *scavenge)
+{
+    const uint64_t last = stele_log_position_durable(store->log);
+    const uint64_t age = STELE_SCAVENGE_AGE_MS
+                         << (STELE_POSITION_COUNTER_BITS + STELE_POSITION_PARTITION_BITS);
+    scavenge->now_us = stele_order_time_us(last);
+    scavenge->position_min = last > age ? last - age : 0;
+}
+
 static int begin_gathering(struct stele_store *store, int64_t now_us, struct stele_work **out_work,
                            struct stele_error *err)
 {
@@ -229,6 +243,10 @@ static int begin_gathering(struct stele_store *store, int64_t now_us, struct ste
     scavenge->alloc = store->alloc;
     scavenge->seed = store->superblock.seed;
     scavenge->now_us = now_us;
+    scavenge->position_min = UINT64_MAX;
+    if (store->superblock.ordered || stele_log_stamp(store->log) != 0) {
+        go_by_log_time(store, scavenge);
+    }
     scavenge->base_saved = load_progress(store->io);
     store->scavenge = scavenge;
     struct stele_index_lister *lister = NULL;

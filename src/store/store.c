@@ -210,6 +210,9 @@ static int open_store(struct stele_store *store, struct stele_error *err)
         outcome = stele_store__superblock_write(store->io, &store->superblock, err);
     }
     if (outcome == STELE_OK) {
+        outcome = stele_store__load_copying(store, err);
+    }
+    if (outcome == STELE_OK) {
         store->clock.tick = stele_position_tick(stele_log_position(store->log));
         store->reader_stale = false;
         stele_log_reader_init(&store->reader, stele_log_view_acquire(store->log), store->alloc,

@@ -173,6 +173,57 @@ uint64_t stele_store_ordered_durable(const struct stele_store *store);
 /* May nobody but a cluster append here? */
 bool stele_store_is_ordered(const struct stele_store *store);
 
+/* ---- Catching up: what one store has appended, copied to another as it is ----
+ *
+ * The copy has the same events: positions, revisions, times, ids, stamps, bytes. What the other one
+ * had scavenged is missing in the copy too, and otherwise they cannot be told apart. Both have as many
+ * partitions, by the same key. */
+
+/* Hands out what is durable now and came after this position (and stamp, which its last append has; 0
+ * for both: everything). begin and end under the lock, next without.
+ * STELE_NOT_FOUND from begin: this store ends before that. */
+struct stele_export;
+STELE_MUST_USE
+int stele_export_begin(struct stele_store *store, uint64_t after_stamp, uint64_t after_position,
+                       struct stele_export **out_export, struct stele_error *err);
+void stele_export_end(struct stele_store *store, struct stele_export *export);
+/* The last stamp that is handed out. */
+uint64_t stele_export_stamp(const struct stele_export *export);
+/* Whole appends of about size bytes together, at least one, in the form that chunk.c describes; valid
+ * until the next call. STELE_OK, STELE_END, STELE_E_CORRUPT (this store is damaged there: nothing more
+ * comes, ask another), STELE_E_NO_MEMORY. */
+STELE_MUST_USE
+int stele_export_next(struct stele_export *export, size_t size, struct stele_bytes *out_chunk,
+                      struct stele_error *err);
+
+/* Under the lock. Before the first chunk of an export: from here on, over restarts too, commands are
+ * refused (STELE_E_UNSUPPORTED) until an export has been copied to its end, because only there the
+ * store is in a state that the other one has ever been in. Makes a file. */
+STELE_MUST_USE
+int stele_replay_begin(struct stele_store *store, struct stele_error *err);
+/* Under the lock, when everything is durable. complete: the export gave STELE_END, and all of it was
+ * appended. */
+STELE_MUST_USE
+int stele_replay_end(struct stele_store *store, bool complete, struct stele_error *err);
+bool stele_store_is_catching_up(const struct stele_store *store);
+
+struct stele_replay;
+STELE_MUST_USE
+int stele_replay_create(const struct stele_store *store, struct stele_replay **out_replay,
+                        struct stele_error *err);
+void stele_replay_destroy(struct stele_replay *replay);
+/* No lock. Verifies a chunk, any bytes: STELE_OK, STELE_E_CORRUPT, STELE_E_NO_MEMORY. It is borrowed
+ * until all of it has been appended. */
+STELE_MUST_USE
+int stele_replay_decode(struct stele_replay *replay, struct stele_bytes chunk,
+                        struct stele_error *err);
+/* Stages the chunk's next append, whole or not at all. STELE_OK; STELE_END: there is none;
+ * STELE_STORE_ROLL, STELE_STORE_INDEX: as stele_store_append(); STELE_E_CORRUPT: it does not continue
+ * this store. */
+STELE_MUST_USE
+int stele_store_replay(struct stele_store *store, struct stele_replay *replay,
+                       struct stele_ticket *out_ticket, struct stele_error *err);
+
 /* The driver's side of group commit; see log.h. */
 bool stele_store_take(struct stele_store *store, struct stele_log_group *out_group);
 void stele_store_done(struct stele_store *store, uint64_t group_id, int outcome);

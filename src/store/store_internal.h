@@ -64,6 +64,9 @@ struct stele_store {
     struct stele_index_job *flush; /* Frozen, waiting for the log to be durable up to flush_to. */
     uint64_t flush_to;
 
+    bool copying;          /* What was copied from another store is not complete; see replay.c. */
+    uint64_t copying_from; /* The last position when copying began; 0: unknown. */
+
     uint64_t pack_next;  /* The base from which compression goes on. */
     int64_t scrub_at_us; /* When the next piece is due. */
     bool scrub_begun;    /* scrub_chain is where this opening begins. */
@@ -258,6 +261,46 @@ void stele_store__work_destroy(struct stele_work *work);
 /* The run of scavenging. */
 STELE_MUST_USE
 int stele_store__scavenge_run(struct stele_work *work, struct stele_error *err);
+
+/* ---- append.c ---- */
+
+/* STELE_OK, or why nothing at all can be appended. */
+STELE_MUST_USE
+int stele_store__check_writable(const struct stele_store *store, struct stele_error *err);
+
+/* ---- chunk.c ---- */
+
+#define STELE_STORE__GROUP_HEAD_SIZE 24
+
+/* What is left of one append. */
+struct stele_store__group {
+    const uint8_t *head; /* Decoded. */
+    uint64_t stamp;
+    uint32_t events;
+    uint32_t frames;            /* Rows of frames, also of those without records. */
+    uint32_t size;              /* Of the whole group. */
+    struct stele_bytes records; /* Decoded. */
+};
+
+static inline size_t stele_store__group_head_size(uint32_t frames)
+{
+    return STELE_STORE__GROUP_HEAD_SIZE + 8 * (size_t)frames;
+}
+
+/* Completes the head, when all rows have been put. */
+void stele_store__group_encode(uint8_t *head, const struct stele_store__group *group);
+void stele_store__group_put_frame(uint8_t *head, uint32_t frame, uint16_t partition, uint32_t size);
+/* The group at the start of bytes; any bytes are safe. Does not look into the records. STELE_OK,
+ * STELE_E_CORRUPT. */
+STELE_MUST_USE
+int stele_store__group_decode(struct stele_bytes bytes, struct stele_store__group *out);
+void stele_store__group_frame(const struct stele_store__group *group, uint32_t frame,
+                              uint16_t *out_partition, uint32_t *out_size);
+
+/* ---- replay.c ---- */
+
+STELE_MUST_USE
+int stele_store__load_copying(struct stele_store *store, struct stele_error *err);
 
 /* ---- order.c ---- */
 
