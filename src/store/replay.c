@@ -437,9 +437,17 @@ int stele_replay_begin(struct stele_store *store, struct stele_error *err)
     if (outcome != STELE_OK || store->copying) {
         return outcome;
     }
+    if (!store->superblock.copied) {
+        struct stele_superblock superblock = store->superblock;
+        superblock.copied = true;
+        outcome = stele_store__superblock_write(io, &superblock, err);
+        store->superblock.copied = outcome == STELE_OK;
+    }
     /* Its name is all that counts. */
     struct stele_file *file = NULL;
-    outcome = io->ops->create(io, MARK_NAME, MARK_SIZE, true, &file, err);
+    if (outcome == STELE_OK) {
+        outcome = io->ops->create(io, MARK_NAME, MARK_SIZE, true, &file, err);
+    }
     if (outcome == STELE_OK) {
         io->ops->close(file);
         outcome = io->ops->sync_names(io, err);
@@ -461,11 +469,11 @@ int stele_replay_end(struct stele_store *store, bool complete, struct stele_erro
     if (!store->copying || (!complete && !untouched) || stele_log_is_fenced(store->log)) {
         return STELE_OK;
     }
-    const int outcome = store->io->ops->remove(store->io, MARK_NAME, err);
+    int outcome = store->io->ops->remove(store->io, MARK_NAME, err);
     if (outcome == STELE_OK || outcome == STELE_NOT_FOUND) {
-        store->copying = false;
-        return STELE_OK;
+        outcome = store->io->ops->sync_names(store->io, err);
     }
+    store->copying = outcome != STELE_OK;
     return outcome;
 }
 

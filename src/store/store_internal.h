@@ -16,6 +16,7 @@ struct stele_superblock {
     uint32_t partition_key;
     int64_t created_us;
     bool ordered; /* A node's of a cluster: appends come with a stamp or not at all. */
+    bool copied;  /* From another store: revisions may be missing in the log. */
 };
 
 #define STELE_SUPERBLOCK_NAME "stele.store"

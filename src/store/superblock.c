@@ -5,7 +5,8 @@
  *          8     4  version        1
  *         12     4  partitions     1 … 1024
  *         16     4  partition_key  STELE_KEY_…
- *         20     4  flags          1: the store is a node's of a cluster
+ *         20     4  flags          1: the store is a node's of a cluster; 2: events were copied from
+ *                                  another store, what that one had scavenged is missing
  *         24    16  store id
  *         40     8  secret         see log/frame.h
  *         48     8  seed           of the index's hashes
@@ -22,6 +23,7 @@
 #define FILE_SIZE (2 * COPY_STRIDE)
 #define VERSION 1
 #define FLAG_ORDERED 1U
+#define FLAG_COPIED 2U
 #define TEMPORARY_NAME "stele.tmp"
 
 static const uint8_t magic[8] = {'S', 'T', 'E', 'L', 'E', 'S', 'T', 'O'};
@@ -33,7 +35,8 @@ static void encode(uint8_t bytes[COPY_SIZE], const struct stele_superblock *from
     stele_store_u32le(bytes + 8, VERSION);
     stele_store_u32le(bytes + 12, from->partitions);
     stele_store_u32le(bytes + 16, from->partition_key);
-    stele_store_u32le(bytes + 20, from->ordered ? FLAG_ORDERED : 0);
+    stele_store_u32le(bytes + 20,
+                      (from->ordered ? FLAG_ORDERED : 0) | (from->copied ? FLAG_COPIED : 0));
     memcpy(bytes + 24, from->store_id, 16);
     stele_store_u64le(bytes + 40, from->secret);
     stele_store_u64le(bytes + 48, from->seed);
@@ -51,13 +54,14 @@ static int decode(const uint8_t bytes[COPY_SIZE], struct stele_superblock *out)
         return STELE_E_CORRUPT;
     }
     const uint32_t flags = stele_load_u32le(bytes + 20);
-    if (stele_load_u32le(bytes + 8) != VERSION || (flags & ~FLAG_ORDERED) != 0) {
+    if (stele_load_u32le(bytes + 8) != VERSION || (flags & ~(FLAG_ORDERED | FLAG_COPIED)) != 0) {
         return STELE_E_FORMAT;
     }
     *out = (struct stele_superblock){
         .partitions = stele_load_u32le(bytes + 12),
         .partition_key = stele_load_u32le(bytes + 16),
-        .ordered = flags != 0,
+        .ordered = (flags & FLAG_ORDERED) != 0,
+        .copied = (flags & FLAG_COPIED) != 0,
         .secret = stele_load_u64le(bytes + 40),
         .seed = stele_load_u64le(bytes + 48),
         .created_us = (int64_t)stele_load_u64le(bytes + 56),

@@ -28,6 +28,7 @@ struct stele_verify {
     uint64_t seed;
     uint32_t partitions;
     bool digest_only;
+    bool copied; /* What is missing may have been scavenged elsewhere. */
     bool index_checked;
     bool index_ready;
     struct stele_log_reader reader;
@@ -121,7 +122,7 @@ static int check_revision(struct stele_verify *verify, const struct stele_index_
     }
     if (event->revision < state->next) {
         tell(verify, "log", 0, event->position, "a revision of a stream stands in the log twice");
-    } else if (event->revision > state->next && verify->chain.scavenged == 0 &&
+    } else if (event->revision > state->next && verify->chain.scavenged == 0 && !verify->copied &&
                verify->result.damages == 0) {
         tell(verify, "log", 0, event->position,
              "a revision of a stream is missing before this event");
@@ -251,6 +252,7 @@ int stele_verify_begin(struct stele_store *store, const char *against,
         .seed = store->superblock.seed,
         .partitions = partitions,
         .digest_only = digest_only,
+        .copied = store->superblock.copied,
         .view = stele_index_view_acquire(store->index),
         .runs_end = stele_index_runs_end(store->index),
         .chain = {.place = stele_log_start(store->log)},
