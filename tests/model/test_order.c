@@ -334,10 +334,31 @@ static bool look(struct run *run, struct node *origin, struct command *command)
     return false;
 }
 
+/* An append of any time before, once more: some nodes have scavenged what it appended, others have
+ * not. The same for conditions that look back to the beginning. */
+static struct workload_request *old_request(struct run *run)
+{
+    const struct command *old = &run->commands[rng_below(&run->rng, run->count)];
+    if (old->request->kind != WORKLOAD_APPEND) {
+        return workload_request(&run->workload, &run->model);
+    }
+    struct workload_request *request = workload_copy(old->request);
+    if (rng_percent(&run->rng, 30)) {
+        request->streams[0].expected = STELE_EXPECT_ANY;
+        request->drafts[0].id[14] ^= (uint8_t)rng_below(&run->rng, 2);
+    }
+    if (request->conditions_count > 0 && rng_percent(&run->rng, 50)) {
+        request->conditions[0].after = 0;
+    }
+    return request;
+}
+
 static void make_command(struct run *run)
 {
     struct node *origin = &run->nodes[rng_below(&run->rng, NODES)];
-    struct command command = {.request = workload_request(&run->workload, &run->model)};
+    struct command command = {.request = run->count > 100 && rng_percent(&run->rng, 10)
+                                             ? old_request(run)
+                                             : workload_request(&run->workload, &run->model)};
     const uint64_t id = ++run->next_id;
     memcpy(command.id, &id, sizeof id);
     command.id[15] = 0xc0;
