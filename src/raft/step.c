@@ -162,8 +162,26 @@ int stele_raft__post(struct stele_raft *raft, struct stele_raft__group *group,
     return STELE_OK;
 }
 
+/* D11: answering a message of an older term, libraft says nothing of its log and leaves there whatever was
+ * on its stack. Nobody looks at it, as the term is higher, but it is no index either. */
+static void complete_result(const struct stele_raft__group *group, const struct raft_event *event,
+                            struct raft_message *message)
+{
+    if (message->type != RAFT_APPEND_ENTRIES_RESULT || event->type != RAFT_RECEIVE) {
+        return;
+    }
+    const struct raft_message *const cause = event->receive.message;
+    const bool is_old = (cause->type == RAFT_APPEND_ENTRIES &&
+                         cause->append_entries.term < raft_current_term(&group->raft)) ||
+                        (cause->type == RAFT_INSTALL_SNAPSHOT &&
+                         cause->install_snapshot.term < raft_current_term(&group->raft));
+    if (is_old) {
+        message->append_entries_result.last_log_index = 0;
+    }
+}
+
 static int take_messages(struct stele_raft *raft, struct stele_raft__group *group,
-                         const struct raft_update *update)
+                         const struct raft_event *event, const struct raft_update *update)
 {
     for (unsigned i = 0; i < update->messages.n; i++) {
         const struct raft_message *const from = &update->messages.batch[i];
@@ -177,6 +195,7 @@ static int take_messages(struct stele_raft *raft, struct stele_raft__group *grou
         message->group = group->number;
         message->message = *from;
         message->message.server_address = NULL;
+        complete_result(group, event, &message->message);
         raft->counts.messages_sent++;
         if (group->hard_pending) {
             queue_push(&group->held, message);
@@ -378,7 +397,7 @@ int stele_raft__step(struct stele_raft *raft, struct stele_raft__group *group,
         outcome = take_snapshot(raft, group, &update);
     }
     if (outcome == STELE_OK && (update.flags & (RAFT_UPDATE_MESSAGES)) != 0) {
-        outcome = take_messages(raft, group, &update);
+        outcome = take_messages(raft, group, event, &update);
     }
     take_state(raft, group, was_leader, &update);
     return outcome;
