@@ -390,6 +390,39 @@ static const struct stele_raft_env raft_env = {.send = on_send,
 
 /* ---- Opening ---- */
 
+/* What the logs no longer have: how far each partition had closed, and the table of nodes. Otherwise a partition
+ * that has been idle since would look as if it had closed nothing, and all would wait for its next entry. */
+static int restore(struct stele_replica *replica, struct stele_error *err)
+{
+    for (uint32_t i = 0; i <= replica->options.partitions; i++) {
+        struct stele_raft_status status;
+        stele_raft_status(replica->raft, i, &status);
+        const struct stele_bytes data = stele_raft_snapshot_data(replica->raft, i);
+        if (status.snapshot_index == 0) {
+            continue;
+        }
+        replica->groups[i].last_index = status.snapshot_index;
+        if (i == replica->options.partitions) {
+            replica->env.meta_installed(replica->context, status.snapshot_index, data);
+            continue;
+        }
+        if (data.size != 8) {
+            return stele_fail(err, STELE_E_CORRUPT, 0,
+                              "cluster: the snapshot of partition %u is of another size", i);
+        }
+        const uint64_t stamp = stele_load_u64le(data.data);
+        struct group *at = &replica->groups[i];
+        at->stamp = stamp > at->stamp ? stamp : at->stamp;
+        at->last_stamp = stamp;
+        at->next_stamp = stamp;
+        see_stamp(replica, stamp);
+        if (stamp > 0) {
+            stele_merge_close(replica->merge, i, stamp);
+        }
+    }
+    return STELE_OK;
+}
+
 int stele_replica_open(struct stele_io *io, const struct stele_replica_options *options,
                        const struct stele_replica_env *env, void *context, int64_t now_us,
                        struct stele_replica **out_replica, struct stele_error *err)
@@ -424,6 +457,7 @@ int stele_replica_open(struct stele_io *io, const struct stele_replica_options *
         outcome = stele_raft_open(io, &replica->options.raft, &raft_env, replica, now_us / 1000,
                                   &replica->raft, err);
         replica->opening = false;
+        outcome = outcome == STELE_OK ? restore(replica, err) : outcome;
     } else {
         outcome = stele_fail(err, outcome, 0, "cluster: no memory");
     }

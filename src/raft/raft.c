@@ -313,6 +313,13 @@ void stele_raft_status(const struct stele_raft *raft, uint32_t group_number,
     };
 }
 
+struct stele_bytes stele_raft_snapshot_data(const struct stele_raft *raft, uint32_t group_number)
+{
+    STELE_ASSERT(group_number < raft->options.groups_count);
+    const struct stele_buf *const data = &raft->groups[group_number].snapshot.data;
+    return (struct stele_bytes){.data = data->data, .size = data->size};
+}
+
 void stele_raft_counts(const struct stele_raft *raft, struct stele_raft_counts *out_counts)
 {
     *out_counts = raft->counts;
