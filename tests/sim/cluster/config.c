@@ -1,0 +1,120 @@
+/* What a run is like: first a coin for each kind of fault, then a rate on a logarithmic scale. */
+#include "world.h"
+
+#include <stdio.h>
+
+static uint64_t often(struct rng *rng, uint32_t percent, uint64_t lo, uint64_t hi)
+{
+    const uint64_t rate = rng_log(rng, lo, hi);
+    return rng_percent(rng, percent) ? rate : 0;
+}
+
+static void draw_faults(struct config *c, struct rng *rng)
+{
+    c->loss_one_in = (uint32_t)often(rng, 60, 5, 1000);
+    c->twice_one_in = (uint32_t)often(rng, 50, 5, 1000);
+    c->slow_one_in = (uint32_t)often(rng, 50, 5, 1000);
+    c->break_us = often(rng, 60, 100 * MS, 20 * SECOND);
+    c->partition_us = often(rng, 50, SECOND, 30 * SECOND);
+    c->partition_for_us = rng_log(rng, 100 * MS, 20 * SECOND);
+    c->crash_us = often(rng, 60, 500 * MS, 30 * SECOND);
+    c->crash_all_us = often(rng, 20, 5 * SECOND, 60 * SECOND);
+    c->downtime_us = rng_log(rng, 10 * MS, 10 * SECOND);
+    c->kill_percent = (uint32_t)rng_below(rng, 101);
+    c->loop_percent = rng_percent(rng, 30) ? 10 : 0;
+    c->pause_us = often(rng, 40, SECOND, 30 * SECOND);
+    c->pause_for_us = rng_log(rng, 100 * MS, 30 * SECOND);
+    c->clock_us = often(rng, 40, 500 * MS, 30 * SECOND);
+    c->stall_us = often(rng, 40, SECOND, 20 * SECOND);
+    c->stall_for_us = rng_log(rng, 10 * MS, 5 * SECOND);
+    c->full_us = often(rng, 15, 2 * SECOND, 60 * SECOND);
+}
+
+void config_draw(struct world *world)
+{
+    static const uint32_t nodes[] = {1, 3, 3, 3, 3, 5};
+    struct rng *rng = &world->rng_config;
+    struct config *c = &world->config;
+    *c = (struct config){
+        .duration_us = world->quick ? rng_between(rng, 10 * SECOND, 40 * SECOND)
+                                    : rng_between(rng, MINUTE, 10 * MINUTE),
+        .nodes = nodes[rng_below(rng, STELE_COUNT_OF(nodes))],
+        .partitions = (uint32_t)rng_between(rng, 1, PARTITIONS_MAX),
+        .clients = (uint32_t)rng_between(rng, 1, CLIENTS_MAX),
+        .think_us = rng_log(rng, MS, 500 * MS),
+        .execute_us = rng_log(rng, 10, 50 * MS),
+        .delay_us = rng_log(rng, 50, 20 * MS),
+        .latency_us = rng_log(rng, 50, 20 * MS),
+        .segment_size_wal = (uint64_t)64 * 1024 << rng_below(rng, 4),
+        .segment_size_store = (uint64_t)64 * 1024 << rng_below(rng, 4),
+        .index_memory = rng_log(rng, 4096, 1024 * 1024),
+        .cache_size = rng_log(rng, 4096, 4 * 1024 * 1024),
+        .give_up_us = rng_log(rng, 500 * MS, 20 * SECOND),
+        .resend_us = rng_log(rng, 50 * MS, 2 * SECOND),
+        .tick_us = rng_percent(rng, 50) ? 1000 : rng_log(rng, 100, 20 * MS),
+        .proposals_max = rng_percent(rng, 80) ? 1000 : 3,
+        .read_us = rng_log(rng, 100 * MS, 2 * SECOND),
+        .trailing = 1000000,
+    };
+    const uint64_t round_ms = (4 * c->delay_us + 4 * c->latency_us) / 1000;
+    c->heartbeat_ms = (uint32_t)(round_ms + rng_between(rng, 20, 100));
+    c->election_ms = 5 * c->heartbeat_ms;
+    draw_faults(c, rng);
+    struct workload *workload = &world->workload;
+    workload_init(workload, &world->rng_workload);
+    workload->streams = (uint32_t)rng_log(rng, 2, 64);
+    workload->batch = (uint32_t)rng_log(rng, 1, 16);
+    workload->data_size = (uint32_t)rng_log(rng, 16, 1024);
+    workload->tombstone_one_in = (uint32_t)often(rng, 50, 30, 300);
+    workload->delete_one_in = (uint32_t)often(rng, 50, 10, 100);
+    workload->metadata_one_in = (uint32_t)often(rng, 50, 10, 100);
+    workload->multi_percent = rng_percent(rng, 50) ? (uint32_t)rng_below(rng, 60) : 0;
+    workload->condition_percent = rng_percent(rng, 50) ? (uint32_t)rng_below(rng, 40) : 0;
+    workload->retry_percent = rng_percent(rng, 50) ? (uint32_t)rng_below(rng, 30) : 0;
+    workload->wrong_percent = (uint32_t)rng_below(rng, 30);
+    workload->nameless_percent = 0;
+}
+
+void config_print(const struct config *c)
+{
+    const struct {
+        const char *name;
+        uint64_t value;
+    } lines[] = {
+        {"nodes", c->nodes},
+        {"partitions", c->partitions},
+        {"clients", c->clients},
+        {"think_us", c->think_us},
+        {"execute_us", c->execute_us},
+        {"delay_us", c->delay_us},
+        {"latency_us", c->latency_us},
+        {"election_ms", c->election_ms},
+        {"heartbeat_ms", c->heartbeat_ms},
+        {"trailing", c->trailing},
+        {"give_up_us", c->give_up_us},
+        {"resend_us", c->resend_us},
+        {"tick_us", c->tick_us},
+        {"proposals_max", c->proposals_max},
+        {"loss_one_in", c->loss_one_in},
+        {"twice_one_in", c->twice_one_in},
+        {"slow_one_in", c->slow_one_in},
+        {"break_us", c->break_us},
+        {"partition_us", c->partition_us},
+        {"partition_for_us", c->partition_for_us},
+        {"crash_us", c->crash_us},
+        {"crash_all_us", c->crash_all_us},
+        {"downtime_us", c->downtime_us},
+        {"kill_percent", c->kill_percent},
+        {"loop_percent", c->loop_percent},
+        {"pause_us", c->pause_us},
+        {"pause_for_us", c->pause_for_us},
+        {"clock_us", c->clock_us},
+        {"stall_us", c->stall_us},
+        {"stall_for_us", c->stall_for_us},
+        {"full_us", c->full_us},
+    };
+    for (size_t i = 0; i < STELE_COUNT_OF(lines); i++) {
+        printf("%s %llu%s", lines[i].name, (unsigned long long)lines[i].value,
+               i % 6 == 5 || i + 1 == STELE_COUNT_OF(lines) ? "\n" : ", ");
+    }
+}

@@ -1,0 +1,173 @@
+/* Runs seeds and adds up. The arguments are those of ../main.c, as far as they make sense:
+ * --seed N, --seeds N, --hours H, --until N, --trace, --quick, --twice, --hashes, --known F, --tap,
+ * --limit S. --known: the seeds of a file, one a line, each once broke something. */
+#include "world.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+struct arguments {
+    uint64_t seed, seeds, until;
+    double hours, limit_s;
+    bool trace, quick, twice, hashes, tap;
+    const char *known;
+};
+
+static void usage(void)
+{
+    (void)fprintf(stderr, "usage: sim-cluster [--seed N] [--seeds N] [--hours H] [--until N] "
+                          "[--trace] [--quick] [--twice] [--hashes] [--known FILE] [--tap] "
+                          "[--limit SECONDS]\n");
+    exit(2);
+}
+
+static bool set_flag(struct arguments *a, const char *word)
+{
+    const struct {
+        const char *word;
+        bool *flag;
+    } flags[] = {{"--trace", &a->trace},
+                 {"--quick", &a->quick},
+                 {"--twice", &a->twice},
+                 {"--hashes", &a->hashes},
+                 {"--tap", &a->tap}};
+    for (size_t i = 0; i < STELE_COUNT_OF(flags); i++) {
+        if (strcmp(word, flags[i].word) == 0) {
+            *flags[i].flag = true;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void set_value(struct arguments *a, const char *word, const char *value)
+{
+    const struct {
+        const char *word;
+        uint64_t *whole;
+        double *number;
+    } values[] = {{"--seed", &a->seed, NULL},
+                  {"--seeds", &a->seeds, NULL},
+                  {"--until", &a->until, NULL},
+                  {"--hours", NULL, &a->hours},
+                  {"--limit", NULL, &a->limit_s}};
+    for (size_t i = 0; i < STELE_COUNT_OF(values); i++) {
+        if (strcmp(word, values[i].word) == 0) {
+            if (values[i].whole != NULL) {
+                *values[i].whole = strtoull(value, NULL, 10);
+            } else {
+                *values[i].number = strtod(value, NULL);
+            }
+            return;
+        }
+    }
+    usage();
+}
+
+static void parse(int argc, char **argv, struct arguments *a)
+{
+    *a = (struct arguments){.seed = 1, .seeds = 1};
+    for (int i = 1; i < argc; i++) {
+        if (set_flag(a, argv[i])) {
+            continue;
+        }
+        if (i + 1 == argc) {
+            usage();
+        }
+        if (strcmp(argv[i], "--known") == 0) {
+            a->known = argv[i + 1];
+        } else {
+            set_value(a, argv[i], argv[i + 1]);
+        }
+        i++;
+    }
+}
+
+static double cpu_s(void)
+{
+    return (double)clock() / CLOCKS_PER_SEC;
+}
+
+static void print_totals(const struct stats *s, uint64_t seeds, const char *prefix)
+{
+#define N(member) ((unsigned long long)s->member)
+    printf("%s%llu seeds, %.2f simulated hours, %llu events, %.1f s of CPU time\n", prefix,
+           (unsigned long long)seeds, (double)s->simulated_us / 1e6 / 3600, N(events), cpu_s());
+    printf("%srequests %llu in %llu attempts: appended %llu, refused %llu, found again %llu (%llu "
+           "before anything was proposed), stale %llu; unknown %llu, not taken %llu\n",
+           prefix, N(operations), N(attempts), N(appended), N(refused), N(repeated), N(look_backs),
+           N(stale), N(unknown), N(overloaded));
+    printf("%scommands %llu, executed %llu times; fetches %llu of %llu appends; reads %llu\n",
+           prefix, N(executed_first), N(executed), N(fetches), N(fetched_events), N(reads));
+    printf("%scrashes %llu (power cuts %llu), of all at once %llu; failed openings %llu; pauses "
+           "%llu, clocks %llu, stalls %llu, full disks %llu\n",
+           prefix, N(crashes), N(power_cuts), N(crash_all), N(failed_opens), N(pauses), N(clocks),
+           N(stalls), N(full));
+    printf("%smessages %llu, lost %llu, twice %llu; partitions %llu, broken connections %llu; "
+           "elections %llu, turns %llu\n",
+           prefix, N(messages), N(lost), N(twice), N(partitions), N(breaks), N(elections),
+           N(turns));
+#undef N
+}
+
+static void run(const struct arguments *a, uint64_t seed, bool quick, struct stats *totals)
+{
+    const uint64_t hash = world_run(seed, a->trace, quick, a->until, totals);
+    if (a->twice && hash != world_run(seed, a->trace, quick, a->until, totals)) {
+        printf("FAILED: seed %llu does not do the same twice\n", (unsigned long long)seed);
+        exit(EXIT_FAILURE);
+    }
+    if (a->hashes) {
+        printf("%llu %016llx\n", (unsigned long long)seed, (unsigned long long)hash);
+        (void)fflush(stdout);
+    }
+}
+
+static uint64_t run_known(const struct arguments *a, struct stats *totals)
+{
+    char line[128];
+    uint64_t done = 0;
+    FILE *file = fopen(a->known, "r");
+    if (file == NULL) {
+        printf("FAILED: %s cannot be read\n", a->known);
+        exit(EXIT_FAILURE);
+    }
+    while (fgets(line, sizeof line, file) != NULL) {
+        char *end = NULL;
+        const uint64_t seed = strtoull(line, &end, 10);
+        if (end != line) {
+            run(a, seed, strncmp(end, " quick", 6) == 0, totals);
+            done++;
+        }
+    }
+    (void)fclose(file);
+    return done;
+}
+
+int main(int argc, char **argv)
+{
+    struct arguments a;
+    struct stats totals = {.events = 0};
+    uint64_t done = 0;
+    parse(argc, argv, &a);
+    if (a.known != NULL) {
+        done = run_known(&a, &totals);
+    }
+    bool more = a.known == NULL;
+    while (more) {
+        run(&a, a.seed + done, a.quick, &totals);
+        done++;
+        more = a.hours > 0 ? (double)totals.simulated_us / 1e6 / 3600 < a.hours : done < a.seeds;
+        more = more && (a.limit_s <= 0 || cpu_s() < a.limit_s);
+    }
+    if (a.tap) {
+        printf("1..1\n");
+    }
+    print_totals(&totals, done, a.tap ? "# " : "");
+    if (a.tap) {
+        printf("ok 1 - %s\n", a.twice ? "a seed does the same every time"
+                                      : "no history of a cluster breaks a promise");
+    }
+    return EXIT_SUCCESS;
+}

@@ -1,0 +1,387 @@
+/* A run: faults for a while, then healing, and then everything has to come to rest. */
+#include "world.h"
+
+#include <stdlib.h>
+
+#define WALL_US INT64_C(1700000000000000) /* 2023 */
+#define YEAR_US INT64_C(31536000000000)
+/* After the last fault, every request is answered, and every node has executed everything. */
+#define HEALED_US (3 * MINUTE)
+#define IDLE_US (20 * SECOND)
+
+static struct node *pick(struct world *world)
+{
+    return &world->nodes[rng_below(&world->rng_fault, world->nodes_count)];
+}
+
+static bool is_power(struct world *world)
+{
+    return !rng_percent(&world->rng_fault, world->config.kill_percent);
+}
+
+static uint64_t downtime(struct world *world)
+{
+    return rng_exponential(&world->rng_fault, world->config.downtime_us);
+}
+
+/* ---- Faults: each comes again after a while ---- */
+
+static void again(struct world *world, uint64_t mean_us, world_handler handler)
+{
+    if (!world->calm && mean_us != 0) {
+        after(world, NULL, rng_exponential(&world->rng_fault, mean_us), handler, NULL, NULL, 0);
+    }
+}
+
+static void on_crash(struct world *world, struct node *node, void *object, uint64_t number)
+{
+    (void)object;
+    (void)number;
+    again(world, world->config.crash_us, on_crash);
+    node = pick(world);
+    if (world->calm || !node->up) {
+        return;
+    }
+    if (rng_percent(&world->rng_fault, world->config.loop_percent)) {
+        node->loop_until_us = world->now_us + 20 * SECOND;
+    }
+    node_crash(world, node, is_power(world), downtime(world));
+}
+
+static void on_loop(struct world *world, struct node *node, void *object, uint64_t number)
+{
+    (void)object;
+    (void)number;
+    again(world, SECOND, on_loop);
+    for (uint32_t i = 0; i < world->nodes_count && !world->calm; i++) {
+        node = &world->nodes[i];
+        if (node->up && node->loop_until_us > world->now_us) {
+            node_crash(world, node, is_power(world), rng_below(&world->rng_fault, 300 * MS));
+        }
+    }
+}
+
+static void on_crash_all(struct world *world, struct node *node, void *object, uint64_t number)
+{
+    (void)object;
+    (void)number;
+    again(world, world->config.crash_all_us, on_crash_all);
+    const bool power = is_power(world);
+    world->stats.crash_all += !world->calm;
+    for (uint32_t i = 0; i < world->nodes_count && !world->calm; i++) {
+        node = &world->nodes[i];
+        if (node->up) {
+            node_crash(world, node, power, downtime(world));
+        }
+    }
+}
+
+static void on_pause(struct world *world, struct node *node, void *object, uint64_t number)
+{
+    (void)object;
+    (void)number;
+    again(world, world->config.pause_us, on_pause);
+    node = pick(world);
+    if (!world->calm && node->up) {
+        const uint64_t for_us =
+            rng_exponential(&world->rng_fault, world->config.pause_for_us) % (30 * SECOND);
+        world->stats.pauses++;
+        node->paused_until_us = world->now_us + for_us;
+        trace(world, node, "pause", for_us, 0, 0);
+    }
+}
+
+static void on_clock(struct world *world, struct node *node, void *object, uint64_t number)
+{
+    (void)object;
+    (void)number;
+    struct rng *rng = &world->rng_fault;
+    again(world, world->config.clock_us, on_clock);
+    node = pick(world);
+    const int64_t jump = (int64_t)rng_log(rng, MS, (uint64_t)(3 * YEAR_US));
+    const int64_t wall_us = node->wall_us + (rng_percent(rng, 50) ? jump : -jump);
+    if (!world->calm && wall_us > WALL_US - 20 * YEAR_US && wall_us < WALL_US + 40 * YEAR_US) {
+        world->stats.clocks++;
+        node->wall_us = rng_percent(rng, 20) ? WALL_US : wall_us;
+        trace(world, node, "clock", (uint64_t)node->wall_us, 0, 0);
+    }
+}
+
+static void on_stall(struct world *world, struct node *node, void *object, uint64_t number)
+{
+    (void)object;
+    (void)number;
+    again(world, world->config.stall_us, on_stall);
+    node = pick(world);
+    if (!world->calm && node->up) {
+        world->stats.stalls++;
+        node->slow_until_us =
+            world->now_us + rng_exponential(&world->rng_fault, world->config.stall_for_us);
+        trace(world, node, "disk stalls", node->slow_until_us - world->now_us, 0, 0);
+    }
+}
+
+static void on_space(struct world *world, struct node *node, void *object, uint64_t number)
+{
+    (void)object;
+    (void)number;
+    node->wal_disk.faults.no_space = 0;
+    node->store_disk.faults.no_space = 0;
+    trace(world, node, "space again", 0, 0, 0);
+}
+
+static void on_full(struct world *world, struct node *node, void *object, uint64_t number)
+{
+    (void)object;
+    (void)number;
+    struct rng *rng = &world->rng_fault;
+    again(world, world->config.full_us, on_full);
+    node = pick(world);
+    if (!world->calm) {
+        struct simdisk *disk = rng_percent(rng, 50) ? &node->wal_disk : &node->store_disk;
+        world->stats.full++;
+        disk->faults.no_space = rng_percent(rng, 50) ? 1 : 10;
+        trace(world, node, "disk full: which", disk == &node->wal_disk, 0, 0);
+        after_always(world, node, rng_exponential(rng, 3 * SECOND), on_space, 0);
+    }
+}
+
+static void on_break(struct world *world, struct node *node, void *object, uint64_t number)
+{
+    (void)object;
+    (void)number;
+    again(world, world->config.break_us, on_break);
+    if (!world->calm) {
+        world->stats.breaks++;
+        net_break(world, pick(world)->index, pick(world)->index);
+    }
+    (void)node;
+}
+
+/* Whole, one-way, or of some links only. */
+static void on_partition(struct world *world, struct node *node, void *object, uint64_t number)
+{
+    (void)object;
+    (void)number;
+    struct rng *rng = &world->rng_fault;
+    again(world, world->config.partition_us, on_partition);
+    if (world->calm) {
+        return;
+    }
+    const uint64_t for_us = rng_exponential(rng, world->config.partition_for_us);
+    const uint64_t side = rng_next(rng);
+    const uint64_t kind = rng_below(rng, 3);
+    world->stats.partitions++;
+    trace(world, NULL, "partition: side, kind, for", side & 0xff, kind, for_us);
+    for (uint32_t a = 0; a < world->nodes_count; a++) {
+        for (uint32_t b = 0; b < world->nodes_count; b++) {
+            const bool apart = (side >> a & 1) != (side >> b & 1);
+            if (kind == 0   ? apart
+                : kind == 1 ? apart && (side >> a & 1) != 0
+                            : a != b && rng_percent(rng, 30)) {
+                net_cut(world, a, b, for_us);
+            }
+        }
+    }
+    (void)node;
+}
+
+static void begin_faults(struct world *world)
+{
+    const struct config *c = &world->config;
+    again(world, c->crash_us, on_crash);
+    again(world, c->loop_percent == 0 ? 0 : SECOND, on_loop);
+    again(world, c->crash_all_us, on_crash_all);
+    again(world, c->pause_us, on_pause);
+    again(world, c->clock_us, on_clock);
+    again(world, c->stall_us, on_stall);
+    again(world, c->full_us, on_full);
+    again(world, c->break_us, on_break);
+    again(world, c->partition_us, on_partition);
+}
+
+/* ---- Peace ---- */
+
+static void heal(struct world *world)
+{
+    world->calm = true;
+    net_heal(world);
+    for (uint32_t i = 0; i < world->nodes_count; i++) {
+        struct node *node = &world->nodes[i];
+        node->paused_until_us = 0;
+        node->slow_until_us = 0;
+        node->loop_until_us = 0;
+        node->wal_disk.faults.no_space = 0;
+        node->store_disk.faults.no_space = 0;
+    }
+    trace(world, NULL, "healed", 0, 0, 0);
+}
+
+/* Has this node executed everything, durably? */
+static bool has_all(const struct world *world, const struct node *node)
+{
+    return node->up && truth_is_done(world, node) && node->first == NULL &&
+           node->answers_count == 0 && disks_store_is_idle(node) && !node->fetching;
+}
+
+static bool is_at_rest(const struct world *world)
+{
+    for (uint32_t i = 0; i < world->nodes_count; i++) {
+        if (!has_all(world, &world->nodes[i])) {
+            return false;
+        }
+    }
+    return client_is_idle(world);
+}
+
+static void wait_for_rest(struct world *world, const char *when)
+{
+    const uint64_t until_us = world->now_us + HEALED_US;
+    while (!is_at_rest(world) && step(world, until_us)) {
+    }
+    for (uint32_t i = 0; i < world->config.clients; i++) {
+        if (world->clients[i].operation != NULL) {
+            fail(world, "%s: client %u has waited for %llu s, and asked %llu times", when, i,
+                 (unsigned long long)((world->now_us - world->clients[i].begun_us) / SECOND),
+                 (unsigned long long)world->clients[i].tries);
+        }
+    }
+    for (uint32_t i = 0; i < world->nodes_count; i++) {
+        struct node *node = &world->nodes[i];
+        struct stele_replica_counts counts = {.closed = 0};
+        if (!has_all(world, node)) {
+            if (node->up) {
+                stele_replica_counts(node->replica, &counts);
+            }
+            fail(
+                world,
+                "%s: node %u is %s and has executed %zu of %zu; closed %llx (partition %u), wanted "
+                "%llx, durable %llx, waiting %llu",
+                when, i + 1, node->up ? "up" : "down", node->cursor, world->truth_count,
+                (unsigned long long)counts.closed, counts.slowest,
+                (unsigned long long)counts.wanted, (unsigned long long)counts.durable,
+                (unsigned long long)counts.waiting);
+        }
+    }
+}
+
+static uint64_t written(const struct world *world)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < world->nodes_count; i++) {
+        struct stele_raft_counts counts;
+        stele_raft_counts(stele_replica_raft(world->nodes[i].replica), &counts);
+        bytes += counts.entries_submitted;
+    }
+    return bytes;
+}
+
+static void run_for(struct world *world, uint64_t us)
+{
+    const uint64_t until_us = world->now_us + us;
+    while (step(world, until_us)) {
+        if (world->until != 0 && world->stats.events >= world->until) {
+            fail(world, "stopped, as asked");
+        }
+    }
+}
+
+/* Who has nothing to do submits nothing. */
+static void check_idle(struct world *world)
+{
+    run_for(world, IDLE_US);
+    const uint64_t before = written(world);
+    run_for(world, IDLE_US);
+    if (written(world) != before) {
+        fail(world, "an idle cluster has submitted %llu entries",
+             (unsigned long long)(written(world) - before));
+    }
+}
+
+static void check_end(struct world *world)
+{
+    for (uint32_t i = 0; i < world->nodes_count; i++) {
+        struct node *node = &world->nodes[i];
+        stele_replica_check(node->replica);
+        stele_store_check(node->store);
+        truth_read_all(world, node);
+    }
+}
+
+static void add_counts(struct stats *totals, const struct stats *stats)
+{
+    uint64_t *to = (uint64_t *)totals;
+    const uint64_t *from = (const uint64_t *)stats;
+    for (size_t i = 0; i < sizeof *stats / sizeof *to; i++) {
+        to[i] += from[i];
+    }
+}
+
+static struct world *world_create(uint64_t seed, bool tracing, bool quick, uint64_t until)
+{
+    struct world *world = calloc(1, sizeof *world);
+    STELE_ASSERT(world != NULL);
+    world->seed = seed;
+    world->tracing = tracing;
+    world->quick = quick;
+    world->until = until;
+    rng_init(&world->rng_config, seed, 1);
+    rng_init(&world->rng_workload, seed, 2);
+    rng_init(&world->rng_schedule, seed, 3);
+    rng_init(&world->rng_fault, seed, 4);
+    config_draw(world);
+    if (tracing) {
+        config_print(&world->config);
+    }
+    world->nodes_count = world->config.nodes;
+    model_init(&world->model, world->config.partitions, STELE_KEY_STREAM);
+    for (uint32_t i = 0; i < NODES_MAX; i++) {
+        for (uint32_t k = 0; k < NODES_MAX; k++) {
+            world->links[i][k].epoch = 1;
+        }
+        world->nodes[i].index = i;
+        world->nodes[i].wall_us = WALL_US;
+    }
+    return world;
+}
+
+static void world_destroy(struct world *world)
+{
+    for (uint32_t i = 0; i < world->nodes_count; i++) {
+        node_free(world, &world->nodes[i]);
+    }
+    queue_deinit(world);
+    client_free_all(world);
+    workload_deinit(&world->workload);
+    model_deinit(&world->model);
+    free(world->truth);
+    free(world);
+}
+
+uint64_t world_run(uint64_t seed, bool tracing, bool quick, uint64_t until, struct stats *totals)
+{
+    struct world *world = world_create(seed, tracing, quick, until);
+    for (uint32_t i = 0; i < world->nodes_count; i++) {
+        node_start(world, &world->nodes[i]);
+    }
+    client_start(world);
+    begin_faults(world);
+    run_for(world, world->config.duration_us);
+    world->stopping = true;
+    heal(world);
+    wait_for_rest(world, "after healing");
+    check_idle(world);
+    check_end(world);
+    /* All at once, once more: what they have is on their disks. */
+    for (uint32_t i = 0; i < world->nodes_count; i++) {
+        node_crash(world, &world->nodes[i], true, MS);
+    }
+    run_for(world, 10 * SECOND);
+    wait_for_rest(world, "after everything was restarted");
+    check_end(world);
+    world->stats.simulated_us = world->now_us;
+    add_counts(totals, &world->stats);
+    const uint64_t hash = world->hash;
+    world_destroy(world);
+    return hash;
+}
