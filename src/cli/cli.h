@@ -48,6 +48,7 @@ int stele_cli_serve(int argc, char **argv);
 int stele_cli_streams(int argc, char **argv);
 int stele_cli_tail(int argc, char **argv);
 int stele_cli_user(int argc, char **argv);
+int stele_cli_cluster(int argc, char **argv);
 int stele_cli_verify(int argc, char **argv);
 int stele_cli_version(int argc, char **argv);
 

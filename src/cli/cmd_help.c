@@ -23,7 +23,7 @@ static const struct stele_cli_command *const all_commands[] = {
     &stele_cli_streams_command, &stele_cli_info_command,   &stele_cli_meta_command,
     &stele_cli_delete_command,  &stele_cli_import_command, &stele_cli_export_command,
     &stele_cli_verify_command,  &stele_cli_digest_command, &stele_cli_scavenge_command,
-    &stele_cli_serve_command,   &stele_cli_user_command,   &stele_cli_bench_command,
+    &stele_cli_serve_command,   &stele_cli_cluster_command, &stele_cli_user_command,   &stele_cli_bench_command,
     &stele_cli_version_command, &stele_cli_help_command,
 };
 

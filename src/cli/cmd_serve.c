@@ -277,6 +277,13 @@ static int set_addresses(const struct stele_config *from, struct stele_server_co
     config->tls_certificate = stele_config_text(from, STELE_SETTING_TLS_CERTIFICATE);
     config->tls_key = stele_config_text(from, STELE_SETTING_TLS_KEY);
     config->tls_client_ca = stele_config_text(from, STELE_SETTING_TLS_CLIENT_CA);
+    config->cluster_certificate = stele_config_text(from, STELE_SETTING_CLUSTER_CERTIFICATE);
+    config->cluster_key = stele_config_text(from, STELE_SETTING_CLUSTER_KEY);
+    config->cluster_ca = stele_config_text(from, STELE_SETTING_CLUSTER_CA);
+    config->cluster_election_ms =
+        (uint32_t)stele_config_number(from, STELE_SETTING_CLUSTER_ELECTION);
+    config->cluster_heartbeat_ms =
+        (uint32_t)stele_config_number(from, STELE_SETTING_CLUSTER_HEARTBEAT);
     config->tls_client_required = stele_config_flag(from, STELE_SETTING_TLS_CLIENT_REQUIRED);
     config->addresses_count = 0;
     for (size_t i = 0; (item = stele_config_item(from, STELE_SETTING_LISTEN, i)) != NULL; i++) {

@@ -6,6 +6,7 @@
 
 extern const struct stele_cli_command stele_cli_append_command;
 extern const struct stele_cli_command stele_cli_bench_command;
+extern const struct stele_cli_command stele_cli_cluster_command;
 extern const struct stele_cli_command stele_cli_delete_command;
 extern const struct stele_cli_command stele_cli_digest_command;
 extern const struct stele_cli_command stele_cli_export_command;

@@ -179,9 +179,9 @@ void stele_client_flush(struct stele *store, bool alone);
 int stele_client_open_ordered(const char *path, const struct stele_options *options,
                               struct stele **out_store, struct stele_error *err);
 
-#define STELE_COMMAND_APPEND 1
-#define STELE_COMMAND_TOMBSTONE 2 /* Of streams[0], which has no events. */
-#define STELE_COMMAND_DELETE 3    /* The soft delete of it. */
+#define STELE_CLIENT_APPEND 1
+#define STELE_CLIENT_TOMBSTONE 2 /* Of streams[0], which has no events. */
+#define STELE_CLIENT_DELETE 3    /* The soft delete of it. */
 
 struct stele_client_command {
     int kind;
@@ -216,6 +216,9 @@ int stele_client_look_back(struct stele *store, const struct stele_append *strea
                            size_t conditions_count, uint64_t *out_seen, uint64_t *revisions_last,
                            struct stele_error *words, stele_append_callback callback, void *context,
                            struct stele_error *err);
+
+/* The partition of a stream. Any thread. */
+uint32_t stele_client_partition(const struct stele *store, const char *stream);
 
 /* How far commands have been executed, as far as they appended anything. */
 struct stele_client_ordered {

@@ -15,12 +15,12 @@ static int prepare(struct stele_prepared *prepared, const struct stele_client_co
                    struct stele_error *err)
 {
     const uint64_t stamp = command->order.stamp;
-    if (command->kind == STELE_COMMAND_APPEND) {
+    if (command->kind == STELE_CLIENT_APPEND) {
         return stele_prepare_at(prepared, command->streams, command->streams_count,
                                 command->conditions, command->conditions_count, stamp, err);
     }
     STELE_ASSERT(command->streams_count == 1);
-    return command->kind == STELE_COMMAND_TOMBSTONE
+    return command->kind == STELE_CLIENT_TOMBSTONE
                ? stele_prepare_tombstone_at(prepared, command->streams[0].stream,
                                             command->streams[0].expected, command->id, stamp, err)
                : STELE_OK; /* A delete is composed of what is stored. */
@@ -34,7 +34,7 @@ static int execute(struct stele *store, struct stele_prepared *prepared,
                    struct stele_error *err)
 {
     for (;;) {
-        int outcome = command->kind == STELE_COMMAND_DELETE
+        int outcome = command->kind == STELE_CLIENT_DELETE
                           ? stele_store_delete_at(store->core, prepared, command->streams[0].stream,
                                                   command->streams[0].expected, command->id,
                                                   &command->order, ticket, result, err)
@@ -182,4 +182,9 @@ void stele_client_ordered(struct stele *store, struct stele_client_ordered *out)
         .is_catching_up = stele_store_is_catching_up(store->core),
     };
     (void)pthread_mutex_unlock(&store->lock);
+}
+
+uint32_t stele_client_partition(const struct stele *store, const char *stream)
+{
+    return stele_store_partition(store->core, stele_bytes_of_text(stream));
 }

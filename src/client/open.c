@@ -268,7 +268,7 @@ static int open_core(struct stele *store, const char *path, struct stele_error *
     /* Before the lock leaves a file in a directory that may be somebody's thesis. */
     bool creates = false;
     outcome = stele_store_look(store->io, &options, &creates, err);
-    if (outcome == STELE_OK && creates) {
+    if (outcome == STELE_OK && creates && !store->ordered) { /* A node's has "cluster" in it. */
         outcome = stele_linux_io_check_bare(store->io, err);
     }
     if (outcome == STELE_OK) {

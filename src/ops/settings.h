@@ -41,6 +41,16 @@
         "who may sign clients' certificates; the common name of one is the login") \
     row(TLS_CLIENT_REQUIRED, "tls-client-required", FLAG, "false", 0, 0, NULL, \
         "clients without a certificate are refused") \
+    row(CLUSTER_CERTIFICATE, "cluster-certificate", TEXT, "", 0, 0, "FILE", \
+        "the certificate by which other nodes know this one, in PEM; SIGHUP reads it again") \
+    row(CLUSTER_KEY, "cluster-key", TEXT, "", 0, 0, "FILE", \
+        "its private key in PEM") \
+    row(CLUSTER_CA, "cluster-ca", TEXT, "", 0, 0, "FILE", \
+        "who signs the certificates of the cluster's nodes, and nobody else's") \
+    row(CLUSTER_ELECTION, "cluster-election", DURATION, "300ms", 50, 60000, "TIME", \
+        "how long nothing is heard of a leader before another node wants to lead") \
+    row(CLUSTER_HEARTBEAT, "cluster-heartbeat", DURATION, "60ms", 10, 10000, "TIME", \
+        "how often a leader is heard of when there is nothing else to say") \
     row(ADMIN_PASSWORD, "admin-password", SECRET, "", 0, 0, "PASSWORD", \
         "of the user admin, at the first start; empty: one is made and printed once") \
     row(OPS_PASSWORD, "ops-password", SECRET, "", 0, 0, "PASSWORD", \

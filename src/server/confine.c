@@ -106,6 +106,16 @@ void stele_server__confine_files(struct stele_server__process *process)
     add_file(read, config->tls_key);
     add_file(read, config->tls_client_ca);
     add_file(read, config->jwt_keys);
+    add_file(read, config->cluster_certificate);
+    add_file(read, config->cluster_key);
+    add_file(read, config->cluster_ca);
+    if (process->is_node) {
+        static const char *const names[] = {"/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf",
+                                            "/etc/host.conf", "/etc/gai.conf"};
+        for (size_t i = 0; i < STELE_COUNT_OF(names); i++) {
+            add_text(read, names[i], strlen(names[i]));
+        }
+    }
     for (size_t i = 0; i < STELE_COUNT_OF(system_paths); i++) {
         add_text(read, system_paths[i], strlen(system_paths[i]));
     }

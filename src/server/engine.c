@@ -688,6 +688,8 @@ static const struct stele_engine_ops embedded_ops = {
     .watch_stop = watch_stop,
 };
 
+const struct stele_engine_ops *const stele_engine_embedded = &embedded_ops;
+
 int stele_engine_create(struct stele *store, struct stele_alloc *alloc,
                         struct stele_engine **out_engine, struct stele_error *err)
 {

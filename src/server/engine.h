@@ -20,4 +20,7 @@ uint64_t stele_engine_wind_down(struct stele_engine *engine);
  * closed and every watch stopped. NULL is fine. */
 void stele_engine_destroy(struct stele_engine *engine);
 
+/* Its functions: readings of it are read by them, whoever opened them. */
+extern const struct stele_engine_ops *const stele_engine_embedded;
+
 #endif

@@ -6,6 +6,9 @@
 #include "net/tls.h"
 #include "server/engine.h"
 #include "server/server_internal.h"
+#if defined(STELE_WITH_CLUSTER)
+#include "server/member.h"
+#endif
 #include "subs/follow.h"
 #include "subs/groups.h"
 
@@ -101,10 +104,123 @@ static int open_tls(struct stele_server__process *process, struct stele_error *e
     return stele_tls_context_create(&files, &process->gate.tls, err);
 }
 
+#if defined(STELE_WITH_CLUSTER)
+
+static void on_member_log(void *context, enum stele_server_log level, const char *message)
+{
+    stele_server__log(context, level, "cluster: %s", message);
+}
+
+/* Is the store one of a cluster's node, and does the node have its number? */
+static int open_identity(struct stele_server__process *process, struct stele_error *err)
+{
+    const int outcome = stele_identity_read(process->config->store_path, &process->identity, err);
+    process->is_node = outcome == STELE_OK;
+    return outcome == STELE_NOT_FOUND ? STELE_OK : outcome;
+}
+
+static struct stele_member_config member_config(struct stele_server__process *process)
+{
+    const struct stele_server_config *const config = process->config;
+    return (struct stele_member_config){.store_path = config->store_path,
+                                        .tls_certificate = config->cluster_certificate,
+                                        .tls_key = config->cluster_key,
+                                        .tls_ca = config->cluster_ca,
+                                        .insecure = config->insecure,
+                                        .election_ms = config->cluster_election_ms,
+                                        .heartbeat_ms = config->cluster_heartbeat_ms,
+                                        .context = process,
+                                        .on_log = on_member_log};
+}
+
+static int join_cluster(struct stele_server__process *process, struct stele_error *err)
+{
+    const struct stele_member_config member = member_config(process);
+    return !process->is_node || process->identity.number != 0
+               ? STELE_OK
+               : stele_member_join(&member, &process->identity, process->server.alloc, err);
+}
+
+static int open_node_store(struct stele_server__process *process, struct stele_error *err)
+{
+    struct stele_options options = STELE_OPTIONS_INIT;
+    if (process->config->store_options != NULL) {
+        options = *process->config->store_options;
+    }
+    options.create = 1;
+    options.partitions = process->identity.partitions;
+    options.partition_key = process->identity.partition_key;
+    return stele_client_open_ordered(process->config->store_path, &options, &process->store, err);
+}
+
+static int open_member(struct stele_server__process *process, struct stele_error *err)
+{
+    const struct stele_member_config member = member_config(process);
+    const int outcome =
+        stele_member_create(&member, &process->identity, process->store, process->embedded,
+                            process->server.alloc, &process->member, err);
+    if (outcome == STELE_OK) {
+        process->server.engine = stele_member_engine(process->member);
+        process->server.cluster = stele_member_cluster(process->member);
+    }
+    return outcome;
+}
+
+static int start_member(struct stele_server__process *process, struct stele_error *err)
+{
+    char address[STELE_CLUSTER_HOST_SIZE + 16];
+    const char *const host = process->server.advertised_host;
+    const bool is_v6 = strchr(host, ':') != NULL;
+    (void)snprintf(address, sizeof address, "%s%s%s:%u", is_v6 ? "[" : "", host, is_v6 ? "]" : "",
+                   (unsigned)process->server.advertised_port);
+    return process->member == NULL ? STELE_OK : stele_member_start(process->member, address, err);
+}
+
+#else
+
+static int open_identity(struct stele_server__process *process, struct stele_error *err)
+{
+    const int outcome = stele_identity_read(process->config->store_path, &process->identity, err);
+    return outcome == STELE_NOT_FOUND
+               ? STELE_OK
+               : stele_fail(err, STELE_E_UNSUPPORTED, 0,
+                            "this store is that of a cluster's node, and this program was built "
+                            "without clusters: libraft 0.22.1 was not there");
+}
+
+static int join_cluster(struct stele_server__process *process, struct stele_error *err)
+{
+    (void)process;
+    (void)err;
+    return STELE_OK;
+}
+
+static int open_node_store(struct stele_server__process *process, struct stele_error *err)
+{
+    (void)process;
+    return stele_fail(err, STELE_E_UNSUPPORTED, 0, "built without clusters");
+}
+
+static int open_member(struct stele_server__process *process, struct stele_error *err)
+{
+    return open_node_store(process, err);
+}
+
+static int start_member(struct stele_server__process *process, struct stele_error *err)
+{
+    (void)process;
+    (void)err;
+    return STELE_OK;
+}
+
+#endif
+
 static int open_store(struct stele_server__process *process, struct stele_error *err)
 {
     const struct stele_server_config *const config = process->config;
-    int outcome = stele_open(config->store_path, config->store_options, &process->store, err);
+    int outcome = process->is_node
+                      ? open_node_store(process, err)
+                      : stele_open(config->store_path, config->store_options, &process->store, err);
     if (outcome != STELE_OK) {
         return outcome;
     }
@@ -112,10 +228,11 @@ static int open_store(struct stele_server__process *process, struct stele_error 
     outcome = stele_stats(process->store, &stats, err);
     memcpy(process->server.store_id, stats.store_id, sizeof process->server.store_id);
     if (outcome == STELE_OK) {
-        outcome = stele_engine_create(process->store, process->server.alloc,
-                                      &process->server.engine, err);
+        outcome =
+            stele_engine_create(process->store, process->server.alloc, &process->embedded, err);
     }
-    return outcome;
+    process->server.engine = process->embedded;
+    return outcome == STELE_OK && process->is_node ? open_member(process, err) : outcome;
 }
 
 static void on_first_password(void *context, const char *login, const char *password)
@@ -138,9 +255,9 @@ static void on_auth_log(void *context, enum stele_auth_log level, const char *me
 static int open_groups(struct stele_server__process *process, struct stele_error *err)
 {
     struct stele_server *const server = &process->server;
-    const int outcome =
-        stele_groups_create(server->engine, server->cluster, stele_hub_of(server->hubs, server->home), server->home,
-                            server->alloc, &server->groups, err);
+    const int outcome = stele_groups_create(server->engine, server->cluster,
+                                            stele_hub_of(server->hubs, server->home), server->home,
+                                            server->alloc, &server->groups, err);
     if (outcome != STELE_E_CORRUPT) {
         return outcome;
     }
@@ -259,6 +376,8 @@ static int start(struct stele_server__process *process, struct stele_error *err)
     int outcome = open_signals(process, err);
     outcome = outcome == STELE_OK ? stele_server__resolve(process, err) : outcome;
     outcome = outcome == STELE_OK ? open_tls(process, err) : outcome;
+    outcome = outcome == STELE_OK ? open_identity(process, err) : outcome;
+    outcome = outcome == STELE_OK ? join_cluster(process, err) : outcome;
     if (outcome == STELE_OK) {
         stele_server__confine_files(process);
     }
@@ -272,6 +391,7 @@ static int start(struct stele_server__process *process, struct stele_error *err)
         set_names(process);
         outcome = stele_server__workers_start(process, err);
     }
+    outcome = outcome == STELE_OK ? start_member(process, err) : outcome;
     if (outcome == STELE_OK) {
         stele_server__confine_calls(process);
     }
@@ -305,6 +425,13 @@ static void reload(struct stele_server__process *process)
     if (process->config->jwt_keys != NULL) {
         reload_keys(process);
     }
+#if defined(STELE_WITH_CLUSTER)
+    if (process->member != NULL && stele_member_reload(process->member, &err) != STELE_OK) {
+        stele_server__log(process, STELE_SERVER_ERROR,
+                          "the certificate between nodes was not read again, the old one stays: %s",
+                          err.message);
+    }
+#endif
     if (process->gate.tls == NULL) {
         return;
     }
@@ -418,10 +545,13 @@ static void no_work(struct stele_server__worker *worker)
  * store has to write them anyway before it can be closed, and their answers lead through the engine. */
 static void wait_for_engine(struct stele_server__process *process)
 {
-    if (process->server.engine == NULL || !process->workers[0].has_thread) {
+    if (process->embedded == NULL || !process->workers[0].has_thread) {
         return; /* Nothing ran, so nothing was asked for. */
     }
-    while (stele_engine_wind_down(process->server.engine) > 0) {
+#if defined(STELE_WITH_CLUSTER)
+    stele_member_stop(process->member);
+#endif
+    while (stele_engine_wind_down(process->embedded) > 0) {
         const struct timespec pause = {.tv_nsec = 1000000};
         (void)nanosleep(&pause, NULL);
     }
@@ -439,7 +569,10 @@ static int stop(struct stele_server__process *process, struct stele_error *err)
     wait_for_engine(process);
     stele_server__workers_do(process, no_work);
     stele_server__workers_stop(process);
-    stele_engine_destroy(process->server.engine);
+#if defined(STELE_WITH_CLUSTER)
+    stele_member_destroy(process->member);
+#endif
+    stele_engine_destroy(process->embedded);
     const int outcome = stele_close(process->store);
     stele_server__workers_destroy(process);
     stele_grpc_destroy(process->grpc);

@@ -47,6 +47,9 @@ struct stele_server_config {
     const char *tls_key;
     const char *tls_client_ca;
     bool tls_client_required;
+    const char *cluster_certificate, *cluster_key,
+        *cluster_ca;                                    /* Between nodes; NULL: plain text. */
+    uint32_t cluster_election_ms, cluster_heartbeat_ms; /* 0: as usual. */
     bool insecure; /* No authentication, plain text on every address. */
 
     uint32_t threads; /* Loops. 0: one less than there are processors, at least one. */

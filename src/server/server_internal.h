@@ -7,10 +7,12 @@
 #include "grpc/call.h"
 #include "io/linux_loop.h"
 #include "net/net.h"
+#include "server/identity.h"
 #include "server/server.h"
 
 #include <pthread.h>
 
+struct stele_member;
 struct stele_net;
 struct stele_tls_context;
 
@@ -46,7 +48,11 @@ struct stele_server__process {
     struct stele_server server; /* First: what services get is this. */
     const struct stele_server_config *config;
     struct stele *store;
-    struct stele_alone alone; /* The cluster, if there is none. */
+    struct stele_alone alone;      /* The cluster, if there is none. */
+    struct stele_engine *embedded; /* Over the store; what services get is this or the member's. */
+    bool is_node;                  /* Of a cluster: */
+    struct stele_identity identity;
+    struct stele_member *member;
     struct stele_gate gate;
     struct stele_grpc *grpc;
     struct stele_web *web;

@@ -50,6 +50,11 @@ uint32_t stele_store__partition(const struct stele_store *store, struct stele_by
 #endif
 }
 
+uint32_t stele_store_partition(const struct stele_store *store, struct stele_bytes stream)
+{
+    return stele_store__partition(store, stream);
+}
+
 struct stele_bytes stele_store__metastream(struct stele_bytes stream,
                                            uint8_t buffer[STELE_STREAM_NAME_SIZE_MAX + 2])
 {

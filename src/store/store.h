@@ -116,6 +116,9 @@ struct stele_order {
     uint64_t seen;
 };
 
+/* The partition of a stream: where commands that begin with it belong. No lock. */
+uint32_t stele_store_partition(const struct stele_store *store, struct stele_bytes stream);
+
 /* Microseconds since 1970 of a stamp. */
 int64_t stele_order_time_us(uint64_t stamp);
 

@@ -90,7 +90,7 @@ static void execute_number(uint64_t number, struct answers *answers)
         {.stream = "both", .expected = STELE_EXPECT_ANY, .events = drafts + 2, .count = 1},
     };
     struct stele_client_command command = {
-        .kind = STELE_COMMAND_APPEND,
+        .kind = STELE_CLIENT_APPEND,
         .order = {.stamp = BEGIN + MS(number / 3) + number, .seen = seen()},
         .streams = streams,
         .streams_count = 1 + number % 2,
@@ -100,7 +100,7 @@ static void execute_number(uint64_t number, struct answers *answers)
     if (number % 13 == 0) {
         streams[0].expected = number / 41;
     } else if (number % 101 == 100 || number % 199 == 198) {
-        command.kind = number % 101 == 100 ? STELE_COMMAND_DELETE : STELE_COMMAND_TOMBSTONE;
+        command.kind = number % 101 == 100 ? STELE_CLIENT_DELETE : STELE_CLIENT_TOMBSTONE;
         command.streams_count = 1;
         streams[0].count = 0;
     }
@@ -180,7 +180,7 @@ TEST(a_command_that_is_no_request_is_refused_everywhere_and_in_its_turn)
     const struct stele_event_draft nameless = {.type = "T"};
     const struct stele_append append = {
         .stream = "s", .expected = STELE_EXPECT_ANY, .events = &nameless, .count = 1};
-    const struct stele_client_command command = {.kind = STELE_COMMAND_APPEND,
+    const struct stele_client_command command = {.kind = STELE_CLIENT_APPEND,
                                                  .order = {.stamp = BEGIN + MS(2)},
                                                  .streams = &append,
                                                  .streams_count = 1};

@@ -1,0 +1,191 @@
+/* Clusters: makes a store that is the first node of one, or one that will join. What runs is looked after through any
+ * of its servers. */
+#include "cli/cli.h"
+#include "cli/commands.h"
+#include "cli/options.h"
+#include "cli/out.h"
+#include "server/identity.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+const struct stele_cli_command stele_cli_cluster_command = {
+    .name = "cluster",
+    .usage = "cluster init|join [options]",
+    .summary = "Make a store the first node of a cluster, or one that joins",
+    .text = "init makes the first node: a new store, and a new cluster that consists of it. join makes\n"
+            "a store that becomes another node when it is served: it gets its number and the events\n"
+            "from the nodes that are there. Nodes talk to each other at --address, clients at what\n"
+            "`stele serve` listens on. Three nodes survive the loss of any one of them, five that of\n"
+            "any two; two survive less than one does.",
+    .examples = "stele cluster init --store n1 --name n1 --address localhost:1112\n"
+                "stele cluster join --store n2 --name n2 --address localhost:1113 --seed "
+                "localhost:1112",
+    .run = stele_cli_cluster,
+};
+
+static const struct stele_cli_command *const self = &stele_cli_cluster_command;
+
+struct making {
+    const char *name, *zone, *address, *client;
+    struct stele_cli_list seeds;
+    uint64_t partitions;
+    uint64_t replaces;
+};
+
+static bool is_name(const char *text)
+{
+    const size_t size = strlen(text);
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    return size > 0 && size <= 32 && strspn(text, allowed) == size && text[0] != '.' &&
+           text[0] != '_' && text[0] != '-';
+}
+
+static bool is_address(const char *text)
+{
+    const char *colon = strrchr(text, ':');
+    char *end = NULL;
+    if (colon == NULL || colon == text || strlen(text) > 260) {
+        return false;
+    }
+    const unsigned long port = strtoul(colon + 1, &end, 10);
+    return end != colon + 1 && *end == '\0' && port > 0 && port <= 65535;
+}
+
+static int check(const struct making *making, bool joins)
+{
+    if (making->name == NULL || !is_name(making->name)) {
+        return stele_cli_usage_error(self, "--name NAME is wanted: letters, digits, '.', '_' and "
+                                           "'-', at most 32, no other node's");
+    }
+    if (making->zone[0] != '\0' && !is_name(making->zone)) {
+        return stele_cli_usage_error(self, "--zone is written like a name");
+    }
+    if (making->address == NULL || !is_address(making->address)) {
+        return stele_cli_usage_error(self, "--address HOST:PORT is wanted: where other nodes reach "
+                                           "this one, not the port of clients");
+    }
+    if (!is_address(making->client)) {
+        return stele_cli_usage_error(self, "--client is HOST:PORT, where clients will find it");
+    }
+    if (making->partitions == 0 || making->partitions > 1024) {
+        return stele_cli_usage_error(self, "--partitions is from 1 to 1024");
+    }
+    if (joins && (making->seeds.count == 0 || making->seeds.count > STELE_IDENTITY_SEEDS_MAX)) {
+        return stele_cli_usage_error(self, "--seed HOST:PORT is wanted, the --address of a node "
+                                           "that is there; at most %d of them",
+                                     STELE_IDENTITY_SEEDS_MAX);
+    }
+    for (size_t i = 0; i < making->seeds.count; i++) {
+        if (!is_address(making->seeds.items[i])) {
+            return stele_cli_usage_error(self, "--seed %s is not HOST:PORT",
+                                         making->seeds.items[i]);
+        }
+    }
+    return STELE_CLI_GO_ON;
+}
+
+/* A node begins with nothing: events that are there would be no one else's. */
+static int check_store(const char *path)
+{
+    struct stele_identity old;
+    struct stele_error err = {.outcome = STELE_OK};
+    const int known = stele_identity_read(path, &old, &err);
+    if (known == STELE_OK) {
+        return stele_cli_fail(STELE_CLI_INPUT, "input",
+                              "cluster: %s is the store of node %s already; give another --store",
+                              path, old.name);
+    }
+    struct stele *store = NULL;
+    struct stele_options options = STELE_OPTIONS_INIT;
+    options.read_only = 1;
+    const int outcome = stele_open(path, &options, &store, &err);
+    if (outcome == STELE_OK) {
+        (void)stele_close(store);
+        return stele_cli_fail(STELE_CLI_INPUT, "input",
+                              "cluster: %s is a store by itself; a node begins with an empty one. "
+                              "Import into the cluster what it has (stele export, stele import)",
+                              path);
+    }
+    return STELE_CLI_GO_ON;
+}
+
+static int make(const struct making *making, bool joins)
+{
+    const char *path = stele_cli_store_path();
+    if (strstr(path, "://") != NULL) {
+        return stele_cli_usage_error(self, "--store is the directory of the new node's store");
+    }
+    int code = check(making, joins);
+    code = code == STELE_CLI_GO_ON ? check_store(path) : code;
+    if (code != STELE_CLI_GO_ON) {
+        return code;
+    }
+    struct stele_identity identity = {.founder = !joins,
+                                      .number = joins ? 0 : 1,
+                                      .partitions = joins ? 0 : (uint32_t)making->partitions,
+                                      .replaces = making->replaces};
+    if ((!joins && getrandom(identity.cluster_id, sizeof identity.cluster_id, 0) !=
+                       (ssize_t)sizeof identity.cluster_id) ||
+        getrandom(identity.incarnation, sizeof identity.incarnation, 0) !=
+            (ssize_t)sizeof identity.incarnation) {
+        return stele_cli_fail(STELE_CLI_IO, "io", "cluster: the system gives no random numbers");
+    }
+    (void)snprintf(identity.name, sizeof identity.name, "%s", making->name);
+    (void)snprintf(identity.zone, sizeof identity.zone, "%s", making->zone);
+    (void)snprintf(identity.address, sizeof identity.address, "%s", making->address);
+    (void)snprintf(identity.client_address, sizeof identity.client_address, "%s", making->client);
+    for (size_t i = 0; i < making->seeds.count; i++) {
+        (void)snprintf(identity.seeds[identity.seeds_count++], sizeof identity.seeds[0], "%s",
+                       making->seeds.items[i]);
+    }
+    struct stele_error err = {.outcome = STELE_OK};
+    const int outcome = stele_identity_write(path, &identity, &err);
+    if (outcome != STELE_OK) {
+        return stele_cli_fail_outcome(outcome, &err, "make the node");
+    }
+    char cluster[33];
+    stele_identity_hex(identity.cluster_id, cluster);
+    if (stele_cli_globals.json) {
+        (void)printf("{\"node\":\"%s\",\"store\":\"%s\"%s%s%s}\n", identity.name, path,
+                     joins ? "" : ",\"cluster\":\"", joins ? "" : cluster, joins ? "" : "\"");
+    } else {
+        (void)printf("node %s: stele serve --store %s\n", identity.name, path);
+    }
+    return STELE_CLI_OK;
+}
+
+int stele_cli_cluster(int argc, char **argv)
+{
+    struct making making = {.zone = "", .client = "localhost:2113", .partitions = 128};
+    const struct stele_cli_option options[] = {
+        {"name", "NAME", "what the node is called", STELE_CLI_TEXT, &making.name},
+        {"address", "HOST:PORT", "where other nodes reach it, and where it listens for them",
+         STELE_CLI_TEXT, &making.address},
+        {"client", "HOST:PORT", "where clients reach it, until it has been served once",
+         STELE_CLI_TEXT, &making.client},
+        {"zone", "NAME", "what fails together: a rack, a building", STELE_CLI_TEXT, &making.zone},
+        {"partitions", "N", "of a new cluster, for ever (128)", STELE_CLI_NUMBER,
+         &making.partitions},
+        {"seed", "HOST:PORT", "join: the address of a node that is there", STELE_CLI_LIST,
+         &making.seeds},
+        {"replace", "NUMBER", "join: in the place of this node, which is lost", STELE_CLI_NUMBER,
+         &making.replaces},
+    };
+    const char *arguments[1] = {NULL};
+    size_t count = 0;
+    const int code = stele_cli_parse(self, options, sizeof options / sizeof options[0], argc, argv,
+                                     arguments, 1, 1, &count);
+    if (code != STELE_CLI_GO_ON) {
+        return code;
+    }
+    if (strcmp(arguments[0], "init") == 0) {
+        return make(&making, false);
+    }
+    if (strcmp(arguments[0], "join") == 0) {
+        return make(&making, true);
+    }
+    return stele_cli_usage_error(self, "cluster %s: there are init and join", arguments[0]);
+}

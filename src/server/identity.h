@@ -1,0 +1,44 @@
+/* Who a node is: the file "cluster/node" in the directory of its store. It is JSON, replaced as a whole. */
+#ifndef STELE_SERVER_IDENTITY_H
+#define STELE_SERVER_IDENTITY_H
+
+#include "base/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define STELE_IDENTITY_SEEDS_MAX 16
+
+struct stele_identity {
+    uint8_t cluster_id[16];
+    uint8_t incarnation[16];
+    uint64_t number; /* 0: not yet given. */
+    bool founder;    /* The cluster began with this node. */
+    char name[33], zone[33];
+    char address[261];        /* "host:port" for other nodes, where it listens, too. */
+    char client_address[261]; /* As it was told when joining. */
+    char seeds[STELE_IDENTITY_SEEDS_MAX][261]; /* Of a node that joins. */
+    size_t seeds_count;
+    uint64_t replaces; /* The lost node whose place it takes; 0: none. */
+    uint32_t partitions, partition_key;
+    uint64_t starts; /* How often it has been started. */
+};
+
+/* STELE_NOT_FOUND: the store is no node's. STELE_E_CORRUPT: the file is no such file. */
+int stele_identity_read(const char *store_path, struct stele_identity *out_identity,
+                        struct stele_error *err);
+/* Makes the directories that are missing; durable when it returns. */
+int stele_identity_write(const char *store_path, const struct stele_identity *identity,
+                         struct stele_error *err);
+/* A file beside it, replaced as a whole; durable when it returns. */
+int stele_identity_put(const char *store_path, const char *name, const void *data, size_t size,
+                       struct stele_error *err);
+/* STELE_NOT_FOUND: there is none. A file that is larger than size_max is STELE_E_CORRUPT. */
+int stele_identity_get(const char *store_path, const char *name, void *data, size_t size_max,
+                       size_t *out_size, struct stele_error *err);
+/* "0123…" of 16 bytes, and back. */
+void stele_identity_hex(const uint8_t id[16], char text[33]);
+bool stele_identity_unhex(const char *text, uint8_t id[16]);
+
+#endif

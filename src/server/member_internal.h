@@ -1,0 +1,262 @@
+/* Shared by the member*.c files. Nobody else includes it. */
+#ifndef STELE_SERVER_MEMBER_INTERNAL_H
+#define STELE_SERVER_MEMBER_INTERNAL_H
+
+#include "client/client.h"
+#include "cluster/replica.h"
+#include "io/linux.h"
+#include "peers/peers.h"
+#include "server/member.h"
+#include "server/roles.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+/* Messages between nodes, by their first byte; those of the replica come before. */
+enum {
+    STELE_MEMBER__HELLO = 32,   /* struct stele_meta_hello, after each connection. */
+    STELE_MEMBER__REFUSED = 33, /* Words: "you may not speak". */
+    STELE_MEMBER__STATUS = 34,
+    STELE_MEMBER__ASK = 35,    /* A command for the table, to the leader of the meta group. */
+    STELE_MEMBER__ANSWER = 36, /* What became of it. */
+    STELE_MEMBER__FETCH = 37,  /* BULK: appends after a stamp, please. */
+    STELE_MEMBER__APPENDS = 38,
+    STELE_MEMBER__FETCHED = 39,
+    STELE_MEMBER__MORE = 40, /* BULK: credits. */
+};
+#define STELE_MEMBER__HEADER 8 /* Kind, version 1, zeros. */
+
+enum stele_member__deed { STELE_MEMBER__APPEND, STELE_MEMBER__LINEARIZE };
+
+/* Something that a client waits for, from asking until its answer. */
+struct stele_member__request {
+    struct stele_member__request *next;
+    struct stele_proposal proposal;
+    struct stele_member *member;
+    enum stele_member__deed deed;
+    struct stele_appending *appending;
+    struct stele_linearizing *linearizing;
+    struct stele_buf body;
+    uint64_t events, bytes;
+    uint64_t after; /* A reader waits until what has this stamp is durable. */
+};
+
+/* A command for the table that somebody waits for. */
+struct stele_member__ask {
+    struct stele_member__ask *next;
+    uint64_t id;       /* Own, for answers of the meta group's leader. */
+    uint64_t entry_id; /* Of the entry, if this node leads it; 0: not submitted. */
+    uint64_t from;     /* The node that asked, and its id; 0: this one. */
+    uint64_t from_id;
+    int64_t since_us, sent_us;
+    bool sent;
+    /* Of this node: told once. */
+    void (*on_result)(struct stele_member *member, struct stele_member__ask *ask,
+                      const struct stele_meta_result *result, int outcome);
+    struct stele_cluster_command *command; /* Of an operator. */
+    char verb[32];
+    uint64_t join_request; /* Of a node that wants to join. */
+    size_t size;
+    uint8_t bytes[];
+};
+
+/* What another node told of itself, or this one of itself. */
+struct stele_member__seen {
+    uint64_t number;
+    int64_t heard_us, heard_wall_us; /* 0: never. */
+    uint8_t state;                   /* enum stele_node_state */
+    uint64_t term, position, durable;
+    uint32_t groups_led;
+    struct stele_meta_seen hello;
+    bool refused;
+};
+
+#define STELE_MEMBER__BOUNDS STELE_ENGINE_BOUNDS
+
+struct stele_member__numbers {
+    _Atomic uint64_t count[2], sum_us[2], at_most[2][STELE_ENGINE_BOUNDS + 1];
+    _Atomic uint64_t events, bytes;
+};
+
+struct stele_member {
+    struct stele_engine engine; /* First. */
+    struct stele_cluster cluster;
+    struct stele_member_config config;
+    struct stele_identity identity;
+    struct stele_alloc *alloc;
+    struct stele *store;
+    struct stele_engine *embedded;
+    char *client_address;
+    char version[32];
+
+    /* The member thread's. */
+    struct stele_linux_loop *loop;
+    struct stele_loop *base;
+    struct stele_io *wal_io;
+    struct stele_replica *replica;
+    struct stele_peers *peers;
+    struct stele_meta *meta;
+    uint64_t boot;
+    struct stele_task turn_task;
+    bool turn_posted;
+    struct stele_timer turn_timer, second_timer;
+    pthread_t thread;
+    bool has_thread;
+    struct stele_member__ask *asks; /* In order. */
+    uint64_t next_ask;
+    struct stele_member__seen seen[STELE_META_NODES_MAX + 1];
+    size_t seen_count;
+    uint64_t meta_applied, meta_snapshot;
+    uint64_t peers_version; /* Of the newest table that the peers were set by. */
+    uint64_t meta_leader;
+    int64_t elected_us; /* When a leader changed last, of any group. */
+    int64_t asked_activate_us, updated_us;
+    bool table_changed;
+    uint32_t round_robin; /* Groups looked after in one second are a part of all. */
+    bool handing_over;    /* Ending: gives away what it leads. */
+    uint64_t elections, installs;
+    uint64_t *group_leaders; /* Last known, for counting. */
+
+    /* Inbox: from front loops. */
+    pthread_mutex_t inbox_lock;
+    struct stele_member__request *inbox_first, **inbox_last;
+    struct stele_cluster_command *commands;
+    bool inbox_posted;
+    struct stele_task inbox_task;
+    bool closed; /* Nothing is taken any more. */
+
+    /* The writer. */
+    pthread_mutex_t write_lock;
+    pthread_cond_t write_wanted, write_idle;
+    struct stele_wal_group writes[8];
+    size_t writes_count;
+    struct {
+        uint64_t id;
+        int outcome;
+    } written[8];
+    size_t written_count;
+    bool written_posted, write_stop, write_busy;
+    struct stele_task written_task;
+    pthread_t writer;
+    bool has_writer;
+
+    /* The executor. */
+    pthread_mutex_t execute_lock;
+    pthread_cond_t execute_wanted, execute_idle;
+    struct stele_ordered *execute_first, **execute_last;
+    bool execute_busy, execute_stop;
+    pthread_t executor;
+    bool has_executor;
+    _Atomic uint64_t durable; /* The stamp. */
+    uint64_t outstanding;     /* Commands that were staged and not told as durable. */
+    uint64_t staged, given;   /* Stamps of the last ones. */
+    struct stele_member__request *readers;
+    _Atomic int failed; /* The outcome with which executing ended. */
+    struct stele_error failure;
+
+    /* Fetching. */
+    struct stele_member__fetch *fetch;    /* By this node. */
+    struct stele_member__export *exports; /* By others from this one. */
+    uint64_t next_fetch;
+    bool fetch_wanted;
+    uint64_t fetch_from, fetch_stamp;
+    int64_t fetch_again_us;
+    size_t fetch_turn;
+
+    /* What any thread may look at. */
+    pthread_mutex_t view_lock;
+    struct stele_cluster_view *view, *view_next;
+    uint64_t told_leader; /* The member thread's. */
+    struct stele_cluster_counts counts;
+    struct stele_cluster_readiness readiness;
+    _Atomic bool is_leader;
+    char *status_text;
+    struct stele_roles roles;
+    struct stele_member__numbers numbers;
+    _Atomic uint64_t proposals; /* Requests that are not answered. */
+    char stopped_why[256];
+    bool stopped; /* Taking part has ended. */
+};
+
+/* ---- member.c ---- */
+STELE_PRINTF(3, 4)
+void stele_member__log(struct stele_member *member, enum stele_server_log level, const char *format,
+                       ...);
+/* A turn of the replica follows, in this turn of the loop. */
+void stele_member__want_turn(struct stele_member *member);
+int64_t stele_member__now_us(struct stele_member *member);
+/* Taking part ends: reads go on, nothing else. */
+STELE_PRINTF(2, 3)
+void stele_member__stop_part(struct stele_member *member, const char *format, ...);
+int stele_member__send(struct stele_member *member, uint64_t node, enum stele_peers_lane lane,
+                       uint8_t kind, struct stele_bytes body);
+
+/* ---- member_engine.c ---- */
+extern const struct stele_engine_ops stele_member__engine_ops;
+/* Answers and releases. Any thread. */
+void stele_member__answer(struct stele_member__request *request, int outcome,
+                          const struct stele_append_result *result, const char *words);
+void stele_member__ask_linearize(struct stele_cluster *cluster,
+                                 struct stele_linearizing *linearizing);
+void stele_member__run_inbox(struct stele_task *task);
+
+/* ---- member_execute.c ---- */
+int stele_member__executor_start(struct stele_member *member);
+void stele_member__executor_stop(struct stele_member *member);
+void stele_member__execute(void *context, struct stele_ordered *command);
+/* The stamp up to which everything is durable, of what was given. */
+uint64_t stele_member__executed(struct stele_member *member);
+/* The store has everything up to this stamp by other means. */
+void stele_member__executor_at(struct stele_member *member, uint64_t stamp);
+/* Waits until everything that was given is durable. */
+void stele_member__executor_drain(struct stele_member *member);
+
+/* ---- member_meta.c ---- */
+/* What the last life knew of the cluster. */
+int stele_member__table_read(struct stele_member *member, struct stele_error *err);
+void stele_member__on_meta(void *context, uint64_t index, bool own, uint64_t id,
+                           struct stele_bytes body);
+void stele_member__on_meta_installed(void *context, uint64_t index, struct stele_bytes data);
+/* Sees to it that a command for the table gets to the leader. ask: allocated with its bytes; the member's now. */
+void stele_member__ask(struct stele_member *member, struct stele_member__ask *ask);
+struct stele_member__ask *stele_member__ask_create(struct stele_member *member,
+                                                   const struct stele_meta_command *command);
+void stele_member__on_ask(struct stele_member *member, uint64_t from, struct stele_bytes message);
+void stele_member__on_answer(struct stele_member *member, uint64_t from,
+                             struct stele_bytes message);
+/* Once in a while: founds, updates, activates; brings the groups towards the table. */
+void stele_member__look_after(struct stele_member *member);
+void stele_member__asks_work(struct stele_member *member);
+void stele_member__asks_end(struct stele_member *member);
+/* ---- member_command.c: what operators ask for ---- */
+void stele_member__command(struct stele_cluster *cluster, struct stele_cluster_command *command);
+void stele_member__run_commands(struct stele_member *member);
+void stele_member__answer_join(struct stele_member *member, uint64_t request,
+                               const struct stele_meta_result *result, int outcome);
+
+/* ---- member_peers.c ---- */
+int stele_member__peers_create(struct stele_member *member, struct stele_error *err);
+void stele_member__peers_set(struct stele_member *member);
+void stele_member__send_status(struct stele_member *member);
+struct stele_member__seen *stele_member__seen_of(struct stele_member *member, uint64_t number);
+bool stele_member__is_alive(struct stele_member *member, uint64_t number);
+/* "host:port", "[::1]:1112". */
+bool stele_member__split_address(const char *address, char host[256], uint16_t *out_port);
+
+/* ---- member_fetch.c ---- */
+void stele_member__fetch(void *context, uint64_t from, uint64_t stamp);
+void stele_member__on_bulk(struct stele_member *member, uint64_t from, struct stele_bytes message);
+void stele_member__on_room(struct stele_member *member, uint64_t node);
+void stele_member__fetch_work(struct stele_member *member);
+void stele_member__fetch_end(struct stele_member *member);
+/* Once the loop has stopped. */
+void stele_member__fetch_release(struct stele_member *member);
+
+/* ---- member_view.c ---- */
+extern const struct stele_cluster_ops stele_member__cluster_ops;
+int stele_member__view_create(struct stele_member *member);
+void stele_member__view_destroy(struct stele_member *member);
+/* Takes a new look, and tells those who watch if the leader has changed. */
+void stele_member__view_refresh(struct stele_member *member);
+
+#endif
