@@ -91,16 +91,7 @@ static void remove_node(struct stele_peers__node *node)
 
 static bool is_host(const char *host)
 {
-    const size_t size = strlen(host);
-    if (size == 0 || size > STELE_PEERS_HOST_MAX) {
-        return false;
-    }
-    for (size_t i = 0; i < size; i++) {
-        if (host[i] < '!' || host[i] > '~') {
-            return false;
-        }
-    }
-    return host[0] != '.';
+    return stele_peers_host_is_valid(host, strlen(host));
 }
 
 static int check_table(const struct stele_peers_node *nodes, size_t count, struct stele_error *err)
@@ -226,6 +217,8 @@ void stele_peers__hello_own(struct stele_peers *peers, enum stele_peers_lane lan
     memcpy(out_hello->cluster_id, peers->options.cluster_id, 16);
     memcpy(out_hello->incarnation, peers->options.incarnation, 16);
     memcpy(out_hello->name, peers->name, sizeof out_hello->name);
+    memcpy(out_hello->host, peers->host, sizeof out_hello->host);
+    out_hello->port = peers->options.port;
 }
 
 static bool send_hello(struct stele_peers__conn *conn, uint8_t kind,
@@ -865,6 +858,11 @@ int stele_peers_create(struct stele_linux_loop *loop, const struct stele_peers_o
                           "a letter or a digit",
                           STELE_PEERS_NAME_MAX);
     }
+    if ((options->host != NULL && !is_host(options->host)) ||
+        (options->host == NULL) != (options->port == 0)) {
+        return stele_fail(err, STELE_E_INVALID, 0,
+                          "cluster: the host and port where others find the node are none");
+    }
     struct stele_loop *const base = stele_linux_loop_base(loop);
     struct stele_peers *const peers = stele_allocate_zeroed(base->alloc, sizeof *peers);
     if (peers == NULL) {
@@ -875,7 +873,10 @@ int stele_peers_create(struct stele_linux_loop *loop, const struct stele_peers_o
     peers->alloc = base->alloc;
     peers->options = *options;
     (void)snprintf(peers->name, sizeof peers->name, "%s", options->name);
+    (void)snprintf(peers->host, sizeof peers->host, "%s",
+                   options->host != NULL ? options->host : "");
     peers->options.name = peers->name;
+    peers->options.host = peers->host;
     peers->events = *events;
     peers->context = context;
     peers->reaper.on_due = on_reap;

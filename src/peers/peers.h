@@ -71,6 +71,9 @@ struct stele_peers_hello {
     uint64_t to;
     uint32_t window;
     char name[STELE_PEERS_NAME_MAX + 1];
+    /* Where it says that others find it; port 0: it does not say. Nobody has checked it. */
+    char host[STELE_PEERS_HOST_MAX + 1];
+    uint16_t port;
 };
 
 /* Why a lane is down. */
@@ -97,7 +100,8 @@ struct stele_peers_events {
     /* A hello of somebody who dialled (incoming), or the answer of whom we dialled. STELE_PEERS_ACCEPT, or why
      * not; words may be left empty. Version, the node that is meant, the certificate's name and, for
      * answers, number and cluster were looked at before. A node that is accepted and not in the table is
-     * refused afterwards. is_loopback and address: of the other end. */
+     * refused afterwards: who wants to hear a node that it does not know yet puts it there from here, with
+     * the host and port of the hello. address: text, of the other end. */
     enum stele_peers_refusal (*on_hello)(void *context, const struct stele_peers_hello *hello,
                                          bool incoming, const char *address, char *words,
                                          size_t words_size);
@@ -131,6 +135,9 @@ struct stele_peers_options {
     uint64_t number; /* 0: none yet, see stele_peers_identify(); nothing but JOIN works. */
     uint8_t incarnation[16];
     const char *name;
+    const char *
+        host; /* With port: where others find this node, for those that have no table. NULL: not said. */
+    uint16_t port;
     uint16_t version_min, version_max;
     /* NULL: plain text, and only over loopback addresses unless insecure. */
     const struct stele_peers_tls_files *tls;

@@ -214,6 +214,7 @@ struct stele_peers {
     struct stele_alloc *alloc;
     struct stele_peers_options options;
     char name[STELE_PEERS_NAME_MAX + 1];
+    char host[STELE_PEERS_HOST_MAX + 1];
     struct stele_peers_events events;
     void *context;
     struct stele_tls_context *server, *client;

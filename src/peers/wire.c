@@ -2,8 +2,6 @@
 
 #include "base/checksum.h"
 
-#include <stdio.h>
-
 static const uint8_t magic[4] = {'S', 'P', 'F', '1'};
 #define LAYOUT 1
 #define CHECKED_SIZE 16
@@ -83,20 +81,43 @@ void stele_peers_frame_encode(uint8_t to[STELE_PEERS_HEADER_SIZE], uint8_t kind,
 
 /* ---- Hello ---- */
 
-bool stele_peers_name_is_valid(const char *name, size_t size)
+bool stele_peers_host_is_valid(const char *host, size_t size)
 {
-    if (size == 0 || size > STELE_PEERS_NAME_MAX) {
+    if (size == 0 || size > STELE_PEERS_HOST_MAX) {
         return false;
     }
     for (size_t i = 0; i < size; i++) {
-        if (name[i] < '!' || name[i] > '~') {
+        if (host[i] < '!' || host[i] > '~') {
             return false;
         }
     }
-    /* Not a dot: to those who check certificates, ".com" is every name that ends so. */
-    const char first = name[0];
-    return (first >= '0' && first <= '9') || (first >= 'a' && first <= 'z') ||
-           (first >= 'A' && first <= 'Z');
+    /* To those who check certificates, ".com" is every name that ends so. */
+    return host[0] != '.';
+}
+
+bool stele_peers_name_is_valid(const char *name, size_t size)
+{
+    _Static_assert(STELE_PEERS_NAME_MAX == STELE_PEERS_HOST_MAX, "checked alike");
+    const char first = size > 0 ? name[0] : ' ';
+    return stele_peers_host_is_valid(name, size) &&
+           ((first >= '0' && first <= '9') || (first >= 'a' && first <= 'z') ||
+            (first >= 'A' && first <= 'Z'));
+}
+
+/* Where the others find it, behind the name. */
+static int decode_address(struct stele_bytes rest, struct stele_peers_hello *hello)
+{
+    if (rest.size < 3 || rest.size - 3 < rest.data[2]) {
+        return STELE_E_INVALID;
+    }
+    const char *const host = (const char *)rest.data + 3;
+    const size_t size = rest.data[2];
+    hello->port = stele_load_u16le(rest.data);
+    if (hello->port == 0 ? size != 0 : !stele_peers_host_is_valid(host, size)) {
+        return STELE_E_INVALID;
+    }
+    memcpy(hello->host, host, size);
+    return STELE_OK;
 }
 
 int stele_peers_hello_decode(struct stele_bytes payload, struct stele_peers_hello *out_hello)
@@ -112,7 +133,7 @@ int stele_peers_hello_decode(struct stele_bytes payload, struct stele_peers_hell
         !stele_peers_name_is_valid(name, name_size)) {
         return STELE_E_INVALID;
     }
-    *out_hello = (struct stele_peers_hello){
+    struct stele_peers_hello hello = {
         .version_min = stele_load_u16le(at),
         .version_max = stele_load_u16le(at + 2),
         .lane = (enum stele_peers_lane)lane,
@@ -122,9 +143,14 @@ int stele_peers_hello_decode(struct stele_bytes payload, struct stele_peers_hell
         .to = stele_load_u64le(at + 64),
         .window = stele_load_u32le(at + 72),
     };
-    memcpy(out_hello->cluster_id, at + 8, 16);
-    memcpy(out_hello->incarnation, at + 32, 16);
-    memcpy(out_hello->name, name, name_size);
+    memcpy(hello.cluster_id, at + 8, 16);
+    memcpy(hello.incarnation, at + 32, 16);
+    memcpy(hello.name, name, name_size);
+    const size_t end = STELE_PEERS_HELLO_SIZE + name_size;
+    if (decode_address(stele_bytes_slice(payload, end, payload.size - end), &hello) != STELE_OK) {
+        return STELE_E_INVALID;
+    }
+    *out_hello = hello;
     return STELE_OK;
 }
 
@@ -146,7 +172,13 @@ size_t stele_peers_hello_encode(const struct stele_peers_hello *hello,
     stele_store_u64le(to + 64, hello->to);
     stele_store_u32le(to + 72, hello->window);
     memcpy(to + STELE_PEERS_HELLO_SIZE, hello->name, name_size);
-    return STELE_PEERS_HELLO_SIZE + name_size;
+    uint8_t *const address = to + STELE_PEERS_HELLO_SIZE + name_size;
+    const size_t host_size = hello->port != 0 ? strlen(hello->host) : 0;
+    STELE_ASSERT(host_size <= STELE_PEERS_HOST_MAX);
+    stele_store_u16le(address, hello->port);
+    address[2] = (uint8_t)host_size;
+    memcpy(address + 3, hello->host, host_size);
+    return STELE_PEERS_HELLO_SIZE + name_size + 3 + host_size;
 }
 
 /* ---- Refusals ---- */

@@ -31,8 +31,11 @@
  *         64     8  to         number of the node that is meant; 0: whoever it is
  *         72     4  window     bytes of frames that may be on their way, BULK
  *         76  size  name       printable ASCII
+ *         ..     2  port       where others find it; 0: it does not say
+ *         ..     1  size       of the host
+ *         ..  size  host       printable ASCII; empty if the port is 0
  *
- * What stands behind the name is not looked at: later versions put there what they add, and still
+ * What stands behind the host is not looked at: later versions put there what they add, and still
  * understand why an older one refuses them.
  *
  * A refusal: its code (2), the size of the words (2), the words. Ping and pong: 8 bytes, which come
@@ -82,7 +85,7 @@ int stele_peers_frame_decode(struct stele_bytes bytes, uint32_t data_max,
 void stele_peers_frame_encode(uint8_t to[STELE_PEERS_HEADER_SIZE], uint8_t kind, uint8_t lane,
                               const struct stele_bytes *parts, size_t count);
 
-/* STELE_OK or STELE_E_INVALID: too short, a lane or a name that is none. The name points into hello. */
+/* STELE_OK or STELE_E_INVALID: too short, a lane, a name or a host that is none. */
 STELE_MUST_USE
 int stele_peers_hello_decode(struct stele_bytes payload, struct stele_peers_hello *out_hello);
 /* Returns the size. */
@@ -98,5 +101,7 @@ size_t stele_peers_refuse_encode(uint16_t code, const char *words,
 
 /* 1 … STELE_PEERS_NAME_MAX printable characters of ASCII, no space; the first one is a letter or a digit. */
 bool stele_peers_name_is_valid(const char *name, size_t size);
+/* The same, but it may begin with anything but a dot. */
+bool stele_peers_host_is_valid(const char *host, size_t size);
 
 #endif

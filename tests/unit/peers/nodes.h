@@ -56,7 +56,8 @@ struct node {
     uint32_t hellos;
     uint64_t request;
     struct stele_buf question;
-    bool echo; /* Questions are answered at once. */
+    bool befriend; /* Who says hello comes into the table. */
+    bool echo;     /* Questions are answered at once. */
     void (*hook)(struct node *node, uint64_t from, enum stele_peers_lane lane);
     /* What it is told then makes it forget all nodes; from then on it is told of none. */
     enum event forget_at;
@@ -164,6 +165,12 @@ static inline enum stele_peers_refusal on_hello(void *context,
     }
     node->hello = *hello;
     node->hellos++;
+    if (node->befriend) {
+        const struct stele_peers_node friend = {
+            .number = hello->number, .name = hello->name, .host = hello->host, .port = hello->port};
+        CHECK_EQ(stele_peers_set(node->peers, &friend, 1, NULL), STELE_OK);
+        node->befriend = false;
+    }
     if (node->verdict == STELE_PEERS_WRONG_INCARNATION) {
         (void)snprintf(words, words_size, "this is an older disk of %s", hello->name);
     }

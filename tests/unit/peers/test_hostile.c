@@ -135,6 +135,31 @@ TEST(names_that_are_none_are_refused)
     tear_down();
 }
 
+TEST(hosts_that_are_none_are_refused)
+{
+    uint8_t payload[STELE_PEERS_HELLO_SIZE_MAX];
+    struct stele_peers_hello hello = raw_hello(STELE_PEERS_CONTROL, 1);
+    (void)snprintf(hello.host, sizeof hello.host, "%s", "::1");
+    hello.port = 1112;
+    const size_t size = stele_peers_hello_encode(&hello, payload);
+    struct stele_peers_hello again;
+    const struct stele_bytes whole = {.data = payload, .size = size};
+    CHECK_EQ(stele_peers_hello_decode(whole, &again), STELE_OK);
+    CHECK_TEXT_EQ(again.host, "::1");
+    CHECK_EQ(again.port, 1112);
+    for (size_t cut = 0; cut < size; cut++) {
+        CHECK_EQ(stele_peers_hello_decode(stele_bytes_slice(whole, 0, cut), &again),
+                 STELE_E_INVALID);
+    }
+    payload[size - 3] = '.';
+    CHECK_EQ(stele_peers_hello_decode(whole, &again), STELE_E_INVALID);
+    payload[size - 3] = ' ';
+    CHECK_EQ(stele_peers_hello_decode(whole, &again), STELE_E_INVALID);
+    payload[size - 3] = ':';
+    stele_store_u16le(payload + size - 6, 0);
+    CHECK_EQ(stele_peers_hello_decode(whole, &again), STELE_E_INVALID);
+}
+
 TEST(a_hello_is_judged_before_the_owner_sees_it)
 {
     start_one();

@@ -140,6 +140,25 @@ TEST(who_is_not_in_the_table_is_refused)
     tear_down();
 }
 
+TEST(who_is_not_in_the_table_may_be_taken_into_it_when_it_comes)
+{
+    struct stele_error err = {0};
+    set_up();
+    (void)start(1);
+    (void)start(2);
+    stop_node(&nodes[1]);
+    nodes[1].options.host = "127.0.0.1";
+    nodes[1].options.port = nodes[1].port;
+    (void)start_with(1, nodes[1].options);
+    nodes[2].befriend = true;
+    const struct stele_peers_node two = {
+        .number = 2, .name = "node-2", .host = "127.0.0.1", .port = nodes[2].port};
+    CHECK_OK(stele_peers_set(nodes[1].peers, &two, 1, &err), err);
+    run_until(all_up);
+    CHECK_EQ(nodes[1].failures[2][0] + nodes[1].failures[2][1], 0);
+    tear_down();
+}
+
 TEST(another_node_at_that_address_is_refused)
 {
     struct stele_error err = {0};
