@@ -245,6 +245,10 @@ struct stele_raft {
     struct stele_raft__payload **batch_payloads;
     uint32_t batch_capacity;
 
+    /* The WAL's end has been quiet_end since quiet_ms. */
+    uint64_t quiet_end;
+    int64_t quiet_ms;
+
     /* Trimming in two halves: what is still needed has been put again up to … and then … goes. */
     bool trimming;
     uint64_t trim_after, trim_to;

@@ -465,6 +465,19 @@ static int send_frames(struct stele_raft *raft, struct stele_error *err)
 
 /* ---- The turn ---- */
 
+/* The last records of a log that falls idle are the only ones of which no later one says that they were durable. */
+static void mark_when_idle(struct stele_raft *raft)
+{
+    const uint64_t end = stele_wal_end(raft->wal);
+    if (end != raft->quiet_end) {
+        raft->quiet_end = end;
+        raft->quiet_ms = raft->now_ms;
+    } else if (raft->now_ms - raft->quiet_ms >= (int64_t)raft->options.election_ms &&
+               end == stele_wal_durable(raft->wal)) {
+        stele_wal_mark(raft->wal); /* Does nothing if that is said already. */
+    }
+}
+
 int stele_raft_turn(struct stele_raft *raft, int64_t now_ms, struct stele_error *err)
 {
     STELE_ASSERT(!raft->turning);
@@ -491,6 +504,7 @@ int stele_raft_turn(struct stele_raft *raft, int64_t now_ms, struct stele_error 
     if (outcome == STELE_OK) {
         outcome = send_frames(raft, err);
     }
+    mark_when_idle(raft);
     stele_raft__evict(raft);
     find_due(raft);
     raft->turning = false;
