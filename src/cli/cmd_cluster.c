@@ -15,11 +15,13 @@ const struct stele_cli_command stele_cli_cluster_command = {
     .name = "cluster",
     .usage = "cluster init|join [options]",
     .summary = "Make a store the first node of a cluster, or one that joins",
-    .text = "init makes the first node: a new store, and a new cluster that consists of it. join makes\n"
-            "a store that becomes another node when it is served: it gets its number and the events\n"
-            "from the nodes that are there. Nodes talk to each other at --address, clients at what\n"
-            "`stele serve` listens on. Three nodes survive the loss of any one of them, five that of\n"
-            "any two; two survive less than one does.",
+    .text =
+        "init makes the first node: a new store, and a new cluster that consists of it. join "
+        "makes\n"
+        "a store that becomes another node when it is served: it gets its number and the events\n"
+        "from the nodes that are there. Nodes talk to each other at --address, clients at what\n"
+        "`stele serve` listens on. Three nodes survive the loss of any one of them, five that of\n"
+        "any two; two survive less than one does.",
     .examples = "stele cluster init --store n1 --name n1 --address localhost:1112\n"
                 "stele cluster join --store n2 --name n2 --address localhost:1113 --seed "
                 "localhost:1112",
@@ -38,7 +40,8 @@ struct making {
 static bool is_name(const char *text)
 {
     const size_t size = strlen(text);
-    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
     return size > 0 && size <= 32 && strspn(text, allowed) == size && text[0] != '.' &&
            text[0] != '_' && text[0] != '-';
 }
@@ -74,8 +77,9 @@ static int check(const struct making *making, bool joins)
         return stele_cli_usage_error(self, "--partitions is from 1 to 1024");
     }
     if (joins && (making->seeds.count == 0 || making->seeds.count > STELE_IDENTITY_SEEDS_MAX)) {
-        return stele_cli_usage_error(self, "--seed HOST:PORT is wanted, the --address of a node "
-                                           "that is there; at most %d of them",
+        return stele_cli_usage_error(self,
+                                     "--seed HOST:PORT is wanted, the --address of a node "
+                                     "that is there; at most %d of them",
                                      STELE_IDENTITY_SEEDS_MAX);
     }
     for (size_t i = 0; i < making->seeds.count; i++) {
@@ -159,7 +163,7 @@ static int make(const struct making *making, bool joins)
 
 int stele_cli_cluster(int argc, char **argv)
 {
-    struct making making = {.zone = "", .client = "localhost:2113", .partitions = 128};
+    struct making making = {.zone = "", .client = "localhost:2113", .partitions = 16};
     const struct stele_cli_option options[] = {
         {"name", "NAME", "what the node is called", STELE_CLI_TEXT, &making.name},
         {"address", "HOST:PORT", "where other nodes reach it, and where it listens for them",
@@ -167,8 +171,10 @@ int stele_cli_cluster(int argc, char **argv)
         {"client", "HOST:PORT", "where clients reach it, until it has been served once",
          STELE_CLI_TEXT, &making.client},
         {"zone", "NAME", "what fails together: a rack, a building", STELE_CLI_TEXT, &making.zone},
-        {"partitions", "N", "of a new cluster, for ever (128)", STELE_CLI_NUMBER,
-         &making.partitions},
+        {"partitions", "N",
+         "of a new cluster, for ever (16): how finely leading can be shared out. Each\n"
+         "one has to say something for every append, so many of them cost speed",
+         STELE_CLI_NUMBER, &making.partitions},
         {"seed", "HOST:PORT", "join: the address of a node that is there", STELE_CLI_LIST,
          &making.seeds},
         {"replace", "NUMBER", "join: in the place of this node, which is lost", STELE_CLI_NUMBER,

@@ -2,14 +2,10 @@
 
 #include "io/linux.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define PATH_SIZE 4096
 #define FILE_SIZE_MAX 65536
@@ -162,85 +158,82 @@ static json_t *render(const struct stele_identity *identity)
         "partition-key", (int)identity->partition_key, "starts", (json_int_t)identity->starts);
 }
 
-static int sync_directory(const char *path, struct stele_error *err)
+static int open_directory(const char *store_path, bool create, struct stele_io **out_io,
+                          struct stele_error *err)
 {
-    const int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    const bool good = fd >= 0 && fsync(fd) == 0;
-    const int failed = errno;
-    if (fd >= 0) {
-        (void)close(fd);
+    char path[PATH_SIZE];
+    if (!path_of(store_path, "cluster", path)) {
+        return stele_fail(err, STELE_E_INVALID, 0, "the path of the store is too long");
     }
-    return good ? STELE_OK
-                : stele_fail(err, STELE_E_IO, failed, "%.300s: cannot be made durable", path);
+    return stele_linux_io_open(path, create, !create, stele_linux_alloc(), out_io, err);
 }
 
-static int make_directory(const char *path, struct stele_error *err)
+static int replace(struct stele_io *io, const char *name, const char *temporary,
+                   struct stele_bytes bytes, struct stele_error *err)
 {
-    if (mkdir(path, 0700) != 0 && errno != EEXIST) {
-        return stele_fail(err, errno == EACCES ? STELE_E_PERMISSION : STELE_E_IO, errno,
-                          "%.300s: cannot be made", path);
+    struct stele_file *file = NULL;
+    int outcome = io->ops->create(io, temporary, bytes.size, false, &file, err);
+    if (outcome == STELE_OK) {
+        outcome = io->ops->write(file, 0, bytes, err);
+        outcome = outcome == STELE_OK ? io->ops->sync(file, err) : outcome;
+        io->ops->close(file);
     }
-    return STELE_OK;
-}
-
-static int write_file(const char *path, const void *data, size_t size, struct stele_error *err)
-{
-    const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    const bool good = fd >= 0 && write(fd, data, size) == (ssize_t)size && fsync(fd) == 0;
-    const int failed = errno;
-    if (fd >= 0) {
-        (void)close(fd);
-    }
-    return good ? STELE_OK
-                : stele_fail(err, failed == ENOSPC ? STELE_E_NO_SPACE : STELE_E_IO, failed,
-                             "%.300s: cannot be written", path);
+    outcome = outcome == STELE_OK ? io->ops->rename(io, temporary, name, err) : outcome;
+    return outcome == STELE_OK ? io->ops->sync_names(io, err) : outcome;
 }
 
 int stele_identity_put(const char *store_path, const char *name, const void *data, size_t size,
                        struct stele_error *err)
 {
-    char directory[PATH_SIZE];
-    char path[PATH_SIZE + 16];
-    char temporary[PATH_SIZE + 16];
-    if (!path_of(store_path, "cluster", directory) || strlen(name) > 8) {
-        return stele_fail(err, STELE_E_INVALID, 0, "the path of the store is too long");
+    char temporary[STELE_FILE_NAME_MAX];
+    struct stele_io *io = NULL;
+    STELE_ASSERT(size > 0);
+    const int outcome = open_directory(store_path, true, &io, err);
+    if (outcome != STELE_OK) {
+        return outcome;
     }
-    (void)snprintf(path, sizeof path, "%s/%s", directory, name);
-    (void)snprintf(temporary, sizeof temporary, "%s/%s.tmp", directory, name);
-    int outcome = make_directory(store_path, err);
-    outcome = outcome == STELE_OK ? make_directory(directory, err) : outcome;
-    outcome = outcome == STELE_OK ? write_file(temporary, data, size, err) : outcome;
-    if (outcome == STELE_OK && rename(temporary, path) != 0) {
-        outcome = stele_fail(err, STELE_E_IO, errno, "%.300s: cannot be replaced", path);
+    (void)snprintf(temporary, sizeof temporary, "%s.tmp", name);
+    const struct stele_bytes bytes = {.data = data, .size = size};
+    const int replaced = replace(io, name, temporary, bytes, err);
+    stele_linux_io_close(io);
+    return replaced;
+}
+
+static int read_whole(struct stele_io *io, const char *name, void *data, size_t size_max,
+                      size_t *out_size, struct stele_error *err)
+{
+    struct stele_file *file = NULL;
+    uint64_t size = 0;
+    int outcome = io->ops->open(io, name, false, &file, err);
+    if (outcome != STELE_OK) {
+        return outcome;
     }
-    outcome = outcome == STELE_OK ? sync_directory(directory, err) : outcome;
-    return outcome == STELE_OK ? sync_directory(store_path, err) : outcome;
+    outcome = io->ops->size(file, &size, err);
+    if (outcome == STELE_OK && size > size_max) {
+        outcome =
+            stele_fail(err, STELE_E_CORRUPT, 0, "cluster/%s has %llu bytes, at most %zu are right",
+                       name, (unsigned long long)size, size_max);
+    }
+    if (outcome == STELE_OK) {
+        outcome = io->ops->read(file, 0, data, (size_t)size, false, out_size, err);
+    }
+    io->ops->close(file);
+    return outcome;
 }
 
 int stele_identity_get(const char *store_path, const char *name, void *data, size_t size_max,
                        size_t *out_size, struct stele_error *err)
 {
-    char directory[PATH_SIZE];
-    char path[PATH_SIZE + 16];
-    if (!path_of(store_path, "cluster", directory) || strlen(name) > 8) {
-        return stele_fail(err, STELE_E_INVALID, 0, "the path of the store is too long");
+    struct stele_io *io = NULL;
+    int outcome = open_directory(store_path, false, &io, err);
+    if (outcome == STELE_E_NOT_A_STORE) {
+        return STELE_NOT_FOUND; /* Some file that is called so: no node's, whatever else it is. */
     }
-    (void)snprintf(path, sizeof path, "%s/%s", directory, name);
-    FILE *file = fopen(path, "rbe");
-    if (file == NULL) {
-        return errno == ENOENT || errno == ENOTDIR
-                   ? STELE_NOT_FOUND
-                   : stele_fail(err, STELE_E_IO, errno, "%.300s cannot be opened", path);
+    if (outcome == STELE_OK) {
+        outcome = read_whole(io, name, data, size_max, out_size, err);
+        stele_linux_io_close(io);
     }
-    *out_size = fread(data, 1, size_max, file);
-    const bool good = ferror(file) == 0;
-    const bool whole = fgetc(file) == EOF;
-    (void)fclose(file);
-    if (!good) {
-        return stele_fail(err, STELE_E_IO, EIO, "%.300s cannot be read", path);
-    }
-    return whole ? STELE_OK
-                 : stele_fail(err, STELE_E_CORRUPT, 0, "%.300s is larger than it can be", path);
+    return outcome;
 }
 
 int stele_identity_write(const char *store_path, const struct stele_identity *identity,
