@@ -332,7 +332,7 @@ TEST(a_store_is_copied_while_it_goes_on_and_then_both_go_on_alike)
     CHECK(ordered.stamp > 0);
     struct answers *second = answers_create();
     const struct stele_append append = {.stream = "s", .expected = STELE_EXPECT_ANY};
-    const struct stele_client_command command = {.kind = STELE_COMMAND_TOMBSTONE,
+    const struct stele_client_command command = {.kind = STELE_CLIENT_TOMBSTONE,
                                                  .order = {.stamp = ordered.stamp + 1},
                                                  .streams = &append,
                                                  .streams_count = 1,
