@@ -255,6 +255,11 @@ uint64_t stele_merge_done(const struct stele_merge *merge)
     return merge->done;
 }
 
+uint64_t stele_merge_first(const struct stele_merge *merge)
+{
+    return merge->heap_count == 0 ? UINT64_MAX : stamp_at(merge, 1);
+}
+
 uint64_t stele_merge_waiting(const struct stele_merge *merge)
 {
     return merge->waiting;

@@ -47,6 +47,8 @@ uint64_t stele_merge_closed(const struct stele_merge *merge, uint32_t partition)
 uint64_t stele_merge_closed_all(const struct stele_merge *merge, uint32_t *out_partition);
 /* The stamp of the last that next() handed out, or of skip(), or done. */
 uint64_t stele_merge_done(const struct stele_merge *merge);
+/* The lowest stamp that waits; UINT64_MAX: none. */
+uint64_t stele_merge_first(const struct stele_merge *merge);
 uint64_t stele_merge_waiting(const struct stele_merge *merge);
 uint64_t stele_merge_waiting_size(const struct stele_merge *merge); /* Bytes. */
 void stele_merge_check(const struct stele_merge *merge);

@@ -75,6 +75,7 @@ struct stele_replica {
     uint64_t executing; /* The stamp of the last that was given to execute(). */
     uint64_t fetch_from, fetch_stamp;
     bool fetching;
+    bool catching_up; /* fetch() is due, whatever the logs say. */
     bool opening;
     int64_t now_us;
     int64_t ticked_at_us, time_at_us, snapshot_at_us;
@@ -349,9 +350,15 @@ static void on_changed(void *context, uint32_t group, const struct stele_raft_st
     struct group *at = &replica->groups[group];
     at->leader = status->leader;
     at->term = status->term;
+    const bool led = at->leads;
     at->leads = status->role == STELE_RAFT_LEADER;
     if (at->leads) {
         at->leader = replica->options.raft.node;
+    }
+    if (at->leads && !led && group < replica->options.partitions) {
+        /* What was submitted or stored above that may have been taken back, which nobody tells: a tick too many
+         * does no harm, one that is missing holds all commands. */
+        at->stamp = stele_merge_closed(replica->merge, group);
     }
     if (!replica->opening) {
         replica->env.changed(replica->context, group);
@@ -443,6 +450,7 @@ int stele_replica_open(struct stele_io *io, const struct stele_replica_options *
     replica->context = context;
     replica->durable = options->executed;
     replica->executing = options->executed;
+    replica->catching_up = options->catching_up;
     replica->now_us = now_us;
     replica->next_id = 1;
     see_stamp(replica, options->executed);
@@ -980,10 +988,13 @@ static void execute(struct stele_replica *replica)
 /* Everything up to this stamp is executed and durable here. */
 static uint64_t durable_through(const struct stele_replica *replica)
 {
-    if (replica->durable < replica->executing || replica->fetching) {
+    if (replica->durable < replica->executing || replica->fetching || replica->catching_up) {
         return replica->durable;
     }
     const uint64_t closed = stele_merge_closed_all(replica->merge, NULL);
+    if (stele_merge_first(replica->merge) <= closed) {
+        return replica->durable; /* The next turn gives it to execute(). */
+    }
     return closed > replica->durable ? closed : replica->durable;
 }
 
@@ -1020,8 +1031,9 @@ int stele_replica_meta_snapshot(struct stele_replica *replica, uint64_t index,
 
 static int finish_installs(struct stele_replica *replica, struct stele_error *err)
 {
-    if (replica->fetch_stamp > replica->durable && !replica->fetching) {
+    if ((replica->fetch_stamp > replica->durable || replica->catching_up) && !replica->fetching) {
         replica->fetching = true;
+        replica->catching_up = false;
         replica->env.fetch(replica->context, replica->fetch_from, replica->fetch_stamp);
     }
     for (uint32_t i = 0; i <= replica->options.partitions; i++) {

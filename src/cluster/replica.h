@@ -41,7 +41,7 @@ struct stele_replica_env {
     /* It will not be executed by this call's doing: STELE_E_OVERLOADED (definitely not done) or STELE_E_UNKNOWN. */
     void (*give_up)(void *context, struct stele_proposal *own, int outcome, const char *words);
     /* Everything that was given to execute() is to be finished; then get the store's appends up to at least this stamp from
-     * another node, and call stele_replica_fetched(). Nothing is given to execute() meanwhile. */
+     * another node (from, or anybody if it is 0), and call stele_replica_fetched(). Nothing is given to execute() meanwhile. */
     void (*fetch)(void *context, uint64_t from, uint64_t stamp);
     /* A committed entry of the meta group, in order. own: proposed here with this id. */
     void (*meta)(void *context, uint64_t index, bool own, uint64_t id, struct stele_bytes body);
@@ -56,6 +56,7 @@ struct stele_replica_options {
     uint32_t partitions;
     uint64_t boot;     /* Another one in each life of the process. */
     uint64_t executed; /* The stamp up to which the store has everything. */
+    bool catching_up;  /* A copy of another node's store was not finished: fetch() comes first. */
     uint32_t proposals_max;
     uint64_t proposals_size_max; /* Bytes. */
     int64_t resend_us;           /* Forwarded and nothing heard. */

@@ -106,9 +106,11 @@ static void check_skip(struct stele_merge *merge, struct model *model, uint64_t 
     model->done = stamp > model->done ? stamp : model->done;
 }
 
-static void compare(const struct stele_merge *merge, const struct model *model)
+static void compare(const struct stele_merge *merge, struct model *model)
 {
+    const uint64_t *first = lowest_waiting(model);
     stele_merge_check(merge);
+    CHECK_EQ(stele_merge_first(merge), first == NULL ? UINT64_MAX : *first);
     for (uint32_t i = 0; i < model->partitions; i++) {
         CHECK_EQ(stele_merge_closed(merge, i), model->closed[i]);
     }
