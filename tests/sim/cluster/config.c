@@ -35,27 +35,28 @@ void config_draw(struct world *world)
     static const uint32_t nodes[] = {1, 3, 3, 3, 3, 5};
     struct rng *rng = &world->rng_config;
     struct config *c = &world->config;
-    *c = (struct config){
-        .duration_us = world->quick ? rng_between(rng, 10 * SECOND, 40 * SECOND)
-                                    : rng_between(rng, MINUTE, 10 * MINUTE),
-        .nodes = nodes[rng_below(rng, STELE_COUNT_OF(nodes))],
-        .partitions = (uint32_t)rng_between(rng, 1, PARTITIONS_MAX),
-        .clients = (uint32_t)rng_between(rng, 1, CLIENTS_MAX),
-        .think_us = rng_log(rng, MS, 500 * MS),
-        .execute_us = rng_log(rng, 10, 50 * MS),
-        .delay_us = rng_log(rng, 50, 20 * MS),
-        .latency_us = rng_log(rng, 50, 20 * MS),
-        .segment_size_wal = (uint64_t)64 * 1024 << rng_below(rng, 4),
-        .segment_size_store = (uint64_t)64 * 1024 << rng_below(rng, 4),
-        .index_memory = rng_log(rng, 4096, 1024 * 1024),
-        .cache_size = rng_log(rng, 4096, 4 * 1024 * 1024),
-        .give_up_us = rng_log(rng, 500 * MS, 20 * SECOND),
-        .resend_us = rng_log(rng, 50 * MS, 2 * SECOND),
-        .tick_us = rng_percent(rng, 50) ? 1000 : rng_log(rng, 100, 20 * MS),
-        .proposals_max = rng_percent(rng, 80) ? 1000 : 3,
-        .read_us = rng_log(rng, 100 * MS, 2 * SECOND),
-        .trailing = 1000000,
-    };
+    /* One after the other: compilers may evaluate the parts of one initialiser in any order. */
+    c->duration_us = world->quick ? rng_between(rng, 10 * SECOND, 40 * SECOND)
+                                  : rng_between(rng, MINUTE, 10 * MINUTE);
+    c->nodes = nodes[rng_below(rng, STELE_COUNT_OF(nodes))];
+    c->partitions = (uint32_t)rng_between(rng, 1, PARTITIONS_MAX);
+    c->clients = (uint32_t)rng_between(rng, 1, CLIENTS_MAX);
+    c->think_us = rng_log(rng, MS, 500 * MS);
+    c->execute_us = rng_log(rng, 10, 50 * MS);
+    c->delay_us = rng_log(rng, 50, 20 * MS);
+    c->latency_us = rng_log(rng, 50, 20 * MS);
+    c->segment_size_wal = (uint64_t)64 * 1024 << rng_below(rng, 4);
+    c->segment_size_store = (uint64_t)64 * 1024 << rng_below(rng, 4);
+    c->index_memory = rng_log(rng, 4096, 1024 * 1024);
+    c->cache_size = rng_log(rng, 4096, 4 * 1024 * 1024);
+    c->give_up_us = rng_log(rng, 500 * MS, 20 * SECOND);
+    c->resend_us = rng_log(rng, 50 * MS, 2 * SECOND);
+    c->tick_us = rng_percent(rng, 50) ? 1000 : rng_log(rng, 100, 20 * MS);
+    c->proposals_max = rng_percent(rng, 80) ? 1000 : 3;
+    c->fetch_us = rng_log(rng, 100, 300 * MS);
+    c->read_us = rng_log(rng, 100 * MS, 2 * SECOND);
+    c->trailing = rng_percent(rng, 40) ? 1000000 : (uint32_t)rng_log(rng, 1, 256);
+    c->wal_keep = rng_percent(rng, 50) ? UINT64_MAX : rng_log(rng, 65536, 1024 * 1024);
     const uint64_t round_ms = (4 * c->delay_us + 4 * c->latency_us) / 1000;
     c->heartbeat_ms = (uint32_t)(round_ms + rng_between(rng, 20, 100));
     c->election_ms = 5 * c->heartbeat_ms;
@@ -91,6 +92,7 @@ void config_print(const struct config *c)
         {"election_ms", c->election_ms},
         {"heartbeat_ms", c->heartbeat_ms},
         {"trailing", c->trailing},
+        {"wal_keep", c->wal_keep},
         {"give_up_us", c->give_up_us},
         {"resend_us", c->resend_us},
         {"tick_us", c->tick_us},
@@ -112,6 +114,7 @@ void config_print(const struct config *c)
         {"stall_us", c->stall_us},
         {"stall_for_us", c->stall_for_us},
         {"full_us", c->full_us},
+        {"fetch_us", c->fetch_us},
     };
     for (size_t i = 0; i < STELE_COUNT_OF(lines); i++) {
         printf("%s %llu%s", lines[i].name, (unsigned long long)lines[i].value,

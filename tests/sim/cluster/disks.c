@@ -50,9 +50,6 @@ static void on_done(struct world *world, struct node *node, struct write *write,
     write->used = false;
     if (which == WAL) {
         stele_replica_done(node->replica, id, outcome);
-        if (outcome != STELE_OK) {
-            world->stats.wal_failed++;
-        }
         node_kick(world, node);
     } else {
         stele_store_done(node->store, id, outcome);

@@ -37,8 +37,6 @@ static void put_answer(struct node *node, const struct answer *answer)
     node->answers[node->answers_count++] = *answer;
 }
 
-static void begin_fetch(struct world *world, struct node *node);
-
 void execute_durable(struct world *world, struct node *node)
 {
     const uint64_t durable = stele_store_durable(node->store);
@@ -64,9 +62,6 @@ void execute_durable(struct world *world, struct node *node)
         }
     }
     node->answers_count = kept;
-    if (node->fetching && node->first == NULL && kept == 0) {
-        begin_fetch(world, node);
-    }
     node_kick(world, node);
 }
 
@@ -162,23 +157,7 @@ static void on_execute(struct world *world, struct node *node, void *object, uin
     }
 }
 
-/* ---- Fetching ---- */
-
-static void begin_fetch(struct world *world, struct node *node)
-{
-    fail(world, "node %u has to fetch", node->index + 1);
-}
-
-void execute_fetch(struct world *world, struct node *node, uint64_t from, uint64_t stamp)
-{
-    node->fetching = true;
-    node->fetch_from = from;
-    node->fetch_stamp = stamp;
-    trace(world, node, "fetch: from, stamp", from, stamp, 0);
-    if (node->first == NULL && node->answers_count == 0) {
-        begin_fetch(world, node);
-    }
-}
+/* ---- The end ---- */
 
 void execute_crashed(struct world *world, struct node *node)
 {
@@ -276,7 +255,7 @@ void execute_ask(struct world *world, struct node *node, struct attempt *attempt
         stele_store_look_back(node->store, node->prepared, &seen, &ticket, NULL, &result, &err);
     if (outcome == STELE_NOT_FOUND) {
         propose(world, node, attempt, seen);
-    } else if (outcome == STELE_STORE_INDEX) {
+    } else if (outcome == STELE_STORE_INDEX || outcome == STELE_E_UNSUPPORTED) {
         client_told(world, attempt, STELE_E_OVERLOADED, NULL);
     } else if (stele_order_is_decision(outcome)) {
         world->stats.look_backs++;

@@ -99,7 +99,7 @@ static void print_totals(const struct stats *s, uint64_t seeds, const char *pref
            prefix, N(operations), N(attempts), N(appended), N(refused), N(repeated), N(look_backs),
            N(stale), N(unknown), N(overloaded));
     printf("%scommands %llu, executed %llu times; fetches %llu of %llu appends; reads %llu\n",
-           prefix, N(executed_first), N(executed), N(fetches), N(fetched_events), N(reads));
+           prefix, N(executed_first), N(executed), N(fetches), N(fetched), N(reads));
     printf("%scrashes %llu (power cuts %llu), of all at once %llu; failed openings %llu; pauses "
            "%llu, clocks %llu, stalls %llu, full disks %llu\n",
            prefix, N(crashes), N(power_cuts), N(crash_all), N(failed_opens), N(pauses), N(clocks),
@@ -119,7 +119,8 @@ static void run(const struct arguments *a, uint64_t seed, bool quick, struct sta
         exit(EXIT_FAILURE);
     }
     if (a->hashes) {
-        printf("%llu %016llx\n", (unsigned long long)seed, (unsigned long long)hash);
+        printf("%s %llu %016llx\n", quick ? "quick" : "long", (unsigned long long)seed,
+               (unsigned long long)hash);
         (void)fflush(stdout);
     }
 }

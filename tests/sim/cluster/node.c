@@ -66,8 +66,8 @@ static void on_give_up(void *context, struct stele_proposal *own, int outcome, c
 static void on_fetch(void *context, uint64_t from, uint64_t stamp)
 {
     const struct view *view = context;
-    view->world->stats.fetches++;
-    execute_fetch(view->world, view->node, from, stamp);
+    view->node->fetching = true;
+    fetch_begin(view->world, view->node, from, stamp);
 }
 
 static void on_meta(void *context, uint64_t index, bool own, uint64_t id, struct stele_bytes body)
@@ -196,10 +196,12 @@ static int open_replica(struct world *world, struct node *node, struct stele_err
     options.raft.election_ms = world->config.election_ms;
     options.raft.heartbeat_ms = world->config.heartbeat_ms;
     options.raft.trailing = world->config.trailing;
+    options.raft.wal_keep = world->config.wal_keep;
     options.raft.cache_size = world->config.cache_size;
     options.partitions = world->config.partitions;
     options.boot = node->boot;
     options.executed = stele_store_ordered_durable(node->store);
+    options.catching_up = stele_store_is_catching_up(node->store);
     options.proposals_max = world->config.proposals_max;
     options.resend_us = (int64_t)world->config.resend_us;
     options.give_up_us = (int64_t)world->config.give_up_us;
@@ -215,6 +217,7 @@ static void close_all(struct world *world, struct node *node)
     stele_replica_close(node->replica);
     node->replica = NULL;
     execute_crashed(world, node);
+    fetch_crashed(world, node);
     stele_prepared_destroy(node->prepared);
     node->prepared = NULL;
     stele_store_close(node->store);

@@ -161,12 +161,12 @@ void fail(struct world *world, const char *format, ...)
     config_print(&world->config);
     va_list args;
     va_start(args, format);
-    printf("FAILED at %.6f s, event %llu: ", (double)world->now_us / 1e6,
-           (unsigned long long)world->stats.events);
+    printf("FAILED: ");
     (void)vprintf(format, args);
     va_end(args);
-    printf("\nrepeat it with: ./dev sim cluster SEED=%llu%s\n", (unsigned long long)world->seed,
-           world->quick ? " --quick" : "");
+    printf("\nat %.6f s, event %llu; repeat it with: ./dev sim cluster SEED=%llu%s\n",
+           (double)world->now_us / 1e6, (unsigned long long)world->stats.events,
+           (unsigned long long)world->seed, world->quick ? " --quick" : "");
     (void)fflush(stdout);
     abort();
 }

@@ -206,6 +206,20 @@ static void apply_append(struct world *world, const struct deciding *deciding,
     }
 }
 
+/* Deleting again deletes what was appended in between, and "there is no such stream" holds again after a deletion:
+ * that is no repetition. */
+static bool may_repeat(const struct world *world, const struct stele_command *command)
+{
+    for (size_t i = 0; i < command->streams_count; i++) {
+        const uint32_t stream = model_stream(&world->model, command->streams[i].stream);
+        if (command->streams[i].expected == STELE_EXPECT_NO_STREAM &&
+            model_limits(&world->model, stream, true).truncate_before > 0) {
+            return true;
+        }
+    }
+    return command->kind == STELE_COMMAND_SOFT_DELETE;
+}
+
 static void extend(struct world *world, const struct node *node, const struct deciding *deciding,
                    struct truth *got)
 {
@@ -235,11 +249,17 @@ static void extend(struct world *world, const struct node *node, const struct de
     } else {
         apply_append(world, deciding, got);
     }
-    /* Deleting softly again deletes what was appended in between: that is no repetition. */
-    const bool repeats = deciding->command.kind != STELE_COMMAND_SOFT_DELETE;
-    if (has_changed(got) && repeats && ++attempt->operation->times > 1) {
-        fail(world, "P5: a request took effect twice, again at %llx",
-             (unsigned long long)got->stamp);
+    if (has_changed(got) && ++attempt->operation->times > 1 &&
+        !may_repeat(world, &deciding->command)) {
+        const struct stele_append *first = deciding->command.streams;
+        fail(world,
+             "P5: a request took effect twice, again at %llx (kind %d, %zu streams, %s expecting "
+             "%llx, "
+             "%zu events, %zu conditions, seen %llx)",
+             (unsigned long long)got->stamp, (int)deciding->command.kind,
+             deciding->command.streams_count, first->stream, (unsigned long long)first->expected,
+             first->count, deciding->command.conditions_count,
+             (unsigned long long)deciding->command.seen);
     }
     got->events = world->model.count;
     if (world->truth_count == world->truth_capacity) {

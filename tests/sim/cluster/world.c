@@ -19,9 +19,11 @@ static bool is_power(struct world *world)
     return !rng_percent(&world->rng_fault, world->config.kill_percent);
 }
 
-static uint64_t downtime(struct world *world)
+/* Two draws in one call's arguments would come in any order. */
+static void crash(struct world *world, struct node *node)
 {
-    return rng_exponential(&world->rng_fault, world->config.downtime_us);
+    const bool power = is_power(world);
+    node_crash(world, node, power, rng_exponential(&world->rng_fault, world->config.downtime_us));
 }
 
 /* ---- Faults: each comes again after a while ---- */
@@ -45,7 +47,7 @@ static void on_crash(struct world *world, struct node *node, void *object, uint6
     if (rng_percent(&world->rng_fault, world->config.loop_percent)) {
         node->loop_until_us = world->now_us + 20 * SECOND;
     }
-    node_crash(world, node, is_power(world), downtime(world));
+    crash(world, node);
 }
 
 static void on_loop(struct world *world, struct node *node, void *object, uint64_t number)
@@ -56,7 +58,8 @@ static void on_loop(struct world *world, struct node *node, void *object, uint64
     for (uint32_t i = 0; i < world->nodes_count && !world->calm; i++) {
         node = &world->nodes[i];
         if (node->up && node->loop_until_us > world->now_us) {
-            node_crash(world, node, is_power(world), rng_below(&world->rng_fault, 300 * MS));
+            const bool power = is_power(world);
+            node_crash(world, node, power, rng_below(&world->rng_fault, 300 * MS));
         }
     }
 }
@@ -71,7 +74,8 @@ static void on_crash_all(struct world *world, struct node *node, void *object, u
     for (uint32_t i = 0; i < world->nodes_count && !world->calm; i++) {
         node = &world->nodes[i];
         if (node->up) {
-            node_crash(world, node, power, downtime(world));
+            node_crash(world, node, power,
+                       rng_exponential(&world->rng_fault, world->config.downtime_us));
         }
     }
 }
@@ -99,7 +103,8 @@ static void on_clock(struct world *world, struct node *node, void *object, uint6
     again(world, world->config.clock_us, on_clock);
     node = pick(world);
     const int64_t jump = (int64_t)rng_log(rng, MS, (uint64_t)(3 * YEAR_US));
-    const int64_t wall_us = node->wall_us + (rng_percent(rng, 50) ? jump : -jump);
+    const bool ahead = rng_percent(rng, 50);
+    const int64_t wall_us = node->wall_us + (ahead ? jump : -jump);
     if (!world->calm && wall_us > WALL_US - 20 * YEAR_US && wall_us < WALL_US + 40 * YEAR_US) {
         world->stats.clocks++;
         node->wall_us = rng_percent(rng, 20) ? WALL_US : wall_us;
@@ -153,9 +158,9 @@ static void on_break(struct world *world, struct node *node, void *object, uint6
     again(world, world->config.break_us, on_break);
     if (!world->calm) {
         world->stats.breaks++;
-        net_break(world, pick(world)->index, pick(world)->index);
+        node = pick(world);
+        net_break(world, node->index, pick(world)->index);
     }
-    (void)node;
 }
 
 /* Whole, one-way, or of some links only. */

@@ -7,9 +7,10 @@
  *
  *     main      seeds, totals                      node      a node's life: up, paused, dead
  *     config    what a run is like (swarm)         disks     its disks: the WAL's and the store's writes
- *     queue     virtual time; failing, tracing     execute   commands on its store; answers; fetching
- *     net       messages between nodes             client    appends, retries; what they are told
- *     world     faults, healing, peace             truth     what every node has to have done
+ *     queue     virtual time; failing, tracing     execute   commands on its store; answers
+ *     net       messages between nodes             fetch     copying from another node's store
+ *     world     faults, healing, peace             client    appends, retries; what they are told
+ *                                                  truth     what every node has to have done
  *
  * The truth is one sequence of executed commands. Whoever executes a command first extends it, by
  * what the reference model (lib/model.h) says; whoever executes it later must do the same. */
@@ -49,6 +50,7 @@ struct config {
     uint64_t think_us; /* Between two requests of a client. */
     uint64_t execute_us;
     uint32_t election_ms, heartbeat_ms, trailing;
+    uint64_t wal_keep;
     uint64_t segment_size_wal, segment_size_store, index_memory, cache_size;
     uint64_t give_up_us, resend_us, tick_us;
     uint32_t proposals_max;
@@ -65,7 +67,8 @@ struct config {
     uint64_t clock_us;
     /* Disks. */
     uint64_t latency_us, stall_us, stall_for_us;
-    uint64_t full_us; /* One disk is full for a while. */
+    uint64_t full_us;  /* One disk is full for a while. */
+    uint64_t fetch_us; /* Between two chunks. */
     uint64_t read_us;
 };
 
@@ -204,6 +207,26 @@ void truth_read(struct world *world, struct node *node);
 /* All of them, from the beginning, and the streams. */
 void truth_read_all(struct world *world, struct node *node);
 
+/* ---- fetch.c ---- */
+
+struct fetch {
+    bool active, ended;
+    bool broken;    /* The other one has died. */
+    uint64_t from;  /* Whom to ask first; 0: anybody. */
+    uint64_t stamp; /* Which is wanted at least. */
+    uint64_t through;
+    uint32_t peer;
+    uint64_t life;
+    struct stele_export *export;
+    struct stele_replay *replay;
+    uint8_t *chunk; /* Being appended. */
+};
+
+/* Once everything is durable that it was given to execute. */
+void fetch_begin(struct world *world, struct node *node, uint64_t from, uint64_t stamp);
+/* Before its store is closed. */
+void fetch_crashed(struct world *world, struct node *node);
+
 /* ---- execute.c ---- */
 
 /* An answer that waits until the store is durable so far. */
@@ -217,7 +240,6 @@ struct answer {
 
 void execute_push(struct world *world, struct node *node, struct stele_ordered *command);
 void execute_durable(struct world *world, struct node *node);
-void execute_fetch(struct world *world, struct node *node, uint64_t from, uint64_t stamp);
 void execute_crashed(struct world *world, struct node *node);
 /* Looks back, then proposes. */
 void execute_ask(struct world *world, struct node *node, struct attempt *attempt);
@@ -250,11 +272,10 @@ struct node {
     size_t high;   /* The furthest that the cursor has been, in any life. */
     struct answer *answers;
     size_t answers_count, answers_capacity;
-    bool fetching;
-    uint64_t fetch_from, fetch_stamp;
+    bool fetching; /* The replica waits for it. */
+    struct fetch fetch;
     uint64_t promised; /* The highest stamp whose effect was said to be durable here. */
     uint32_t read;     /* Events of the model that were read here. */
-    uint64_t frames;   /* Of the present fetch. */
 };
 
 void node_start(struct world *world, struct node *node);
@@ -272,9 +293,8 @@ void node_failed(struct world *world, struct node *node, int outcome, const char
 struct stats {
     uint64_t events, operations, attempts, executed, executed_first, appended, refused, repeated,
         stale, unknown, overloaded, crashes, power_cuts, crash_all, pauses, partitions, breaks,
-        clocks, stalls, full, messages, lost, twice, turns, ticks, elections, fetches,
-        fetched_events, installs, look_backs, reads, failed_opens, wal_failed, simulated_us,
-        forwarded, resent, skipped;
+        clocks, stalls, full, messages, lost, twice, turns, elections, fetches, fetched, look_backs,
+        reads, failed_opens, simulated_us;
 };
 
 struct trace_line {
