@@ -172,8 +172,8 @@ int stele_cli_cluster(int argc, char **argv)
          STELE_CLI_TEXT, &making.client},
         {"zone", "NAME", "what fails together: a rack, a building", STELE_CLI_TEXT, &making.zone},
         {"partitions", "N",
-         "of a new cluster, for ever (16): how finely leading can be shared out. Each\n"
-         "one has to say something for every append, so many of them cost speed",
+         "of a new cluster, for ever (16): how finely leading is shared\n"
+         "out; each has to say something for every append",
          STELE_CLI_NUMBER, &making.partitions},
         {"seed", "HOST:PORT", "join: the address of a node that is there", STELE_CLI_LIST,
          &making.seeds},

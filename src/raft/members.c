@@ -340,8 +340,11 @@ int stele_raft_configure(struct stele_raft *raft, uint32_t group_number, uint64_
             return outcome;
         }
     }
+    /* D15: A voter that is to be a standby goes first. Otherwise it might be the only one that has the entry which
+     * says so: nobody else could be elected, having less, and it would not stand. */
+    const bool is_demoted = role == RAFT_VOTER && member == STELE_RAFT_STANDBY;
     struct stele_raft__members changed = *members;
-    set_role(&changed, node, member);
+    set_role(&changed, node, is_demoted ? STELE_RAFT_NONE : member);
     if (!would_work(raft, &changed)) {
         return STELE_INCOMPLETE;
     }
@@ -350,7 +353,7 @@ int stele_raft_configure(struct stele_raft *raft, uint32_t group_number, uint64_
     const int outcome = stele_raft__submit_put(raft, group, raft_current_term(&group->raft),
                                                RAFT_CHANGE, (struct stele_bytes){bytes, size});
     group->change_wanted = outcome == STELE_OK;
-    return outcome;
+    return outcome == STELE_OK && is_demoted ? STELE_INCOMPLETE : outcome;
 }
 
 int stele_raft_transfer(struct stele_raft *raft, uint32_t group_number, uint64_t to,

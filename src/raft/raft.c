@@ -231,6 +231,36 @@ int stele_raft_receive(struct stele_raft *raft, uint64_t from, struct stele_byte
     return STELE_OK;
 }
 
+/* An only voter leads before its term is durable; nobody hears of it until then, not even its owner, because
+ * after a crash it would lead in the same term for the first time. */
+static enum stele_raft_role role_of(const struct stele_raft__group *group)
+{
+    switch (group->raft.state) {
+    case RAFT_LEADER:
+        return group->hard_pending ? STELE_RAFT_CANDIDATE : STELE_RAFT_LEADER;
+    case RAFT_CANDIDATE:
+        return STELE_RAFT_CANDIDATE;
+    default:
+        return STELE_RAFT_FOLLOWER;
+    }
+}
+
+/* Would an entry find room on a majority? */
+static bool has_room(const struct stele_raft *raft, const struct stele_raft__group *group)
+{
+    if (raft->stalled || raft->full_count == 0) {
+        return !raft->stalled;
+    }
+    const struct stele_raft__members *const members = stele_raft__members_at(group, UINT64_MAX);
+    uint32_t full = 0;
+    for (size_t i = 0; i < STELE_RAFT_NODES_MAX; i++) {
+        full += raft->peers[i].is_full &&
+                stele_raft__members_role(members, raft->peers[i].node) == RAFT_VOTER;
+    }
+    const uint32_t voters = stele_raft__members_voters(members);
+    return voters - full > voters / 2;
+}
+
 int stele_raft_submit(struct stele_raft *raft, uint32_t group_number, uint64_t term,
                       struct stele_bytes payload, uint64_t *out_index)
 {
@@ -241,11 +271,11 @@ int stele_raft_submit(struct stele_raft *raft, uint32_t group_number, uint64_t t
     if (raft->failed != STELE_OK) {
         return STELE_E_FENCED;
     }
-    if (group->raft.state != RAFT_LEADER || raft_current_term(&group->raft) != term ||
+    if (role_of(group) != STELE_RAFT_LEADER || raft_current_term(&group->raft) != term ||
         raft_transferee(&group->raft) != 0 || group->transfer_wanted) {
         return STELE_NOT_FOUND;
     }
-    if (raft->stalled) {
+    if (!has_room(raft, group)) {
         return STELE_E_NO_SPACE;
     }
     const uint64_t waiting = group->last - group->told + group->submits_count;
@@ -282,7 +312,7 @@ static uint64_t leader_of(const struct stele_raft *raft, const struct stele_raft
 {
     switch (group->raft.state) {
     case RAFT_LEADER:
-        return raft->options.node;
+        return group->hard_pending ? 0 : raft->options.node;
     case RAFT_FOLLOWER:
         return group->raft.follower_state.current_leader.id;
     default:
@@ -297,9 +327,7 @@ void stele_raft_status(const struct stele_raft *raft, uint32_t group_number,
     const struct stele_raft__group *const group = &raft->groups[group_number];
     const uint64_t commit = raft_commit_index(&group->raft);
     *out_status = (struct stele_raft_status){
-        .role = group->raft.state == RAFT_LEADER      ? STELE_RAFT_LEADER
-                : group->raft.state == RAFT_CANDIDATE ? STELE_RAFT_CANDIDATE
-                                                      : STELE_RAFT_FOLLOWER,
+        .role = role_of(group),
         .term = raft_current_term(&group->raft),
         .leader = leader_of(raft, group),
         .first_index = group->first,

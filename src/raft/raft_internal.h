@@ -177,8 +177,8 @@ struct stele_raft__group {
     bool change_wanted; /* A change of members is among the submits. */
     bool transfer_wanted;
     uint64_t transfer_to;
-    uint64_t catch_up_wanted; /* Node; 0: none. */
 
+    int64_t leader_heard_ms;
     int64_t beat_ms; /* The last timeout as leader, or the last moment as something else. */
     enum stele_raft_role role_told;
     uint64_t term_told, leader_told;
@@ -193,6 +193,7 @@ struct stele_raft__sent {
 
 struct stele_raft__peer {
     uint64_t node; /* 0: free. */
+    bool is_full;  /* Has no room on disk. */
     int64_t heard_ms;
     struct stele_raft__queue queue;
     struct stele_raft__sent *sent; /* Of each group. */
@@ -216,6 +217,7 @@ struct stele_raft {
 
     struct stele_raft__group *groups;
     struct stele_raft__peer peers[STELE_RAFT_NODES_MAX];
+    uint32_t full_count;  /* Peers without room. */
     uint32_t dirty_first; /* UINT32_MAX: none. */
     uint32_t *pending;    /* Groups that wait for the WAL. */
     uint32_t *pending_spare;
@@ -225,7 +227,7 @@ struct stele_raft {
     bool more;        /* Something was left for the next turn. */
     bool turning;
     bool beating; /* What is sent are heartbeats. */
-    int failed; /* What a turn ended with; all later ones do too. */
+    int failed;   /* What a turn ended with; all later ones do too. */
 
     int64_t now_ms, origin_ms, due_ms;
     uint64_t durable;

@@ -220,7 +220,6 @@ static void set_up(const struct stele_raft *raft, struct stele_raft__group *grou
     raft_set_heartbeat_timeout(engine, raft->options.heartbeat_ms);
     raft_set_install_snapshot_timeout(engine, 8 * raft->options.election_ms);
     raft_set_pre_vote(engine, true);
-    raft_set_capacity_threshold(engine, 1);
     raft_set_max_catch_up_rounds(engine, 100);
     raft_set_max_catch_up_round_duration(engine, 100 * raft->options.election_ms);
 }
@@ -293,6 +292,8 @@ int stele_raft__start(struct stele_raft *raft, struct stele_raft__group *group,
         return STELE_E_NO_MEMORY;
     }
     group->started = true;
+    group->beat_ms = raft->now_ms;
+    group->leader_heard_ms = raft->now_ms;
     set_up(raft, group);
     /* D10: libraft makes an only voter the leader at once, and of the term in which it was before. */
     const struct stele_raft__members *const members = stele_raft__members_at(group, UINT64_MAX);

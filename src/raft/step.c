@@ -94,6 +94,8 @@ struct stele_raft__peer *stele_raft__peer(struct stele_raft *raft, uint64_t node
         }
     }
     memset(free->sent, 0, size);
+    raft->full_count -= free->is_full;
+    free->is_full = false;
     free->node = node;
     free->heard_ms = INT64_MIN / 2;
     return free;
@@ -162,7 +164,7 @@ int stele_raft__post(struct stele_raft *raft, struct stele_raft__group *group,
     return STELE_OK;
 }
 
-/* D11: answering a message of an older term, libraft says nothing of its log and leaves there whatever was
+/* D14: answering a message of an older term, libraft says nothing of its log and leaves there whatever was
  * on its stack. Nobody looks at it, as the term is higher, but it is no index either. */
 static void complete_result(const struct stele_raft__group *group, const struct raft_event *event,
                             struct raft_message *message)
@@ -185,7 +187,7 @@ static int take_messages(struct stele_raft *raft, struct stele_raft__group *grou
 {
     for (unsigned i = 0; i < update->messages.n; i++) {
         const struct raft_message *const from = &update->messages.batch[i];
-        if (from->server_id == raft->options.node) {
+        if (from->server_id == raft->options.node || from->server_id == 0) {
             continue;
         }
         struct stele_raft__message *const message = stele_raft__message_take(raft);
@@ -352,7 +354,6 @@ static void take_state(struct stele_raft *raft, struct stele_raft__group *group,
         raft->counts.groups_led--;
         group->want_barrier = false;
         group->transfer_wanted = false;
-        group->catch_up_wanted = 0;
         drop_submits(raft, group);
     }
 }
@@ -598,6 +599,59 @@ static int step_install(struct stele_raft *raft, struct stele_raft__group *group
     return outcome;
 }
 
+static bool is_voter(const struct stele_raft__group *group, uint64_t node)
+{
+    const struct raft_configuration *const all = &group->raft.configuration;
+    for (unsigned i = 0; i < all->n; i++) {
+        if (all->servers[i].id == node) {
+            return all->servers[i].role == RAFT_VOTER;
+        }
+    }
+    return false;
+}
+
+/* D6: Who does not know itself to be a voter refuses its vote. But its configuration may be the older one: a cluster
+ * that grows from one node to two, and is interrupted in between, has the second voter only in the log of the first,
+ * who needs its vote. So everybody votes, whatever it takes itself for (Ongaro's dissertation, section 4.1), and
+ * the candidate knows whose votes count. And it has no leader any more when it has not heard of one for long,
+ * which libraft finds out for voters only. */
+static int step_vote(struct stele_raft *raft, struct stele_raft__group *group,
+                     struct raft_event *event, struct stele_error *err)
+{
+    struct raft *const engine = &group->raft;
+    if (engine->state != RAFT_FOLLOWER || is_voter(group, raft->options.node)) {
+        return stele_raft__step(raft, group, event, NULL, err);
+    }
+    struct raft_server self = {
+        .id = raft->options.node, .address = raft->address, .role = RAFT_VOTER};
+    const struct raft_configuration configuration = engine->configuration;
+    const raft_id leader = engine->follower_state.current_leader.id;
+    const raft_term term = raft_current_term(engine);
+    engine->configuration = (struct raft_configuration){.servers = &self, .n = 1};
+    if (raft->now_ms >= group->leader_heard_ms + (int64_t)raft->options.election_ms) {
+        engine->follower_state.current_leader.id = 0;
+    }
+    const int outcome = stele_raft__step(raft, group, event, NULL, err);
+    STELE_ASSERT(engine->configuration.servers == &self);
+    engine->configuration = configuration;
+    if (engine->state == RAFT_FOLLOWER && raft_current_term(engine) == term) {
+        engine->follower_state.current_leader.id = leader;
+    }
+    return outcome;
+}
+
+/* The log is one for all groups, so a peer without room has none for any. libraft's own test of it is not used:
+ * it refuses what was submitted after submit() has accepted it, and its own first entry in the middle of becoming
+ * leader (D13). */
+static void note_capacity(struct stele_raft *raft, uint64_t from, unsigned short capacity)
+{
+    struct stele_raft__peer *const peer = stele_raft__peer(raft, from);
+    if (peer != NULL && peer->is_full != (capacity == 0)) {
+        peer->is_full = capacity == 0;
+        raft->full_count += peer->is_full ? 1 : UINT32_MAX;
+    }
+}
+
 int stele_raft__step_message(struct stele_raft *raft, uint64_t from,
                              const struct stele_raft__received *received, struct stele_error *err)
 {
@@ -613,12 +667,21 @@ int stele_raft__step_message(struct stele_raft *raft, uint64_t from,
     message.server_id = from;
     message.server_address = address;
     if (message.type == RAFT_APPEND_ENTRIES) {
+        if (message.append_entries.term >= raft_current_term(&group->raft)) {
+            group->leader_heard_ms = raft->now_ms;
+        }
         return step_append(raft, group, &message, received->entries, err);
+    }
+    if (message.type == RAFT_APPEND_ENTRIES_RESULT) {
+        note_capacity(raft, from, message.append_entries_result.capacity);
     }
     if (message.type == RAFT_INSTALL_SNAPSHOT) {
         return step_install(raft, group, &message, received, err);
     }
     struct raft_event event = {.type = RAFT_RECEIVE, .receive.message = &message};
+    if (message.type == RAFT_REQUEST_VOTE) {
+        return step_vote(raft, group, &event, err);
+    }
     return stele_raft__step(raft, group, &event, NULL, err);
 }
 
@@ -661,6 +724,8 @@ static int submit_batch(struct stele_raft *raft, struct stele_raft__group *group
         stele_raft__payload_destroy(raft, raft->batch_payloads[i]);
         raft->batch_payloads[i] = NULL;
     }
+    /* What submit() has said about indexes would not be true for those that come later. */
+    STELE_ASSERT(refused == 0);
     if (refused == 0) {
         raft->counts.entries_submitted += count;
     }
@@ -705,7 +770,7 @@ int stele_raft__step_submits(struct stele_raft *raft, struct stele_raft__group *
             group->submits_count--;
             raft->submitted_bytes -= submit->payload->size;
             if (submit->term == raft_current_term(&group->raft) &&
-                group->raft.state == RAFT_LEADER) {
+                group->raft.state == RAFT_LEADER && raft_transferee(&group->raft) == 0) {
                 fill_batch(raft, count++, submit->term, submit->type, submit->payload);
             } else {
                 stele_raft__payload_destroy(raft, submit->payload);
@@ -808,6 +873,7 @@ int stele_raft__step_durable(struct stele_raft *raft, struct stele_raft__group *
 {
     if (group->hard_pending && group->hard_place < raft->durable) {
         group->hard_pending = false;
+        stele_raft__touch(raft, group);
         while (group->held.first != NULL) {
             struct stele_raft__message *const message = group->held.first;
             group->held.first = message->next;

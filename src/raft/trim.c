@@ -30,13 +30,13 @@ int stele_raft_snapshot(struct stele_raft *raft, uint32_t group_number, uint64_t
     STELE_ASSERT(!raft->turning);
     STELE_ASSERT(data.size <= STELE_RAFT_SNAPSHOT_SIZE_MAX);
     struct stele_raft__group *const group = &raft->groups[group_number];
-    STELE_ASSERT(index <= group->told);
     if (raft->failed != STELE_OK) {
         return raft->failed;
     }
     if (group->installing || index <= group->snapshot.index) {
         return STELE_OK;
     }
+    STELE_ASSERT(index <= group->told);
     struct stele_buf kept = {NULL, 0, 0};
     int outcome = stele_buf_append(&kept, raft->alloc, data);
     if (outcome != STELE_OK) {
@@ -95,18 +95,18 @@ static uint64_t find_limit(const struct stele_raft *raft, uint64_t wanted)
         }
         uint64_t index = group->snapshot.index + 1;
         index = index < group->first ? group->first : index;
-        const uint64_t first = index;
         uint64_t size = 0;
-        while (index <= group->last && stele_raft__at(group, index)->place < limit) {
-            size += stele_raft__at(group, index)->size + RECORD_SIZE;
-            if (size > budget) {
-                limit = stele_raft__at(group, first)->place;
-                size = 0;
-                break;
-            }
-            index++;
+        uint64_t lowest = limit;
+        for (; index <= group->last; index++) {
+            const struct stele_raft__entry *const entry = stele_raft__at(group, index);
+            size += entry->size + RECORD_SIZE;
+            lowest = entry->place < lowest ? entry->place : lowest;
         }
-        budget -= size;
+        if (lowest < limit && size > budget) {
+            limit = lowest;
+        } else if (lowest < limit) {
+            budget -= size;
+        }
     }
     return limit;
 }
@@ -130,8 +130,8 @@ static int drop_entries(struct stele_raft *raft, struct stele_raft__group *group
     return outcome;
 }
 
-/* Does any entry lie below the limit? If the WAL ran full while they were put again, some do and some do not. */
-static bool lies_below(const struct stele_raft__group *group, uint64_t limit)
+/* Places grow along a log, unless the last attempt to put it again had no room for all of it. */
+static bool reaches_below(const struct stele_raft__group *group, uint64_t limit)
 {
     for (uint64_t index = group->first; index <= group->last; index++) {
         if (stele_raft__at(group, index)->place < limit) {
@@ -162,7 +162,7 @@ static int put_again(struct stele_raft *raft, struct stele_raft__group *group, u
     if (covered >= group->first) {
         outcome = drop_entries(raft, group, covered, err);
     }
-    if (outcome != STELE_OK || !lies_below(group, limit)) {
+    if (outcome != STELE_OK || !reaches_below(group, limit)) {
         return outcome;
     }
     for (uint64_t index = group->first; outcome == STELE_OK && index <= group->last; index++) {

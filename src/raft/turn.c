@@ -264,20 +264,6 @@ static int start_transfer(struct stele_raft *raft, struct stele_raft__group *gro
     return stele_raft__step(raft, group, &event, &refused, err);
 }
 
-static int start_catch_up(struct stele_raft *raft, struct stele_raft__group *group,
-                          struct stele_error *err)
-{
-    const uint64_t node = group->catch_up_wanted;
-    group->catch_up_wanted = 0;
-    int status = RAFT_CATCH_UP_RUNNING;
-    if (group->raft.leader_state.promotee_id != 0 ||
-        raft_catch_up(&group->raft, node, &status) != 0 || status == RAFT_CATCH_UP_RUNNING) {
-        return STELE_OK;
-    }
-    struct raft_event event = {.type = RAFT_CATCH_UP, .catch_up.server_id = node};
-    return stele_raft__step(raft, group, &event, NULL, err);
-}
-
 static int work_off_group(struct stele_raft *raft, struct stele_raft__group *group,
                           struct stele_error *err)
 {
@@ -287,9 +273,6 @@ static int work_off_group(struct stele_raft *raft, struct stele_raft__group *gro
     }
     if (outcome == STELE_OK && group->transfer_wanted) {
         outcome = start_transfer(raft, group, err);
-    }
-    if (outcome == STELE_OK && group->catch_up_wanted != 0 && group->raft.state == RAFT_LEADER) {
-        outcome = start_catch_up(raft, group, err);
     }
     if (outcome == STELE_OK) {
         outcome = tell_committed(raft, group, err);

@@ -120,7 +120,12 @@ static int make_segment(struct stele_wal *wal, const char *spare,
     stele_wal__name(name_new, facts->number, "new");
     int outcome = make_file(wal, name_new, spare, facts, err);
     if (outcome != STELE_OK) {
-        (void)ops->remove(wal->io, name_new, NULL); /* Best effort, opening does the rest. */
+        /* Best effort, opening does the rest. On a full disk a spare that cannot even be renamed
+         * makes room for the next attempt. */
+        (void)ops->remove(wal->io, name_new, NULL);
+        if (spare != NULL) {
+            (void)ops->remove(wal->io, spare, NULL);
+        }
         return outcome;
     }
     outcome = ops->rename(wal->io, name_new, name, err);
@@ -182,19 +187,18 @@ static int give_up(struct stele_wal *wal, const struct stele_wal__segment *segme
     const struct stele_io_ops *const ops = wal->io->ops;
     char name[STELE_FILE_NAME_MAX];
     stele_wal__name(name, segment->number, "wal");
-    int outcome = STELE_OK;
     if (segment->limit - segment->base == wal->options.segment_size &&
         wal->spares_count + *spares_new < wal->options.spares_max) {
         char spare[STELE_FILE_NAME_MAX];
         stele_wal__name(spare, segment->number, "spare");
-        outcome = ops->rename(wal->io, name, spare, err);
-        if (outcome == STELE_OK) {
+        if (ops->rename(wal->io, name, spare, NULL) == STELE_OK) {
             wal->spares[wal->spares_count + *spares_new] = segment->number;
             ++*spares_new;
+            return STELE_OK;
         }
-    } else {
-        outcome = ops->remove(wal->io, name, err);
+        /* A full directory has no room for another name, but it always can lose one. */
     }
+    const int outcome = ops->remove(wal->io, name, err);
     return outcome == STELE_NOT_FOUND ? STELE_OK : outcome;
 }
 

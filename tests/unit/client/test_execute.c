@@ -1,5 +1,6 @@
 /* Commands are executed in the order of their stamps and answered when they are durable; what they
- * make is a matter of the commands alone; nobody else appends to the store of a node.
+ * make is a matter of the commands alone; nobody else appends to the store of a node; and one store
+ * can be copied to another while it goes on.
  *
  * Method: the runtime with its real threads, one command after the other without waiting, on two
  * stores with different options; the answers are compared. */
@@ -259,5 +260,110 @@ TEST(nobody_but_a_node_appends_to_its_store)
     CHECK_EQ(fixture_count("s-7", (struct stele_read_options)STELE_READ_OPTIONS_INIT), 2);
     CHECK_OK(stele_verify(store, NULL, NULL, &err), err);
     free(answers);
+    fixture_end();
+}
+
+static uint64_t copy_from(struct stele *source, size_t chunk_size, bool complete)
+{
+    struct stele_client_ordered ordered;
+    struct stele_export *export = NULL;
+    struct stele_client_copy *copy = NULL;
+    struct stele_bytes chunk;
+    uint64_t chunks = 0;
+    stele_client_ordered(store, &ordered);
+    CHECK_OK(stele_client_export_begin(source, ordered.stamp, ordered.position, &export, &err),
+             err);
+    CHECK_OK(stele_client_copy_begin(store, &copy, &err), err);
+    int outcome = STELE_OK;
+    while (outcome == STELE_OK && (complete || chunks < 3)) {
+        outcome = stele_export_next(export, chunk_size, &chunk, &err);
+        if (outcome == STELE_OK) {
+            chunks++;
+            CHECK_OK(stele_client_copy_append(copy, chunk, &err), err);
+        }
+    }
+    CHECK_OK(stele_client_copy_end(copy, complete, &err), err);
+    stele_client_export_end(source, export);
+    return chunks;
+}
+
+static uint64_t hash_of_all(struct stele *of)
+{
+    struct stele_iterator *iterator = NULL;
+    uint64_t hash = 0;
+    CHECK_OK(stele_read_all(of, NULL, &iterator, &err), err);
+    for (;;) {
+        const struct stele_event *events = NULL;
+        size_t count = 0;
+        const int outcome = stele_iterator_next(iterator, &events, &count, &err);
+        if (outcome != STELE_OK) {
+            CHECK_EQ(outcome, STELE_END);
+            break;
+        }
+        for (size_t i = 0; i < count; i++) {
+            hash = (hash ^ events[i].position ^ events[i].revision << 20 ^
+                    (uint64_t)events[i].created_us) *
+                   UINT64_C(0x9e3779b97f4a7c15);
+        }
+    }
+    stele_iterator_destroy(iterator);
+    return hash;
+}
+
+TEST(a_store_is_copied_while_it_goes_on_and_then_both_go_on_alike)
+{
+    FIXTURE_EMBEDDED_ONLY();
+    begin(256 * 1024, 16 * 1024);
+    struct answers *first = answers_create();
+    for (uint64_t number = 0; number < COMMANDS / 2; number++) {
+        execute_number(number, first);
+    }
+    stele_client_flush(store, false);
+    answers_wait(first, COMMANDS / 2);
+    struct stele *source = store;
+    char source_path[sizeof fixture_path];
+    memcpy(source_path, fixture_path, sizeof source_path);
+
+    begin(64 * 1024, 4096);
+    struct stele_client_ordered ordered;
+    CHECK_EQ(copy_from(source, 1000, false), 3);
+    stele_client_ordered(store, &ordered);
+    CHECK(ordered.is_catching_up);
+    CHECK(ordered.stamp > 0);
+    struct answers *second = answers_create();
+    const struct stele_append append = {.stream = "s", .expected = STELE_EXPECT_ANY};
+    const struct stele_client_command command = {.kind = STELE_CLIENT_TOMBSTONE,
+                                                 .order = {.stamp = ordered.stamp + 1},
+                                                 .streams = &append,
+                                                 .streams_count = 1,
+                                                 .id = {1}};
+    CHECK_OUTCOME(stele_client_execute_stage(store, &command, NULL, NULL, on_answer, second, &err),
+                  STELE_E_UNSUPPORTED, err);
+    CHECK_EQ(second->count, 0);
+    CHECK(copy_from(source, 50000, true) > 3);
+
+    /* What it needs now is in commands; the source has them first. */
+    struct stele *const target = store;
+    for (uint64_t number = COMMANDS / 2; number < COMMANDS; number++) {
+        store = source;
+        execute_number(number, first);
+        stele_client_flush(store, false);
+        store = target;
+        execute_number(number, second);
+    }
+    stele_client_flush(target, false);
+    answers_wait(first, COMMANDS);
+    answers_wait(second, COMMANDS / 2);
+    for (size_t i = 0; i < COMMANDS / 2; i++) {
+        CHECK_EQ(first->outcomes[COMMANDS / 2 + i], second->outcomes[i]);
+        CHECK_EQ(first->results[COMMANDS / 2 + i].position_last, second->results[i].position_last);
+    }
+    CHECK_EQ(hash_of_all(source), hash_of_all(target));
+    CHECK_OK(stele_verify(target, NULL, NULL, &err), err);
+    free(first);
+    free(second);
+    fixture_end();
+    memcpy(fixture_path, source_path, sizeof source_path);
+    store = source;
     fixture_end();
 }

@@ -217,3 +217,52 @@ TEST(the_callback_can_stop_it)
     world_reader_end(&reader);
     world_destroy(world);
 }
+
+TEST(stamps_that_do_not_grow_are_told)
+{
+    struct world *const world = world_create(8192, 16384);
+    world_open(world);
+    static const struct {
+        uint64_t stamp;
+        size_t damages;
+    } cases[] = {{0, 0}, {5, 0}, {6, 0}, {0, 0}, {6, 1}, {4, 2}, {9, 2}};
+    for (size_t i = 0; i < STELE_COUNT_OF(cases); i++) {
+        world->stamp = cases[i].stamp;
+        world->log->stamp = 0; /* Only what looks at it later is tested here. */
+        world_append(world, (uint16_t)(1 + i % 3), 1, 50);
+        struct stele_log_chain chain = {0};
+        struct damages damages = {0};
+        CHECK_EQ(extend(world, &chain, UINT64_MAX, UINT64_MAX, NULL, &damages), STELE_END);
+        /* Of an append with several frames, each but the first may say it again. */
+        CHECK(damages.count >= cases[i].damages);
+        CHECK_EQ(damages.count == 0, cases[i].damages == 0);
+    }
+    world_destroy(world);
+}
+
+TEST(the_last_stamp_is_known_after_rolling_reopening_and_a_torn_write)
+{
+    struct world *const world = world_create(8192, 16384);
+    world_open(world);
+    for (uint64_t stamp = 1; stamp <= 200; stamp++) {
+        /* Appends without a stamp between do not make it forgotten. */
+        world->stamp = stamp % 3 == 0 ? 0 : stamp * 1000;
+        const uint64_t want = (stamp % 3 == 0 ? stamp - 1 : stamp) * 1000;
+        world_append(world, (uint16_t)(1 + stamp % 4), 1, 300);
+        CHECK_EQ(stele_log_stamp(world->log), want);
+        CHECK_EQ(stele_log_stamp_durable(world->log), want);
+        if (stamp % 7 == 0) {
+            world->stamp = want + 500;
+            if (world_stage(world, 2, 1, 50) == STELE_OK) {
+                CHECK_EQ(stele_log_stamp(world->log), want + 500);
+                CHECK_EQ(stele_log_stamp_durable(world->log), want);
+            }
+        }
+        world_close(world);
+        world_open(world);
+        CHECK_EQ(stele_log_stamp(world->log), want);
+        CHECK_EQ(stele_log_stamp_durable(world->log), want);
+    }
+    CHECK(stele_log_segments(world->log) > 4);
+    world_destroy(world);
+}

@@ -30,6 +30,7 @@ struct world {
     struct stele_error err;
 
     /* Appended so far: the model. */
+    uint64_t stamp; /* Of what is staged next. */
     struct world_event events[WORLD_EVENTS_MAX];
     size_t count;
     uint64_t frames[WORLD_EVENTS_MAX];
@@ -158,6 +159,7 @@ static inline int world_stage(struct world *world, uint16_t groups, uint32_t eve
     }
     for (uint16_t group = 0; group < groups; group++) {
         struct stele_frame frame = {.kind = STELE_FRAME_EVENTS,
+                                    .term = world->stamp,
                                     .partition = group,
                                     .count = events_each,
                                     .group_count = groups,

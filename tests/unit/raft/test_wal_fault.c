@@ -232,3 +232,48 @@ TEST(a_torn_log_opens_on_a_full_disk)
     world_fill(world, 1, 100);
     end(&run);
 }
+
+static uint32_t count_spares(void)
+{
+    uint32_t count = 0;
+    for (uint32_t index = 0; index < disk.names.count; index++) {
+        count += strstr(disk.names.entries[index].name, ".spare") != NULL ? 1 : 0;
+    }
+    return count;
+}
+
+/* A new name may need room in the directory. */
+TEST(what_cannot_be_renamed_on_a_full_disk_is_removed)
+{
+    struct run run;
+    begin(&run);
+    struct world *const world = run.world;
+    world_open(world);
+    world_fill(world, 9, 30000);
+    CHECK_OK(stele_wal_trim(world->wal, world->records[4].place, &world->err), world->err);
+    CHECK_EQ(count_spares(), 2);
+    disk.fail_mask = MEMIO_RENAME;
+    disk.fail_outcome = STELE_E_NO_SPACE;
+    disk.fail_sticky = true;
+    disk.calls = 0;
+    disk.fail_at = 1;
+    disk.space = (uint64_t)(disk.names.count + 1) * 70000;
+    for (int attempt = 0; attempt < 4; attempt++) {
+        for (int count = 0; count < 4; count++) {
+            const int outcome = world_put(world, 30000);
+            CHECK(outcome == STELE_OK || outcome == STELE_E_NO_SPACE);
+        }
+        CHECK_OK(world_flush(world), world->err);
+        CHECK(!stele_wal_is_fenced(world->wal));
+    }
+    CHECK_EQ(count_spares(), 0); /* No file that nobody knows of is left. */
+    CHECK_OK(stele_wal_trim(world->wal, UINT64_MAX, &world->err), world->err);
+    CHECK_EQ(disk.names.count, 2);
+    disk.fail_at = 0;
+    disk.fail_sticky = false;
+    world_fill(world, 4, 30000);
+    world_close(world);
+    world_open(world);
+    world_check_reads(world);
+    end(&run);
+}
