@@ -9,6 +9,7 @@ import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import fs from "node:fs";
 import { createRequire } from "node:module";
+import net from "node:net";
 import os from "node:os";
 import path from "node:path";
 import { test as nodeTest } from "node:test";
@@ -233,6 +234,92 @@ export class Server {
 
   cleanUp() {
     this.process?.kill("SIGKILL");
+    fs.rmSync(this.dir, { recursive: true, force: true });
+  }
+}
+
+/* ---- A cluster ---- */
+
+/* Ports that nobody has now. */
+async function freePorts(count) {
+  const servers = await Promise.all(range(0, count).map(() => new Promise((resolve, reject) => {
+    const one = net.createServer();
+    one.on("error", reject).listen(0, "127.0.0.1", () => resolve(one));
+  })));
+  const ports = servers.map((one) => one.address().port);
+  await Promise.all(servers.map((one) => new Promise((resolve) => one.close(resolve))));
+  return ports;
+}
+
+/* Nodes on this machine, in plain text; nodes[0] has made the cluster. */
+export class Cluster {
+  static async start(count) {
+    const cluster = new Cluster();
+    const ports = await freePorts(2 * count);
+    cluster.dir = fs.mkdtempSync(path.join(os.tmpdir(), "stele-compat."));
+    cluster.nodes = range(0, count).map((i) => {
+      const node = new Server();
+      node.dir = path.join(cluster.dir, `n${i + 1}`);
+      node.tls = false;
+      node.port = ports[2 * i];
+      node.args = ["--insecure", "--advertise-host", "localhost", ...(isSanitized ? ["--no-sandbox"] : [])];
+      fs.mkdirSync(node.dir);
+      execFileSync(binary, ["cluster", i === 0 ? "init" : "join", "--store", node.file("store"),
+        "--name", `n${i + 1}`, "--address", `localhost:${ports[2 * i + 1]}`, "--client", `localhost:${node.port}`,
+        ...(i === 0 ? ["--partitions", "4"] : ["--seed", `localhost:${ports[1]}`])]);
+      return node;
+    });
+    process.on("exit", () => cluster.cleanUp());
+    /* A node that joins is served when the cluster has given it a number. */
+    for (const node of cluster.nodes) {
+      await node.launch();
+      await until(() => cluster.isReady(node), "a node to be ready");
+    }
+    await until(async () => {
+      const seen = await Promise.all(cluster.nodes.map((node) => cluster.gossip(node).catch(() => ({ members: [] }))));
+      return seen.every(({ members }) => members.length === count && members.every((one) => one.isAlive) &&
+        members.some((one) => one.state === "Leader") && members.filter((one) => one.state === "Follower").length === count - 1);
+    }, "every node to know all");
+    return cluster;
+  }
+
+  async isReady(node) {
+    return (await fetch(`http://localhost:${node.port}/health/ready`)).status === 200;
+  }
+
+  async gossip(node) {
+    return (await fetch(`http://localhost:${node.port}/gossip`)).json();
+  }
+
+  /* The node that all who live agree leads. */
+  leader() {
+    return until(async () => {
+      const living = this.nodes.filter(({ process }) => process.exitCode === null && process.signalCode === null);
+      const views = await Promise.all(living.map((node) => this.gossip(node).catch(() => ({ members: [] }))));
+      const ports = new Set(views.map(({ members }) =>
+        members.find((one) => one.state === "Leader" && one.isAlive)?.httpEndPointPort));
+      return ports.size === 1 && living.find(({ port }) => ports.has(port));
+    }, "a leader");
+  }
+
+  /* host: a node to be asked first; otherwise all are named. */
+  client({ host, ...options } = {}) {
+    const hosts = (host === undefined ? this.nodes : [host, host]).map(({ port }) => `localhost:${port}`);
+    return Client.connectionString(this.nodes[0].address({ host: hosts.join(","), ...options }));
+  }
+
+  /* Of one node, without gossip: it goes elsewhere only if it is led there. */
+  single(node, options) {
+    return Client.connectionString(node.address(options));
+  }
+
+  async stop() {
+    for (const node of this.nodes) node.signal("SIGTERM");
+    for (const node of this.nodes) assert.equal(await node.ended, 0, node.output);
+  }
+
+  cleanUp() {
+    for (const node of this.nodes) node.process?.kill("SIGKILL");
     fs.rmSync(this.dir, { recursive: true, force: true });
   }
 }

@@ -1,0 +1,271 @@
+/* A cluster of three nodes and the official clients: they find the nodes by gossip and choose by what they prefer,
+ * are led to the leader by what is refused elsewhere, and go on when the leader dies: appends end as done or unknown,
+ * what was acknowledged is there exactly once, subscriptions skip and repeat nothing, groups leave nothing out.
+ *
+ * Method: three processes on this machine. Writers repeat with the same ids what they do not know the outcome of;
+ * subscribers resume behind the last event that they saw. */
+
+import assert from "node:assert/strict";
+import { Cluster, Followed, collect, db, expect, fails, follow, isKurrent, json, numbers, range, test,
+  until } from "./lib.mjs";
+
+const { ANY, NO_STREAM, START } = db;
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const cluster = await Cluster.start(3);
+const clients = [];
+const client = (options) => {
+  const made = cluster.client({ keepAliveInterval: 1000, keepAliveTimeout: 1000, ...options });
+  clients.push(made);
+  return made;
+};
+
+/* Until it succeeds: what fails while nobody leads is tried again. */
+const patiently = (action) =>
+  until(async () => {
+    try {
+      return { value: await action() };
+    } catch (error) {
+      if (error instanceof assert.AssertionError) throw error;
+      return false;
+    }
+  }, `success of ${action}`).then(({ value }) => value);
+
+await test("every node tells of the same three members, of which one leads", async () => {
+  for (const node of cluster.nodes) {
+    const { members, serverPort } = await cluster.gossip(node);
+    assert.equal(serverPort, node.port);
+    assert.deepEqual(members.map((one) => one.httpEndPointPort), cluster.nodes.map(({ port }) => port));
+    assert.deepEqual(members.map((one) => one.state).sort(), ["Follower", "Follower", "Leader"]);
+    assert.ok(members.every((one) => one.isAlive));
+    assert.equal(new Set(members.map((one) => one.instanceId)).size, 3);
+  }
+});
+
+await test("what is appended through any node is read through every node by who prefers the leader", async () => {
+  for (const [i, node] of cluster.nodes.entries()) {
+    const writer = client({ host: node, nodePreference: "random" });
+    const events = [json("through", { n: i })];
+    /* A client of one address prefers the leader, too, and goes there when it is told to. */
+    await patiently(() => writer.appendToStream("through", events, { requiresLeader: false, ...expect(ANY) }));
+    const reader = client();
+    assert.deepEqual(numbers(await collect(reader.readStream("through"))), range(0, i + 1));
+  }
+});
+
+await test("followers refuse what requires the leader and say where it is", async () => {
+  const leader = await cluster.leader();
+  for (const node of cluster.nodes.filter((one) => one !== leader)) {
+    const one = cluster.single(node);
+    const wanted = { leader: { address: "localhost", port: leader.port } };
+    const credentials = { credentials: { username: "admin", password: "changeit" } };
+    /* With credentials it is Append, without it is BatchAppend. */
+    for (const options of [{}, credentials]) {
+      const alone = cluster.single(node);
+      await fails(alone.appendToStream("refused", json("e"), { requiresLeader: true, ...options }), "NotLeaderError",
+        wanted);
+      await alone.dispose();
+    }
+    await fails(one.createPersistentSubscriptionToStream("refused", "g",
+      db.persistentSubscriptionToStreamSettingsFromDefaults()), "NotLeaderError", wanted);
+    /* It has gone there by itself. */
+    await one.createPersistentSubscriptionToStream("refused", "g",
+      db.persistentSubscriptionToStreamSettingsFromDefaults());
+    await one.deletePersistentSubscriptionToStream("refused", "g");
+    await one.dispose();
+  }
+});
+
+await test("who prefers a follower reads from one, and what it appends is there", async () => {
+  const reader = client({ nodePreference: "follower" });
+  const events = range(0, 10).map((n) => json("follower", { n }));
+  await patiently(() => reader.appendToStream("follower", events, { requiresLeader: false, ...expect(ANY) }));
+  await until(async () => numbers(await collect(reader.readStream("follower"))).length === 10, "ten events");
+});
+
+/* ---- The leader dies ---- */
+
+let over = false;
+const outcomes = { done: 0, unknown: 0 };
+
+/* Appends to one stream until it is over, a few events at a time. */
+async function write(writer, stream, isChecking, options) {
+  const acknowledged = [];
+  let n = 0;
+  while (!over) {
+    const count = 1 + (n % 3);
+    const events = range(n, n + count).map((i) => json("outage", { n: i }));
+    const state = !isChecking ? ANY : n === 0 ? NO_STREAM : BigInt(n - 1);
+    for (let isDone = false; !isDone;) {
+      try {
+        const done = await writer.appendToStream(stream, events, { ...expect(state), ...options });
+        assert.equal(done.nextExpectedRevision, BigInt(n + count - 1));
+        isDone = true;
+        outcomes.done++;
+      } catch (error) {
+        assert.ok(error instanceof Error && !(error instanceof assert.AssertionError), error);
+        assert.ok(!(error instanceof db.WrongExpectedVersionError), `${stream} ${n}: ${error}`);
+        outcomes.unknown++;
+        await pause(20);
+      }
+    }
+    acknowledged.push(...range(n, n + count));
+    n += count;
+  }
+  return acknowledged;
+}
+
+/* Follows for ever, resuming behind the last event seen; the place of one is what resuming takes. */
+class Watcher {
+  seen = [];
+  resumed = -1;
+  isWanted = true;
+
+  constructor(subscribe, placeOf) {
+    this.loop = (async () => {
+      while (this.isWanted) {
+        this.resumed++;
+        const mine = new Followed(subscribe(this.seen.length === 0 ? START : placeOf(this.seen.at(-1))));
+        this.current = mine;
+        while (!mine.ended && !mine.error && this.isWanted) await pause(10);
+        await mine.stop().catch(() => {});
+        this.seen.push(...mine.events);
+        this.current = undefined;
+        await pause(20);
+      }
+    })();
+  }
+
+  async stop(count) {
+    await until(() => this.seen.length + (this.current?.events.length ?? 0) >= count, `${count} events`);
+    this.isWanted = false;
+    await this.loop;
+    return this.seen;
+  }
+}
+
+const CREDENTIALS = { credentials: { username: "admin", password: "changeit" }, deadline: 2000 };
+const STREAMS = [
+  ["any-leader", false, {}, {}],
+  ["checked-leader", true, CREDENTIALS, {}],
+  /* The older client has one list of batches under way for all clients of a process, and loses its way in it when one
+   * of several loses its connection. */
+  ["checked-follower", true, { requiresLeader: false, ...(isKurrent ? {} : CREDENTIALS) }, { nodePreference: "follower" }],
+  ["checked-random", true, { requiresLeader: false, ...CREDENTIALS }, { nodePreference: "random" }],
+];
+const ROUNDS = 2;
+let written;
+let watchers;
+let consumed;
+
+await test("the leader is killed under load, and comes back: every append ends as done or unknown", async () => {
+  const filter = db.eventTypeFilter({ prefixes: ["outage"] });
+  const watcher = client();
+  const follower = client({ nodePreference: "follower" });
+  watchers = [
+    ...STREAMS.map(([stream], i) =>
+      new Watcher((fromRevision) => (i % 2 ? watcher : follower).subscribeToStream(stream, { fromRevision }),
+        ({ event }) => event.revision)),
+    new Watcher((fromPosition) => watcher.subscribeToAll({ fromPosition, filter }), ({ event }) => event.position),
+  ];
+  const writers = Promise.all(STREAMS.map(([stream, isChecking, options, preference]) =>
+    write(client(preference), stream, isChecking, options)));
+  consumed = consume(STREAMS[0][0]);
+  const more = async (count) => {
+    const wanted = outcomes.done + count;
+    await until(() => outcomes.done >= wanted, "appends");
+  };
+  for (let round = 0; round < ROUNDS; round++) {
+    await more(60);
+    const leader = await cluster.leader();
+    await leader.kill();
+    await more(60);
+    const next = await cluster.leader();
+    assert.notEqual(next, leader);
+    await leader.launch();
+    await more(60);
+  }
+  over = true;
+  written = await writers;
+});
+
+/* Consumes from a group until all that is wanted has been acknowledged, joining again whenever it is told to. */
+async function consume(stream) {
+  const consumer = client();
+  const settings = db.persistentSubscriptionToStreamSettingsFromDefaults({ startFrom: START, checkPointAfter: 200,
+    checkPointLowerBound: 1, checkPointUpperBound: 50 });
+  await patiently(() => consumer.createPersistentSubscriptionToStream(stream, "g", settings)
+    .catch((error) => assert.ok(error instanceof db.PersistentSubscriptionExistsError, error) ?? true));
+  const seen = new Map();
+  let joined = 0;
+  const isComplete = () => over && written && written[0].every((n) => seen.has(n));
+  while (!isComplete()) {
+    const subscription = consumer.subscribeToPersistentSubscriptionToStream(stream, "g");
+    const mine = follow(subscription, (event) => {
+      const { n } = event.event.data;
+      seen.set(n, (seen.get(n) ?? 0) + 1);
+      subscription.ack(event).catch(() => {});
+    });
+    while (!mine.ended && !mine.error && !isComplete()) await pause(10);
+    joined += mine.confirmed ? 1 : 0;
+    await mine.stop().catch(() => {});
+    await pause(20);
+  }
+  return { seen, joined };
+}
+
+await test("what was acknowledged is there, exactly once, in order, on every node", async () => {
+  for (const [i, [stream]] of STREAMS.entries()) {
+    const events = await patiently(() => collect(client().readStream(stream)));
+    assert.deepEqual(numbers(events), written[i], stream);
+    assert.deepEqual(events.map(({ event }) => Number(event.revision)), written[i]);
+  }
+  const last = [];
+  for (const node of cluster.nodes) {
+    const one = cluster.single(node, { nodePreference: "random" });
+    const stored = await until(async () => {
+      const all = (await collect(one.readAll({ requiresLeader: false }))).filter(({ event }) => event.type === "outage");
+      return all.length === written.flat().length && all;
+    }, "all events on a node");
+    last.push(stored.map(({ event }) => [event.id, event.position.commit, event.streamId, event.revision]));
+    await one.dispose();
+  }
+  assert.deepEqual(last[1], last[0]);
+  assert.deepEqual(last[2], last[0]);
+});
+
+await test("subscriptions went on where they were: nothing skipped, nothing twice", async () => {
+  for (const [i] of STREAMS.entries()) {
+    assert.deepEqual(numbers(await watchers[i].stop(written[i].length)), written[i]);
+  }
+  const all = await watchers.at(-1).stop(written.flat().length);
+  const stored = (await collect(client().readAll())).filter(({ event }) => event.type === "outage");
+  assert.deepEqual(all.map(({ event }) => event.id), stored.map(({ event }) => event.id));
+  assert.ok(watchers.some(({ resumed }) => resumed > 0), "nobody had to resume");
+});
+
+await test("the group left nothing out, and its consumer was led to each leader", async () => {
+  const { seen, joined } = await consumed;
+  assert.deepEqual([...seen.keys()].sort((a, b) => a - b), written[0]);
+  assert.ok(joined > ROUNDS, `joined ${joined} times`);
+});
+
+await test("without a majority nothing is acknowledged, reads go on, and with it everything does", async () => {
+  const [a, b, c] = cluster.nodes;
+  await b.kill();
+  await c.kill();
+  await until(async () => !(await cluster.isReady(a)), "it to be ready no more");
+  await until(async () => (await cluster.gossip(a)).members.every((one) => one.state !== "Leader"), "no leader");
+  const lonely = cluster.single(a, { nodePreference: "random" });
+  await fails(lonely.appendToStream("lonely", json("e"), { requiresLeader: true, deadline: 1000 }), "UnavailableError");
+  assert.deepEqual(numbers(await collect(lonely.readStream("through", { requiresLeader: false }))), range(0, 3));
+  await lonely.dispose();
+  await b.launch();
+  await c.launch();
+  const writer = client();
+  await patiently(() => writer.appendToStream("together", json("e"), { deadline: 1000 }));
+  for (const node of cluster.nodes) await until(() => cluster.isReady(node), "a node to be ready again");
+});
+
+for (const one of clients) await one.dispose();
+await cluster.stop();
+setTimeout(() => process.exit(1), 30_000).unref();
