@@ -19,6 +19,10 @@ const client = (options) => {
   return made;
 };
 
+const disposeAll = async () => {
+  for (const one of clients.splice(0)) await one.dispose();
+};
+
 /* Until it succeeds: what fails while nobody leads is tried again. */
 const patiently = (action) =>
   until(async () => {
@@ -81,6 +85,9 @@ await test("who prefers a follower reads from one, and what it appends is there"
   await patiently(() => reader.appendToStream("follower", events, { requiresLeader: false, ...expect(ANY) }));
   await until(async () => numbers(await collect(reader.readStream("follower"))).length === 10, "ten events");
 });
+
+/* Those so far have done their part; see STREAMS. */
+await disposeAll();
 
 /* ---- The leader dies ---- */
 
@@ -266,6 +273,6 @@ await test("without a majority nothing is acknowledged, reads go on, and with it
   for (const node of cluster.nodes) await until(() => cluster.isReady(node), "a node to be ready again");
 });
 
-for (const one of clients) await one.dispose();
+await disposeAll();
 await cluster.stop();
 setTimeout(() => process.exit(1), 30_000).unref();
