@@ -378,7 +378,13 @@ static uint64_t last_position(struct stele_engine *engine)
 static int stats(struct stele_engine *engine, struct stele_stats *out_stats,
                  struct stele_error *err)
 {
-    return stele_stats(member_of(engine)->store, out_stats, err);
+    const struct stele_member *member = member_of(engine);
+    const int outcome = stele_stats(member->store, out_stats, err);
+    if (outcome == STELE_OK) {
+        /* To clients all nodes are one store. */
+        memcpy(out_stats->store_id, member->identity.cluster_id, sizeof out_stats->store_id);
+    }
+    return outcome;
 }
 
 static void add_took(struct stele_engine_took *took, struct stele_member__numbers *numbers,

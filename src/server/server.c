@@ -226,7 +226,9 @@ static int open_store(struct stele_server__process *process, struct stele_error 
     }
     struct stele_stats stats = {.events = 0};
     outcome = stele_stats(process->store, &stats, err);
-    memcpy(process->server.store_id, stats.store_id, sizeof process->server.store_id);
+    memcpy(process->server.store_id,
+           process->is_node ? process->identity.cluster_id : stats.store_id,
+           sizeof process->server.store_id);
     if (outcome == STELE_OK) {
         outcome =
             stele_engine_create(process->store, process->server.alloc, &process->embedded, err);
