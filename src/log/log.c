@@ -171,6 +171,42 @@ struct stele_bytes stele_log_staged(const struct stele_log *log, uint64_t place)
     return (struct stele_bytes){0};
 }
 
+/* The first position above `after` in the records of whole frames; 0: none. */
+static uint64_t position_after(struct stele_bytes frames, uint64_t after)
+{
+    size_t at = 0;
+    while (at < frames.size) {
+        const size_t size = stele_load_u32le(frames.data + at + STELE_LOG__FRAME_SIZE_AT);
+        const size_t end = at + STELE_FRAME_HEADER_SIZE + size;
+        STELE_ASSERT(end <= frames.size);
+        at += STELE_FRAME_HEADER_SIZE;
+        while (at < end) {
+            const uint8_t *const record = frames.data + at;
+            const uint64_t position = stele_load_u64le(record + STELE_LOG__RECORD_POSITION_AT);
+            if (position > after) {
+                return position;
+            }
+            at += stele_load_u32le(record + STELE_LOG__RECORD_SIZE_AT);
+        }
+    }
+    return 0;
+}
+
+uint64_t stele_log_staged_after(const struct stele_log *log, uint64_t position)
+{
+    STELE_ASSERT(log->reserved == 0);
+    for (uint32_t index = 0; index <= log->in_flight; index++) {
+        const struct stele_log__group *const group =
+            &log->groups[(log->first + index) % STELE_LOG__BUFFERS];
+        if (group->bytes.size > 0 && group->position_last > position) {
+            return position_after(
+                (struct stele_bytes){.data = group->bytes.data, .size = group->bytes.size},
+                position);
+        }
+    }
+    return 0;
+}
+
 bool stele_log_has_staged(const struct stele_log *log)
 {
     return stele_log_staged_size(log) > 0;

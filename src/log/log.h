@@ -123,6 +123,9 @@ void stele_log_commit(struct stele_log *log, uint64_t position_last, uint64_t ev
  * reserve or done. */
 struct stele_bytes stele_log_staged(const struct stele_log *log, uint64_t place);
 
+/* The first position above this one of those that are staged or in flight; 0: there is none. */
+uint64_t stele_log_staged_after(const struct stele_log *log, uint64_t position);
+
 /* Are there staged bytes that no group holds? */
 bool stele_log_has_staged(const struct stele_log *log);
 uint64_t stele_log_staged_size(const struct stele_log *log);

@@ -10,7 +10,9 @@
 /* ---- Frames and records, with the secret already digested (frame.c) ---- */
 
 #define STELE_LOG__FRAME_PLACE_AT 16
+#define STELE_LOG__FRAME_SIZE_AT 8
 #define STELE_LOG__RECORD_SIZE_AT 4
+#define STELE_LOG__RECORD_POSITION_AT 8
 
 /* The checksum of the secret: every header's checksum goes on from it. */
 uint32_t stele_log__seed(uint64_t secret);

@@ -21,8 +21,13 @@
  *     sizes                           the format's limits, not this node's options
  *
  * Everything else (damage, disk, memory) is an error that is no decision: stele_order_is_decision().
- * The rest of the argument is that `seen` is no more than STELE_SEEN_AGE_MS before the log's last
- * position, and scavenging takes nothing that is younger than STELE_SCAVENGE_AGE_MS before it. */
+ *
+ * The rest of the argument is that every event above `seen` is in every store. A command is stale, and
+ * refused, if there is one that is more than STELE_SEEN_AGE_MS below the log's last position P; and
+ * scavenging, at some P' that is not above P, leaves alone everything above P' less
+ * STELE_SCAVENGE_AGE_MS, which is lower, and the newest event below that. So that decision is the same
+ * everywhere too: the newest event that can make a command stale is still there, because either it is
+ * above what scavenging ever reached, or it was the newest one below when it did. */
 #include "store/store_internal.h"
 
 #define NO_REVISION STELE_EXPECT_NO_STREAM

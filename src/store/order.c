@@ -40,13 +40,50 @@ int stele_store__check_order(const struct stele_store *store, struct stele_error
                : STELE_OK;
 }
 
+/* The first position above this one that is in the log; 0: none. */
+static int position_after(const struct stele_store *store, uint64_t position,
+                          uint64_t *out_position, struct stele_error *err)
+{
+    struct stele_log_reader reader;
+    struct stele_log_cursor cursor;
+    *out_position = 0;
+    stele_log_reader_init(&reader, stele_log_view_acquire(store->log), store->alloc,
+                          stele_log_durable(store->log));
+    int outcome = stele_log_seek(&reader, position + 1, &cursor);
+    while (outcome == STELE_OK && *out_position == 0) {
+        struct stele_event event;
+        size_t count = 0;
+        outcome = stele_log_scan(&reader, &cursor, &event, NULL, 1, &count);
+        if (outcome == STELE_OK && event.position > position) {
+            *out_position = event.position;
+        }
+    }
+    if (outcome == STELE_END) {
+        *out_position = stele_log_staged_after(store->log, position);
+        outcome = STELE_OK;
+    } else if (outcome == STELE_E_CORRUPT) {
+        outcome = stele_store__fail_damage(err, &reader.damage);
+    }
+    struct stele_log_view *view = reader.view;
+    stele_log_reader_deinit(&reader);
+    stele_log_view_release(view);
+    return outcome;
+}
+
 int stele_store__check_seen(const struct stele_store *store, const struct stele_order *order,
                             struct stele_error *err)
 {
-    const uint64_t last = stele_position_tick(stele_log_position(store->log));
-    const uint64_t seen = stele_position_tick(order->seen);
-    if (last <= seen || (last - seen) >> STELE_POSITION_COUNTER_BITS <= STELE_SEEN_AGE_MS) {
+    const uint64_t age = STELE_SEEN_AGE_MS
+                         << (STELE_POSITION_COUNTER_BITS + STELE_POSITION_PARTITION_BITS);
+    const uint64_t last = stele_log_position(store->log);
+    if (last <= age || order->seen >= last - age) {
         return STELE_OK;
+    }
+    /* Long ago; but did anything happen between then and an hour ago? */
+    uint64_t first = 0;
+    const int outcome = position_after(store, order->seen, &first, err);
+    if (outcome != STELE_OK || first == 0 || first >= last - age) {
+        return outcome;
     }
     return stele_fail(err, STELE_STORE_STALE, 0,
                       "the command took longer than %llu minutes of the log's time",

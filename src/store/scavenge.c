@@ -6,8 +6,9 @@
  * stays, because the index must be able to learn the stream's revision from the log alone.
  *
  * The store of a cluster's node goes by the log's own time instead of the clock's, and leaves alone
- * what is younger than STELE_SCAVENGE_AGE_MS: commands look at that, and nodes scavenge when they
- * like. So the last event of the log stays too, which positions go on from.
+ * what is younger than STELE_SCAVENGE_AGE_MS, and the newest event before: commands look at that, and
+ * nodes scavenge when they like; see append.c. So the last event of the log stays too, which
+ * positions go on from.
  *
  * The file "scavenge" holds the base of the segment that is being packed, so that a run that was
  * cut short goes on there:
@@ -147,10 +148,42 @@ static int gather(struct stele_work *work, struct stele_error *err)
     return STELE_OK;
 }
 
+/* The newest event below position_min stays as well: lowers position_min to it. */
+static int lower_position_min(struct stele_work *work, struct stele_error *err)
+{
+    struct stele_scavenge *scavenge = work->scavenge;
+    struct stele_log_cursor cursor;
+    uint64_t newest = 0;
+    int outcome = stele_log_seek(&work->reader, scavenge->position_min, &cursor);
+    while (outcome == STELE_OK && newest == 0) {
+        const uint64_t place = cursor.place;
+        uint64_t passed = 0;
+        while (outcome == STELE_OK && passed < scavenge->position_min) {
+            struct stele_event event;
+            size_t count = 0;
+            outcome = stele_log_scan(&work->reader, &cursor, &event, NULL, 1, &count);
+            passed = outcome == STELE_OK ? event.position : passed;
+            newest = outcome == STELE_OK && passed < scavenge->position_min ? passed : newest;
+        }
+        if (newest == 0 && (outcome == STELE_OK || outcome == STELE_END)) {
+            uint64_t before = 0;
+            outcome = stele_log_frame_before(&work->reader, place, &before);
+            stele_log_cursor_at(&cursor, before);
+        }
+    }
+    if (outcome == STELE_E_CORRUPT) {
+        /* What cannot be read may be the one. */
+        return stele_store__fail_damage(err, &work->reader.damage);
+    }
+    scavenge->position_min = newest != 0 ? newest : scavenge->position_min;
+    return outcome == STELE_END ? STELE_OK : outcome;
+}
+
 int stele_store__scavenge_run(struct stele_work *work, struct stele_error *err)
 {
     if (work->lister != NULL) {
-        return gather(work, err);
+        const int gathered = gather(work, err);
+        return gathered == STELE_OK && work->has_reader ? lower_position_min(work, err) : gathered;
     }
     const int outcome = save_progress(work->store->io, work->from, err);
     if (outcome != STELE_OK) {
@@ -254,7 +287,8 @@ static int begin_gathering(struct stele_store *store, int64_t now_us, struct ste
     int outcome =
         stele_index_list_begin(store->index, STELE_SPACE_STREAM, nothing, nothing, &lister);
     if (outcome == STELE_OK) {
-        outcome = stele_store__work_create(store, STELE_WORK_PACK, false, out_work);
+        const bool by_log_time = scavenge->position_min != UINT64_MAX;
+        outcome = stele_store__work_create(store, STELE_WORK_PACK, by_log_time, out_work);
         if (outcome != STELE_OK) {
             stele_index_list_end(lister);
         }

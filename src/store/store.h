@@ -133,10 +133,10 @@ int stele_prepare_tombstone_at(struct stele_prepared *prepared, const char *stre
                                uint64_t expected, const uint8_t id[16], uint64_t stamp,
                                struct stele_error *err);
 
-/* Internal outcome of a command: so much has been appended since `seen` that what came between may
- * have been scavenged elsewhere. It was refused, on every node; look back and give it again. */
+/* Internal outcome of a command: what was appended since `seen` goes so far back that it may have been
+ * scavenged elsewhere. It was refused, on every node; look back and give it again. */
 #define STELE_STORE_STALE 66
-/* After how much of the log's time, in milliseconds, and what scavenging leaves alone at least. */
+/* How far, in milliseconds of the log's time, and what scavenging leaves alone at least. */
 #define STELE_SEEN_AGE_MS UINT64_C(3600000)
 #define STELE_SCAVENGE_AGE_MS (2 * STELE_SEEN_AGE_MS)
 

@@ -181,9 +181,11 @@ TEST(scavenging_goes_by_the_time_of_the_log_and_leaves_the_last_two_hours_alone)
     append_filler(world, BEGIN + 100 * MINUTE);
     CHECK_EQ(scavenge(world), 0); /* Too young, by whatever rule. */
     append_filler(world, BEGIN + 124 * MINUTE);
-    CHECK_EQ(scavenge(world), 4); /* "t" up to the fourth minute; "s" is not four hours old. */
+    /* "t" up to the fourth minute, but not the newest event before the last two hours; "s" is not four
+     * hours old. */
+    CHECK_EQ(scavenge(world), 3);
     append_filler(world, BEGIN + 243 * MINUTE);
-    CHECK_EQ(scavenge(world), 2 + 2); /* The rest of "t"; "s" up to the second minute. */
+    CHECK_EQ(scavenge(world), 3 + 2); /* The rest of "t"; "s" up to the second minute. */
     world_destroy(world);
 }
 
@@ -192,17 +194,61 @@ TEST(a_command_is_stale_only_if_its_answer_rests_on_what_came_long_ago)
     struct world *world = ordered_world(1 << 20);
     CHECK_OK(append_one(world, "s", STELE_EXPECT_ANY, 1, NULL, BEGIN, 0, NULL), world->err);
     const uint64_t seen = stele_store_position(world->store);
-    CHECK_OK(append_one(world, "t", STELE_EXPECT_ANY, 2, NULL, BEGIN + 59 * MINUTE, seen, NULL),
+    /* Hours without any event between are nothing that anybody could have missed. */
+    for (uint64_t i = 0; i < 3; i++) {
+        CHECK_OK(append_one(world, "t", STELE_EXPECT_ANY, 2 + i, NULL, BEGIN + (300 + i) * MINUTE,
+                            seen, NULL),
+                 world->err);
+    }
+    CHECK_OK(append_one(world, "t", STELE_EXPECT_ANY, 5, NULL, BEGIN + 361 * MINUTE, seen, NULL),
              world->err);
-    CHECK_OK(append_one(world, "t", STELE_EXPECT_ANY, 3, NULL, BEGIN + 62 * MINUTE, seen, NULL),
-             world->err);
-    CHECK_EQ(append_one(world, "t", STELE_EXPECT_ANY, 4, NULL, BEGIN + 63 * MINUTE, seen, NULL),
+    CHECK_EQ(append_one(world, "t", STELE_EXPECT_ANY, 6, NULL, BEGIN + 362 * MINUTE, seen, NULL),
              STELE_STORE_STALE);
-    CHECK_EQ(append_one(world, "t", 7, 4, NULL, BEGIN + 64 * MINUTE, seen, NULL),
+    CHECK_EQ(append_one(world, "t", 7, 6, NULL, BEGIN + 363 * MINUTE, seen, NULL),
              STELE_STORE_STALE);
-    CHECK_OK(append_one(world, "t", 1, 5, NULL, BEGIN + 65 * MINUTE, seen, NULL), world->err);
-    CHECK_EQ(stele_store_ordered(world->store), BEGIN + 65 * MINUTE);
+    CHECK_OK(append_one(world, "t", 3, 7, NULL, BEGIN + 364 * MINUTE, seen, NULL), world->err);
+    CHECK_EQ(stele_store_ordered(world->store), BEGIN + 364 * MINUTE);
     world_destroy(world);
+}
+
+TEST(what_makes_a_command_stale_is_the_same_whether_it_is_durable_staged_or_nearly_scavenged)
+{
+    /* 0: durable; 1: staged; 2: in the store of a node that has scavenged all that it may. */
+    for (int kind = 0; kind < 3; kind++) {
+        struct world *world = ordered_world(1 << 20);
+        struct stele_prepared *prepared = NULL;
+        CHECK_OK(stele_prepared_create(world->store, &prepared, &world->err), world->err);
+        const uint64_t minutes[] = {0, 10, 20, 300, 301};
+        for (size_t i = 0; i < STELE_COUNT_OF(minutes); i++) {
+            const struct stele_event_draft draft = draft_of(i + 1);
+            const struct stele_append append = {
+                .stream = "gone", .expected = STELE_EXPECT_ANY, .events = &draft, .count = 1};
+            struct stele_append_result result;
+            struct stele_ticket ticket;
+            const uint64_t stamp = BEGIN + minutes[i] * MINUTE;
+            const struct stele_order order = {.stamp = stamp, .seen = stamp};
+            CHECK_OK(stele_prepare_at(prepared, &append, 1, NULL, 0, stamp, &world->err),
+                     world->err);
+            CHECK_OK(stele_store_append_at(world->store, prepared, &order, &ticket, NULL, &result,
+                                           &world->err),
+                     world->err);
+            if (kind != 1) {
+                world_commit(world);
+            }
+        }
+        if (kind == 2) {
+            CHECK_OK(tombstone(world, "gone", BEGIN + 302 * MINUTE), world->err);
+            append_filler(world, BEGIN + 303 * MINUTE);
+            CHECK_EQ(scavenge(world), 2); /* Not that of minute 20. */
+        }
+        const struct stele_order unseen = {.seen = BEGIN + 15 * MINUTE};
+        const struct stele_order seen = {.seen = BEGIN + 25 * MINUTE};
+        CHECK_EQ(stele_store__check_seen(world->store, &unseen, &world->err), STELE_STORE_STALE);
+        CHECK_OK(stele_store__check_seen(world->store, &seen, &world->err), world->err);
+        stele_prepared_destroy(prepared);
+        world_commit(world);
+        world_destroy(world);
+    }
 }
 
 TEST(an_id_is_found_however_many_events_have_it_and_wherever_they_are)
