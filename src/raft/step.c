@@ -570,8 +570,8 @@ static int step_append(struct stele_raft *raft, struct stele_raft__group *group,
             outcome = commit_earlier_change(raft, group, prev, prev_term, &raft->batch[at], err);
         }
         if (outcome == STELE_OK) {
-            outcome =
-                append_piece(raft, group, message, prev, prev_term, raft->batch + at, size, err);
+            outcome = append_piece(raft, group, message, prev, prev_term,
+                                   size > 0 ? raft->batch + at : NULL, size, err);
         }
         prev += size;
         prev_term = size > 0 ? raft->batch[at + size - 1].term : prev_term;
