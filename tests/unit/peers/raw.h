@@ -12,7 +12,7 @@ struct raw {
     int fd;
     int listen_fd;
     uint16_t port;
-    uint8_t in[1 << 16];
+    uint8_t in[1 << 20];
     size_t size;
     bool ended;
     /* The last frame that raw_frame() took, and its bytes. */

@@ -582,6 +582,87 @@ TEST(who_does_not_read_gets_the_newest_of_the_urgent_lane)
     tear_down();
 }
 
+static bool end_came(void)
+{
+    while (raw_frame()) {
+        numbers += raw.frame.kind == STELE_PEERS_DATA;
+        last_number = raw.frame.size;
+    }
+    return numbers > 0 && last_number == 9999;
+}
+
+TEST(a_frame_that_has_begun_is_finished_whatever_is_dropped)
+{
+    static uint8_t bytes[900000];
+    start_impatient();
+    be_dialled(STELE_PEERS_CONTROL);
+    answer_dial(STELE_PEERS_CONTROL);
+    run_until(control_is_up);
+    keep_pinging(0);
+    /* Until the socket takes no more, and one of them has left in part. */
+    uint64_t sent = 0;
+    while (status_of(&nodes[1], 3, STELE_PEERS_CONTROL).queued == 0 || sent < 4) {
+        CHECK_EQ(stele_peers_send(nodes[1].peers, 3, STELE_PEERS_CONTROL,
+                                  (struct stele_bytes){.data = bytes, .size = sizeof bytes}),
+                 STELE_OK);
+        run_for(2000);
+        sent++;
+        CHECK(sent < 100);
+    }
+    CHECK(status_of(&nodes[1], 3, STELE_PEERS_CONTROL).queued < sizeof bytes);
+    const struct stele_bytes small = {.data = bytes, .size = 9999};
+    for (int i = 0; i < 10; i++) {
+        CHECK_EQ(stele_peers_send(nodes[1].peers, 3, STELE_PEERS_CONTROL, small), STELE_OK);
+        sent++;
+    }
+    const uint64_t dropped = status_of(&nodes[1], 3, STELE_PEERS_CONTROL).frames_dropped;
+    CHECK(dropped > 0);
+    numbers = last_number = 0;
+    /* Every byte of it is there: raw_frame() checks each header. */
+    run_until(end_came);
+    CHECK_EQ(numbers, sent - dropped);
+    base->ops->timer_stop(base, &pinger);
+    raw_close();
+    tear_down();
+}
+
+TEST(who_asks_and_stays_is_shown_out)
+{
+    set_up();
+    struct stele_peers_options options = usual_options(&nodes[1], 1);
+    options.ping_ms = 20;
+    options.join_ms = 100;
+    (void)start_with(1, options);
+    greet(STELE_PEERS_JOIN, 1);
+    keep_pinging(STELE_PEERS_JOIN);
+    run_until(raw_has_ended);
+    base->ops->timer_stop(base, &pinger);
+    raw_close();
+    tear_down();
+}
+
+TEST(a_question_is_answered_once)
+{
+    start_one();
+    greet(STELE_PEERS_JOIN, 1);
+    raw_frame_out(STELE_PEERS_REQUEST, STELE_PEERS_JOIN, "?", 1);
+    while (nodes[1].request == 0) {
+        run_for(0);
+    }
+    CHECK_EQ(stele_peers_answer(nodes[1].peers, nodes[1].request, stele_bytes_of_text("yes")),
+             STELE_OK);
+    CHECK_EQ(stele_peers_answer(nodes[1].peers, nodes[1].request, stele_bytes_of_text("no")),
+             STELE_NOT_FOUND);
+    raw_expect(STELE_PEERS_ANSWER);
+    CHECK_EQ(raw.payload.size, 3);
+    /* Two questions at once are too many. */
+    raw_frame_out(STELE_PEERS_REQUEST, STELE_PEERS_JOIN, "?", 1);
+    raw_frame_out(STELE_PEERS_REQUEST, STELE_PEERS_JOIN, "?", 1);
+    CHECK_EQ(raw_expect_refusal(), STELE_PEERS_MALFORMED);
+    raw_close();
+    tear_down();
+}
+
 TEST(who_does_not_take_fills_the_window_of_the_large_lane)
 {
     static uint8_t bytes[10000];

@@ -4,6 +4,7 @@
  * Method: real sockets on 127.0.0.1, several nodes on the loop of one thread; a node is stopped by
  * destroying it. */
 #include "nodes.h"
+#include "peers/peers_internal.h"
 
 /* ---- Frames ---- */
 
@@ -350,6 +351,27 @@ TEST(names_are_looked_up_and_those_that_say_nothing_are_tried_again)
     tear_down();
 }
 
+TEST(every_address_of_a_name_is_tried)
+{
+    set_up();
+    (void)start(1);
+    struct stele_peers__target target = {.peers = nodes[1].peers, .left = 3};
+    target.addresses.count = 3;
+    /* Both lanes fail with the first one; the second one is tried all the same. */
+    stele_peers__target_failed(&target, 0);
+    stele_peers__target_failed(&target, 0);
+    CHECK_EQ(target.next, 1);
+    CHECK_EQ(target.left, 2);
+    stele_peers__target_worked(&target);
+    stele_peers__target_failed(&target, 1);
+    stele_peers__target_failed(&target, 2);
+    CHECK_EQ(target.next, 0);
+    CHECK_EQ(target.left, 1);
+    stele_peers__target_failed(&target, 0);
+    CHECK_EQ(target.left, 0); /* The name is looked up again. */
+    tear_down();
+}
+
 /* ---- A large lane that is full ---- */
 
 static void start_impatient(void)
@@ -394,6 +416,22 @@ TEST(a_full_large_lane_waits_and_the_urgent_one_goes_on)
     CHECK(nodes[1].rooms[2][1] > 0);
     CHECK_EQ(nodes[1].downs[2][1], 0);
     CHECK_EQ(nodes[2].inbound_ups[1][1], 1);
+    tear_down();
+}
+
+TEST(small_frames_do_not_wear_the_window_out)
+{
+    start_impatient();
+    nodes[2].in_order = true;
+    for (uint64_t sent = 0; sent < 20000; sent++) {
+        while (!send_number(sent, STELE_PEERS_BULK, 8)) {
+            run_for(0);
+        }
+    }
+    frames_wanted = 20000;
+    run_until(frames_are_there);
+    run_for(20000);
+    CHECK(status_of(&nodes[1], 2, STELE_PEERS_BULK).queued < 100000 / 4);
     tear_down();
 }
 
