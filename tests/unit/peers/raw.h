@@ -5,8 +5,7 @@
 #include "nodes.h"
 #include "peers/wire.h"
 
-#include <fcntl.h>
-#include <poll.h>
+#include <netinet/tcp.h>
 
 struct raw {
     int fd;
@@ -29,6 +28,9 @@ static inline void raw_open(uint16_t port)
     raw.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     CHECK(raw.fd >= 0);
     CHECK_EQ(connect(raw.fd, (const struct sockaddr *)(const void *)&address, sizeof address), 0);
+    /* Bytes that a test sends one by one come one by one, and at once. */
+    const int on = 1;
+    CHECK_EQ(setsockopt(raw.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on), 0);
 }
 
 /* To be dialled. */

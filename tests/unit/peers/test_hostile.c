@@ -585,8 +585,10 @@ TEST(who_does_not_read_gets_the_newest_of_the_urgent_lane)
 static bool end_came(void)
 {
     while (raw_frame()) {
-        numbers += raw.frame.kind == STELE_PEERS_DATA;
-        last_number = raw.frame.size;
+        if (raw.frame.kind == STELE_PEERS_DATA) {
+            numbers++;
+            last_number = raw.frame.size;
+        }
     }
     return numbers > 0 && last_number == 9999;
 }
