@@ -1,6 +1,7 @@
 /* Clusters: makes a store that is the first node of one, or one that will join. What runs is looked after through any
- * of its servers. */
+ * of its servers: cluster_ask.c. */
 #include "cli/cli.h"
+#include "cli/cluster.h"
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/out.h"
@@ -13,15 +14,29 @@
 
 const struct stele_cli_command stele_cli_cluster_command = {
     .name = "cluster",
-    .usage = "cluster init|join [options]",
-    .summary = "Make a store the first node of a cluster, or one that joins",
+    .usage = "cluster init|join|VERB [arguments] [options]",
+    .summary = "Make nodes of a cluster, and look after them",
     .text =
         "init makes the first node: a new store, and a new cluster that consists of it. join "
         "makes\n"
         "a store that becomes another node when it is served: it gets its number and the events\n"
         "from the nodes that are there. Nodes talk to each other at --address, clients at what\n"
         "`stele serve` listens on. Three nodes survive the loss of any one of them, five that of\n"
-        "any two; two survive less than one does.",
+        "any two; two survive less than one does.\n"
+        "\n"
+        "What runs is looked after through any of its servers, as an administrator\n"
+        "(STELE_STORE=stele://admin:PASSWORD@HOST:2113):\n"
+        "\n"
+        "  status                    who is there, and what is not as it should be\n"
+        "  check                     that alone; exit code 1 if there is anything\n"
+        "  drain NODE                lets others lead, before a restart; waits for it\n"
+        "  undrain NODE              takes that back\n"
+        "  remove NODE               for good\n"
+        "  transfer PARTITION NODE   lets that node lead it\n"
+        "  replace NODE              how to put a new node into the place of a lost one\n"
+        "  set KEY VALUE             a setting of the cluster\n"
+        "\n"
+        "A change is shown first, and done with --yes. docs/cluster.md has the whole story.",
     .examples = "stele cluster init --store n1 --name n1 --address localhost:1112\n"
                 "stele cluster join --store n2 --name n2 --address localhost:1113 --seed "
                 "localhost:1112",
@@ -164,6 +179,7 @@ static int make(const struct making *making, bool joins)
 int stele_cli_cluster(int argc, char **argv)
 {
     struct making making = {.zone = "", .client = "localhost:2113", .partitions = 16};
+    struct stele_cli_cluster asked = {.timeout_s = 60};
     const struct stele_cli_option options[] = {
         {"name", "NAME", "what the node is called", STELE_CLI_TEXT, &making.name},
         {"address", "HOST:PORT", "where other nodes reach it, and where it listens for them",
@@ -179,19 +195,31 @@ int stele_cli_cluster(int argc, char **argv)
          &making.seeds},
         {"replace", "NUMBER", "join: in the place of this node, which is lost", STELE_CLI_NUMBER,
          &making.replaces},
+        {"yes", NULL, "do what is shown", STELE_CLI_FLAG, &asked.yes},
+        {"timeout", "TIME", "drain: how long to wait until it leads nothing (60s)",
+         STELE_CLI_DURATION, &asked.timeout_s},
     };
-    const char *arguments[1] = {NULL};
+    const char *arguments[3] = {NULL};
     size_t count = 0;
     const int code = stele_cli_parse(self, options, sizeof options / sizeof options[0], argc, argv,
-                                     arguments, 1, 1, &count);
+                                     arguments, 1, 3, &count);
     if (code != STELE_CLI_GO_ON) {
         return code;
     }
-    if (strcmp(arguments[0], "init") == 0) {
-        return make(&making, false);
+    const bool joins = strcmp(arguments[0], "join") == 0;
+    if (joins || strcmp(arguments[0], "init") == 0) {
+        return count == 1 ? make(&making, joins)
+                          : stele_cli_usage_error(self, "%s takes no arguments", arguments[0]);
     }
-    if (strcmp(arguments[0], "join") == 0) {
-        return make(&making, true);
+    if (stele_cli_cluster_asks(arguments[0])) {
+        asked.verb = arguments[0];
+        asked.arguments[0] = arguments[1];
+        asked.arguments[1] = arguments[2];
+        asked.arguments_count = count - 1;
+        return stele_cli_cluster_ask(&asked);
     }
-    return stele_cli_usage_error(self, "cluster %s: there are init and join", arguments[0]);
+    return stele_cli_usage_error(self,
+                                 "'%s' is none of init, join, status, check, drain, undrain, "
+                                 "remove, transfer, replace, set",
+                                 arguments[0]);
 }

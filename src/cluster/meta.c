@@ -467,8 +467,8 @@ static void judge_activate(const struct stele_meta *meta, const struct stele_met
         result->outcome = STELE_META_SAME;
     } else if (node->state == STELE_META_DRAINING) {
         refuse(result, STELE_META_WRONG_STATE,
-               "node %" PRIu64 " \"%s\" is being drained; to take that back: stele cluster drain "
-               "--undo %s",
+               "node %" PRIu64 " \"%s\" is being drained; to take that back: stele cluster "
+               "undrain %s",
                node->number, node->name, node->name);
     }
 }

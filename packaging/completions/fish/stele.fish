@@ -1,7 +1,7 @@
 # Completion of stele(1) for fish. Names of streams, types, categories and tags come from the store that
 # the command line names.
 
-set -g __stele_commands append read tail streams info meta delete import export verify digest scavenge serve user bench version help
+set -g __stele_commands append read tail streams info meta delete import export verify digest scavenge serve user cluster bench version help
 
 # The command of the command line that is being written; nothing if there is none yet.
 function __stele_command
@@ -60,6 +60,7 @@ complete -c stele -n __stele_none -a digest -d 'Print a digest of all history'
 complete -c stele -n __stele_none -a scavenge -d 'Reclaim the space of events that were deleted or are beyond their limits'
 complete -c stele -n __stele_none -a serve -d 'Serve the store to clients over the network'
 complete -c stele -n __stele_none -a user -d 'Look after the users of a store'
+complete -c stele -n __stele_none -a cluster -d 'Make nodes of a cluster, and look after them'
 complete -c stele -n __stele_none -a bench -d 'Measures how fast a store is on this machine and this disk'
 complete -c stele -n __stele_none -a version -d 'Show the version'
 complete -c stele -n __stele_none -a help -d 'Explain a command or a topic'
@@ -200,6 +201,17 @@ complete -c stele -n '__stele_is user' -l group -x -d 'add: a group of the user'
 complete -c stele -n '__stele_is user' -l full-name -x -d 'add: what people call the user'
 complete -c stele -n '__stele_is user' -l random -d 'add, passwd: make the password and print it'
 complete -c stele -n '__stele_is user' -a 'list add passwd delete enable disable'
+
+complete -c stele -n '__stele_is cluster' -l name -x -d 'what the node is called'
+complete -c stele -n '__stele_is cluster' -l address -x -d 'where other nodes reach it, and where it listens for them'
+complete -c stele -n '__stele_is cluster' -l client -x -d 'where clients reach it, until it has been served once'
+complete -c stele -n '__stele_is cluster' -l zone -x -d 'what fails together: a rack, a building'
+complete -c stele -n '__stele_is cluster' -l partitions -x -d 'of a new cluster, for ever (16)'
+complete -c stele -n '__stele_is cluster' -l seed -x -d 'join: the address of a node that is there'
+complete -c stele -n '__stele_is cluster' -l replace -x -d 'join: in the place of this node, which is lost'
+complete -c stele -n '__stele_is cluster' -l yes -d 'do what is shown'
+complete -c stele -n '__stele_is cluster' -l timeout -x -d 'drain: how long to wait until it leads nothing (60s)'
+complete -c stele -n '__stele_is cluster' -a 'init join status check drain undrain remove transfer replace set'
 complete -c stele -n '__stele_is bench' -l seconds -x -d 'how long each workload is measured (3)'
 complete -c stele -n '__stele_is bench' -l warmup -x -d 'how long it runs before that (0.5)'
 complete -c stele -n '__stele_is bench' -l events -x -d 'events of the filled store (1000000)'
