@@ -301,13 +301,14 @@ void stele_member__ask_linearize(struct stele_cluster *cluster,
                                         offsetof(struct stele_member, cluster));
     struct stele_member__request *request = create(member);
     const struct stele_command nothing = {.kind = STELE_COMMAND_NOTHING};
-    linearizing->outcome = STELE_E_NO_MEMORY;
+    int outcome = STELE_E_NO_MEMORY;
     if (request != NULL) {
         request->deed = STELE_MEMBER__LINEARIZE;
         request->linearizing = linearizing;
-        linearizing->outcome = propose(member, request, &nothing, NULL);
+        /* From here on it may have been answered. */
+        outcome = propose(member, request, &nothing, NULL);
     }
-    if (linearizing->outcome != STELE_OK) {
+    if (outcome != STELE_OK) {
         linearizing->outcome = STELE_E_CLOSED;
         linearizing->task.run = run_linearized;
         stele_loop_post(linearizing->loop, &linearizing->task);
