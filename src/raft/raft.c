@@ -314,7 +314,10 @@ static uint64_t leader_of(const struct stele_raft *raft, const struct stele_raft
     case RAFT_LEADER:
         return group->hard_pending ? 0 : raft->options.node;
     case RAFT_FOLLOWER:
-        return group->raft.follower_state.current_leader.id;
+        /* libraft keeps the leader of the term before until it hears of another one. */
+        return group->leader_term == raft_current_term(&group->raft)
+                   ? group->raft.follower_state.current_leader.id
+                   : 0;
     default:
         return 0;
     }

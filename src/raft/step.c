@@ -652,8 +652,8 @@ static void note_capacity(struct stele_raft *raft, uint64_t from, unsigned short
     }
 }
 
-int stele_raft__step_message(struct stele_raft *raft, uint64_t from,
-                             const struct stele_raft__received *received, struct stele_error *err)
+static int step_message(struct stele_raft *raft, uint64_t from,
+                        const struct stele_raft__received *received, struct stele_error *err)
 {
     struct stele_raft__group *const group = &raft->groups[received->group];
     raft->counts.messages_received++;
@@ -683,6 +683,25 @@ int stele_raft__step_message(struct stele_raft *raft, uint64_t from,
         return step_vote(raft, group, &event, err);
     }
     return stele_raft__step(raft, group, &event, NULL, err);
+}
+
+int stele_raft__step_message(struct stele_raft *raft, uint64_t from,
+                             const struct stele_raft__received *received, struct stele_error *err)
+{
+    struct stele_raft__group *const group = &raft->groups[received->group];
+    const struct raft_message *const message = &received->message;
+    uint64_t leader_term = 0; /* Only leaders say these. */
+    if (message->type == RAFT_APPEND_ENTRIES) {
+        leader_term = message->append_entries.term;
+    } else if (message->type == RAFT_INSTALL_SNAPSHOT) {
+        leader_term = message->install_snapshot.term;
+    }
+    const int outcome = step_message(raft, from, received, err);
+    if (leader_term == raft_current_term(&group->raft) && group->raft.state == RAFT_FOLLOWER &&
+        group->raft.follower_state.current_leader.id == from) {
+        group->leader_term = leader_term;
+    }
+    return outcome;
 }
 
 /* ---- Submits ---- */

@@ -12,6 +12,7 @@
 #define NODES_MAX 8
 #define GROUPS_MAX 4
 #define TOLD_MAX 8192
+#define TERMS_MAX 4096
 
 struct told {
     uint64_t index, term;
@@ -53,6 +54,7 @@ struct nodes {
     struct flying *flying, **flying_end;
     uint64_t frames;
     int64_t now_ms;
+    uint64_t leaders[GROUPS_MAX][TERMS_MAX]; /* By term, as anybody was told; 0: nobody was. */
 };
 
 static inline void on_send(void *context, uint64_t to, struct stele_bytes frame)
@@ -101,8 +103,12 @@ static inline void on_committed(void *context, uint32_t group, const struct stel
 static inline void on_changed(void *context, uint32_t group, const struct stele_raft_status *status)
 {
     struct node *const node = context;
-    (void)group;
-    (void)status;
+    CHECK(status->term < TERMS_MAX);
+    uint64_t *const leader = &node->all->leaders[group][status->term];
+    if (status->leader != 0 && *leader != 0) {
+        CHECK_EQ(status->leader, *leader); /* A term has one, whoever asks and whenever. */
+    }
+    *leader = status->leader != 0 ? status->leader : *leader;
     node->changes++;
 }
 
@@ -161,6 +167,7 @@ static inline void node_crash(struct node *node, int keep)
 static inline void nodes_init(struct nodes *all, uint64_t count, size_t founders_count,
                               uint32_t groups_count, uint64_t seed)
 {
+    memset(all->leaders, 0, sizeof all->leaders);
     testalloc_init(&all->alloc, seed);
     all->options = stele_raft_options_default();
     all->options.groups_count = groups_count;
