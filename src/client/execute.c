@@ -147,8 +147,9 @@ int stele_client_look_back(struct stele *store, const struct stele_append *strea
         outcome = stele_client__prepared_acquire(store, &prepared, err);
     }
     if (outcome == STELE_OK) {
-        outcome = stele_prepare_at(prepared, streams, streams_count, conditions, conditions_count,
-                                   0, err);
+        /* Not as a command: an event may have no id yet, and its size is judged as that of any append. */
+        outcome = stele_prepare(prepared, streams, streams_count, conditions, conditions_count,
+                                stele_client__now_us(store), err);
     }
     if (outcome == STELE_OK) {
         struct completion completion = {.callback = callback, .context = context, .words = words};

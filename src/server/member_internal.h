@@ -69,6 +69,7 @@ struct stele_member__seen {
     uint32_t groups_led;
     struct stele_meta_seen hello;
     bool refused;
+    uint32_t told_causes; /* Of failed attempts to connect, by enum stele_peers_cause. */
 };
 
 #define STELE_MEMBER__BOUNDS STELE_ENGINE_BOUNDS

@@ -94,8 +94,9 @@ static void on_answer(void *context, const struct stele_peers_why *why, struct s
         take_number(joining, answer);
     } else if (outcome == STELE_CONDITION_FAILED) {
         /* The cluster has decided. */
-        finish(joining, stele_fail(joining->err, outcome, 0, "the cluster refuses this node: %.*s",
-                                   (int)(answer.size - 16), (const char *)answer.data + 16));
+        finish(joining,
+               stele_fail(joining->err, STELE_E_INVALID, 0, "the cluster refuses this node: %.*s",
+                          (int)(answer.size - 16), (const char *)answer.data + 16));
     } else {
         say(joining, STELE_SERVER_WARNING, seed, "no majority of the cluster answers it");
         next_seed(joining);

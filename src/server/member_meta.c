@@ -335,6 +335,9 @@ void stele_member__answer_join(struct stele_member *member, uint64_t request,
     bytes[0] = 1;
     if (result == NULL) {
         stele_store_u32le(bytes + 4, (uint32_t)outcome);
+    } else if (result->outcome == STELE_META_NOT_FOUNDED) {
+        /* Nodes are often started at the same time: it asks again. */
+        stele_store_u32le(bytes + 4, (uint32_t)STELE_E_OVERLOADED);
     } else if (result->outcome == STELE_META_DONE || result->outcome == STELE_META_SAME) {
         stele_store_u64le(bytes + 8, result->number);
         size += stele_meta_encode(member->meta, bytes + HEADER);

@@ -299,6 +299,10 @@ static void on_up(void *context, uint64_t node, enum stele_peers_lane lane)
 {
     struct stele_member *member = context;
     if (lane == STELE_PEERS_CONTROL) {
+        struct stele_member__seen *seen = stele_member__seen_of(member, node);
+        if (seen != NULL) {
+            seen->told_causes = 0;
+        }
         say_hello(member, node);
         stele_member__log(member, STELE_SERVER_INFO, "connected to node %llu",
                           (unsigned long long)node);
@@ -310,9 +314,16 @@ static void on_down(void *context, uint64_t node, enum stele_peers_lane lane,
                     const struct stele_peers_why *why)
 {
     struct stele_member *member = context;
-    if (lane == STELE_PEERS_CONTROL && (why->was_up || why->cause == STELE_PEERS_REFUSED)) {
+    struct stele_member__seen *seen = stele_member__seen_of(member, node);
+    /* Attempts go on for ever; each cause is told once, until there is a connection again. */
+    const uint32_t cause = (uint32_t)1 << why->cause;
+    const bool is_new = seen == NULL || (seen->told_causes & cause) == 0;
+    if (lane == STELE_PEERS_CONTROL && (why->was_up || is_new)) {
         stele_member__log(member, STELE_SERVER_WARNING, "node %llu is not connected: %s",
                           (unsigned long long)node, why->words);
+    }
+    if (lane == STELE_PEERS_CONTROL && seen != NULL) {
+        seen->told_causes |= cause;
     }
 }
 
