@@ -1,0 +1,318 @@
+"""Clusters of real processes: they form, agree, survive what kills a minority, and refuse what would make two clusters
+of one."""
+
+import json
+import os
+import re
+import shutil
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
+from harness import Stele, has, main, same  # noqa: E402
+
+from cluster import Cluster, Load, Lost, wait_for  # noqa: E402
+
+
+def note(text):
+    print(f"# {text}", flush=True)
+
+
+def test_three_nodes_agree(s: Stele):
+    """three nodes form a cluster; what was appended through one is read through all, in one order"""
+    with Cluster(s, 3) as cluster:
+        cluster.wait_ready()
+        for number in (1, 2, 3):
+            for k in range(20):
+                answer = cluster[number].append(f"order-{k % 7}", 1 + k % 3)
+                same((number, k, answer.status), (number, k, 201))
+        # Without ids, with a wrong revision, twice, several streams: through every node alike.
+        for node in cluster.nodes:
+            same(node.ask("POST", f"/api/streams/plain-{node.name}", '{"type":"T"}').status, 201)
+            same(node.append("order-0", expect="none").error, "wrong-revision")
+        event = [{"id": "01234567-89ab-7def-8123-456789abcd00", "type": "T"}]
+        same([node.append("again", event).status for node in cluster.nodes], [201, 200, 200])
+        for node in cluster.nodes:
+            same(node.revision("again"), 0)
+        events = cluster.all()
+        same(len(events), sum(1 + k % 3 for k in range(20)) * 3 + 4)
+        # The command line reaches it as any server.
+        target = f"stele://localhost:{cluster[2].port}"
+        s.run("append", "cli", "--type", "T", "--data", "{}", "--expect", "none", "--store", target)
+        has(s.run("read", "cli", "--json", "--store", target).out, '"revision":0')
+        cluster.all()
+        cluster.stop()
+        cluster.verify()
+
+
+def test_deletion(s: Stele):
+    """deletion, tombstones and metadata are the same on every node"""
+    with Cluster(s, 3) as cluster:
+        cluster.wait_ready()
+        for name in "abcd":
+            same(cluster[1].append(name, 3).status, 201)
+        same(cluster[2].ask("DELETE", "/api/streams/a").is_done, True)
+        same(cluster[3].ask("DELETE", "/api/streams/b?tombstone=true").is_done, True)
+        same(cluster[2].ask("PUT", "/api/meta/c", '{"$maxCount": 1}').is_done, True)
+        cluster.settle()
+        for node in cluster.nodes:
+            same((node.name, node.ask("GET", "/api/streams/a?linearizable=true").status), (node.name, 404))
+            same((node.name, node.append("b").error), (node.name, "stream-deleted"))
+            same((node.name, len(node.read("c"))), (node.name, 1))
+        same(cluster[3].append("a", expect="none").json["revision"], 3)
+        cluster.all()
+        cluster.stop()
+        cluster.verify()
+
+
+def test_a_killed_node(s: Stele):
+    """a node that is killed under load costs no acknowledged append, and catches up"""
+    with Cluster(s, 3) as cluster:
+        cluster.wait_ready()
+        with Load(cluster, 3) as load:
+            for victim in (3, 2, 1):
+                load.wait_more(100)
+                cluster[victim].kill()
+                moment = time.monotonic()
+                load.wait_more(100)
+                gap = load.gap_after(moment)
+                note(f"node {victim} killed: acknowledged again after {gap:.2f} s")
+                cluster[victim].start()
+                cluster.wait_ready()
+            load.wait_more(100)
+        load.check(cluster.all())
+        note(f"{load.count()} acknowledged, {len(load.refused)} refused, {len(load.unknown)} unknown")
+        cluster.stop()
+        cluster.verify()
+
+
+def test_all_killed(s: Stele):
+    """all nodes killed at once lose nothing that was acknowledged"""
+    with Cluster(s, 3) as cluster:
+        cluster.wait_ready()
+        with Load(cluster, 3) as load:
+            for _ in range(3):
+                load.wait_more(100)
+                for node in cluster.nodes:
+                    node.process.kill()
+                for node in cluster.nodes:
+                    node.process.wait()
+                for node in cluster.nodes:
+                    node.start()
+                cluster.wait_ready()
+            load.wait_more(50)
+        load.check(cluster.all())
+        cluster.stop()
+        cluster.verify()
+
+
+def test_a_node_that_stands_still(s: Stele):
+    """a node that stood still for seconds answers no linearizable read from the past"""
+    with Cluster(s, 3) as cluster:
+        cluster.wait_ready()
+        same(cluster[1].append("a").status, 201)
+        for victim in (1, 2, 3):
+            others = [node for node in cluster.nodes if node.number != victim]
+            cluster[victim].pause()
+            results = []
+
+            def read(node=cluster[victim], results=results):
+                results.append(node.revision("a"))
+            # Asked while it stands still: it may answer with anything that is true from now on.
+            before = others[0].revision("a")
+            thread = threading.Thread(target=read)
+            thread.start()
+            with Load(cluster, 2, nodes=others, prefix=f"still-{victim}") as load:
+                load.wait_more(50)
+            wait_for(lambda node=others[0]: node.append("a").is_done)
+            last = others[1].revision("a")
+            assert last > before, (last, before)
+            cluster[victim].resume()
+            now = cluster[victim].revision("a")
+            # It may say that it does not know; what it says is true.
+            assert now in (None, last), (now, last)
+            thread.join(60)
+            assert results and results[0] in [None, *range(before, last + 1)], results
+            cluster.wait_ready()
+            load.check([e for e in cluster.all() if e[1].startswith("still-")])
+        cluster.stop()
+        cluster.verify()
+
+
+def test_graceful_stop(s: Stele):
+    """a node that ends gracefully hands over what it leads: the clients of the others notice nothing"""
+    with Cluster(s, 3) as cluster:
+        cluster.wait_ready()
+        cluster.wait_balanced()
+        for victim in (1, 2, 3):
+            others = [node for node in cluster.nodes if node.number != victim]
+            with Load(cluster, 3, nodes=others, prefix=f"stop-{victim}") as load:
+                load.wait_more(100)
+                cluster[victim].stop()
+                load.wait_more(200)
+            same((victim, load.failures), (victim, []))
+            note(f"node {victim} stopped: the slowest append took {load.slowest:.2f} s")
+            cluster[victim].start()
+            cluster.wait_ready()
+            cluster.wait_balanced()
+        cluster.all()
+        cluster.stop()
+        cluster.verify()
+
+
+def test_a_fourth_node(s: Stele):
+    """a node that joins under load gets everything and takes its part; one that is removed is not missed"""
+    with Cluster(s, 3) as cluster:
+        cluster.wait_ready()
+        with Load(cluster, 3) as load:
+            load.wait_more(200)
+            node = cluster.add(4)
+            node.join(cluster[2], cluster[1])
+            node.start()
+            cluster.wait_ready()
+            cluster.wait_balanced()
+            load.nodes.append(node)
+            load.wait_more(100)
+            load.nodes.pop(0)
+            same(cluster[2].change("drain", {"node": "n1"}).status, 200)
+            wait_for(lambda: next(one for one in cluster[2].status()["nodes"] if one["name"] == "n1")["groups_led"]
+                     == 0, words=lambda: json.dumps(cluster[2].status()))
+            same(cluster[3].change("remove", {"node": "n1"}).status, 200)
+            load.wait_more(100)
+        cluster[1].wait_log("removed")
+        cluster[1].kill()
+        del cluster.nodes[0]
+        load.check(cluster.all())
+        cluster.stop()
+        cluster.verify()
+
+
+def test_below_the_quorum(s: Stele):
+    """a node whose removal would leave no majority is not removed"""
+    with Cluster(s, 3) as cluster:
+        cluster.wait_ready()
+        cluster[3].kill()
+        wait_for(lambda: not next(one for one in cluster[1].status()["nodes"] if one["name"] == "n3")["alive"])
+        answer = cluster[1].change("remove", {"node": "n2"})
+        assert answer.status == 409 and "major" in answer.json["message"], answer
+        answer = cluster[2].change("remove", {"node": "nobody"})
+        same(answer.status, 404)
+        # The dead one may go.
+        same(cluster[1].change("remove", {"node": "n3"}).status, 200)
+        same(cluster[1].append("a").status, 201)
+
+
+def test_a_wiped_node(s: Stele):
+    """a node whose store was lost comes back as another one that replaces it, never under its number"""
+    with Cluster(s, 3) as cluster:
+        cluster.wait_ready()
+        with Load(cluster, 2) as load:
+            load.wait_more(50)
+        cluster[3].kill()
+        shutil.rmtree(s.path("n3"))
+        # The same name: the cluster knows that one.
+        cluster[3].join(cluster[1])
+        cluster[3].start()
+        assert cluster[3].ended() != 0
+        has(cluster[3].log, "n3")
+        has(cluster[3].log, "replace")
+        shutil.rmtree(s.path("n3"))
+        cluster[3].join(cluster[1], replace=3)
+        cluster[3].start()
+        cluster.wait_ready()
+        same(sorted(one["number"] for one in cluster[1].status()["nodes"]), [1, 2, 4])
+        load.check(cluster.all())
+        cluster.stop()
+        cluster.verify()
+
+
+def test_a_cloned_directory(s: Stele):
+    """a copy of a node's directory that is started beside it is refused"""
+    with Cluster(s, 3) as cluster:
+        cluster.wait_ready()
+        same(cluster[1].append("a").status, 201)
+        cluster[3].stop()
+        shutil.copytree(s.path("n3"), s.path("clone"))
+        cluster[3].start()
+        cluster.wait_ready()
+        same(cluster[1].append("a").status, 201)
+        cluster[3].stop()
+        # What it is now is older than what it once said.
+        shutil.rmtree(s.path("n3"))
+        os.rename(s.path("clone"), s.path("n3"))
+        mark = len(cluster[1].log)
+        cluster[3].start()
+        cluster[1].wait_log("refused", after=mark)
+        same(cluster[1].append("a").status, 201)
+        same(cluster[3].is_ready(), False)
+
+
+def test_foreign_nodes(s: Stele):
+    """a node that is one of another cluster joins no second one, whatever its directory is told"""
+    with Cluster(s, 1) as one, Cluster(s, 0) as strangers:
+        one.wait_ready()
+        stranger = strangers.add(2, "stranger")
+        stranger.init(16)
+        stranger.start()
+        wait_for(stranger.is_ready)
+        for verb in ("init", "join"):
+            ended = s.run("cluster", verb, "--store", stranger.dir, "--name", "x", "--address", stranger.address,
+                          *(["--seed", one[1].address] if verb == "join" else []), code=None)
+            assert ended.code != 0
+            has(ended.err, "already")
+        # A store by itself is none that could become a node.
+        s.append("a", "T")
+        ended = s.run("cluster", "join", "--name", "x", "--address", stranger.address, "--seed", one[1].address,
+                      code=None)
+        assert ended.code != 0
+        has(ended.err, "store by itself")
+        same([len(node.status()["nodes"]) for node in (one[1], stranger)], [1, 1])
+
+
+def certificates(s, name, ca):
+    """A certificate that a CA signed; the CA itself, if name is None."""
+    s.shell("set -e; umask 077\n" + (f"""
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout {ca}.key -out {ca}.pem -days 2 \
+    -subj /CN={ca} -config <(printf '[req]\\ndistinguished_name=dn\\nx509_extensions=v3\\n[dn]\\n[v3]\\n\
+basicConstraints=critical,CA:TRUE\\nkeyUsage=keyCertSign\\n')
+""" if name is None else f"""
+openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout {name}.key -out {name}.csr \
+    -subj /CN={name} -config <(printf '[req]\\ndistinguished_name=dn\\n[dn]\\n')
+openssl x509 -req -in {name}.csr -CA {ca}.pem -CAkey {ca}.key -CAcreateserial -out {name}.pem -days 2 \
+    -extfile <(printf 'subjectAltName=DNS:localhost,DNS:{name}\\n')
+"""))
+
+
+def test_certificates(s: Stele):
+    """nodes speak TLS to each other, and not to whom their CA does not know"""
+    for name, ca in ((None, "ca"), ("n1", "ca"), ("n2", "ca"), ("n3", "ca"), (None, "other"), ("evil", "other")):
+        certificates(s, name, ca)
+    with Cluster(s, 3, start=False) as cluster:
+        for node in cluster.nodes:
+            node.options = ["--cluster-certificate", f"{node.name}.pem", "--cluster-key", f"{node.name}.key",
+                            "--cluster-ca", "ca.pem"]
+        cluster.start()
+        cluster.wait_ready()
+        same(cluster[2].append("a").status, 201)
+        cluster[3].stop()
+        right = cluster[3].options
+        for options in (["--cluster-certificate", "evil.pem", "--cluster-key", "evil.key", "--cluster-ca", "other.pem"],
+                        ["--cluster-certificate", "evil.pem", "--cluster-key", "evil.key", "--cluster-ca", "ca.pem"],
+                        []):
+            mark, own = len(cluster[1].log), len(cluster[3].log)
+            cluster[3].options = options
+            cluster[3].start()
+            # Both sides say why, each for a kind of reason only once.
+            words = r"node . is not connected: [^\n]*" + ("(certificate|unknown ca)" if options else "ended")
+            wait_for(lambda words=words: re.search(words, cluster[1].log[mark:] + cluster[3].log[own:]),
+                     words=lambda: cluster[1].log + cluster[3].log)
+            same(cluster[3].is_ready(), False)
+            cluster[3].kill()
+        cluster[3].options = right
+        cluster[3].start()
+        cluster.wait_ready()
+        cluster.all()
+
+
+main(sys.modules[__name__])
