@@ -13,6 +13,7 @@
  *         56     8  durable    everything below this place was when the segment was made
  *         64     4  secret     CRC-32C of the secret: with a wrong one no record would verify, and
  *                              all would look like a torn tail
+ *         72     8  salt       random, the same in all segments of a log
  *
  *     offset  size  header of a record
  *          0     4  checksum   CRC-32C of the segment's seed, then of bytes 4 … 47
@@ -53,6 +54,7 @@
 #define CAPACITY_AT 48
 #define SEGMENT_DURABLE_AT 56
 #define SECRET_AT 64
+#define SALT_AT 72
 
 #define SEQUENCE_AT 32
 #define MARK_DURABLE_AT 40
@@ -110,6 +112,7 @@ void stele_wal__facts_encode(uint8_t buffer[STELE_WAL__FACTS_SIZE],
     stele_store_u64le(buffer + CAPACITY_AT, facts->capacity);
     stele_store_u64le(buffer + SEGMENT_DURABLE_AT, facts->durable);
     stele_store_u32le(buffer + SECRET_AT, facts->secret_check);
+    stele_store_u64le(buffer + SALT_AT, facts->salt);
     stele_store_u32le(buffer + CHECKSUM_AT, sector_checksum(buffer));
 }
 
@@ -120,6 +123,7 @@ int stele_wal__facts_decode(const uint8_t buffer[STELE_WAL__FACTS_SIZE],
     if (outcome == STELE_OK) {
         *out_facts = (struct stele_wal__facts){
             .secret_check = stele_load_u32le(buffer + SECRET_AT),
+            .salt = stele_load_u64le(buffer + SALT_AT),
             .number = stele_load_u64le(buffer + NUMBER_AT),
             .base = stele_load_u64le(buffer + BASE_AT),
             .capacity = stele_load_u64le(buffer + CAPACITY_AT),

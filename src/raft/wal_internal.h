@@ -30,6 +30,7 @@
 struct stele_wal__facts { /* Of a segment. */
     uint8_t owner_id[16];
     uint32_t secret_check;
+    uint64_t salt;
     uint64_t number, base, capacity;
     uint64_t durable; /* Everything below this place was, when the segment was made. */
 };
@@ -52,7 +53,8 @@ void stele_wal__mark_encode(uint8_t buffer[STELE_WAL__MARK_SLOT],
 int stele_wal__mark_decode(const uint8_t buffer[STELE_WAL__MARK_SLOT],
                            struct stele_wal__mark *out_mark);
 
-/* What the checksums of a segment's records begin with: different for any two numbers, so that what
+/* What the checksums of a segment's records begin with. secret: the owner's, with the log's salt (by
+ * exclusive or), so that one that is known to others does no harm. Different for any two numbers, so that what
  * a file held under another number never verifies (W5). */
 uint32_t stele_wal__seed(uint64_t secret, uint64_t number);
 uint32_t stele_wal__secret_check(uint64_t secret);
@@ -108,6 +110,7 @@ struct stele_wal {
     struct stele_io *io;
     struct stele_alloc *alloc;
     struct stele_wal_options options;
+    uint64_t salt; /* Random, drawn when the log was made. */
 
     struct stele_wal__segment *segments; /* Ascending; the last one is written. */
     size_t segments_count, segments_capacity;

@@ -293,7 +293,7 @@ static int check_facts(const struct opening *opening, const struct stele_wal__fa
     }
     if (wal->segments_count > 0) {
         const struct stele_wal__segment *const before = stele_wal__last(wal);
-        if (facts->base < before->base || facts->base > before->limit) {
+        if (facts->base < before->base || facts->base > before->limit || facts->salt != wal->salt) {
             return fail_header(opening, name, "it does not continue the segment before it");
         }
     }
@@ -341,11 +341,12 @@ static int open_segment(struct opening *opening, uint64_t number)
         opening->claimed = facts.durable;
         opening->claim = "a later segment";
     }
+    wal->salt = facts.salt;
     wal->segments[wal->segments_count++] = (struct stele_wal__segment){
         .number = number,
         .base = facts.base,
         .limit = facts.base + facts.capacity,
-        .seed = stele_wal__seed(wal->options.secret, number),
+        .seed = stele_wal__seed(wal->options.secret ^ wal->salt, number),
         .file = file,
     };
     return STELE_OK;
@@ -603,6 +604,7 @@ static int begin(struct opening *opening)
     wal->durable = STELE_WAL__FIRST;
     int outcome = STELE_OK;
     if (count == 0) {
+        wal->io->ops->random(wal->io, &wal->salt, sizeof wal->salt);
         outcome = stele_wal__segment_make(wal, 0, opening->err);
     } else {
         outcome = open_segments(opening);

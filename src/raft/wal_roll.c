@@ -150,6 +150,7 @@ int stele_wal__segment_make(struct stele_wal *wal, uint64_t size, struct stele_e
     const bool is_usual = size <= wal->options.segment_size;
     struct stele_wal__facts facts = {
         .secret_check = stele_wal__secret_check(wal->options.secret),
+        .salt = wal->salt,
         .number = wal->segments_count == 0 ? 1 : stele_wal__last(wal)->number + 1,
         .base = wal->end,
         .capacity = is_usual ? wal->options.segment_size : size,
@@ -172,7 +173,7 @@ int stele_wal__segment_make(struct stele_wal *wal, uint64_t size, struct stele_e
         .number = facts.number,
         .base = facts.base,
         .limit = facts.base + facts.capacity,
-        .seed = stele_wal__seed(wal->options.secret, facts.number),
+        .seed = stele_wal__seed(wal->options.secret ^ wal->salt, facts.number),
         .file = file,
     };
     return STELE_OK;
