@@ -111,6 +111,8 @@ static int add_tls(const struct far_address *address, const char *host, BIO *wir
 {
     SSL_CTX *trust = NULL;
     SSL *tls = NULL;
+    char name[sizeof address->hosts[0].host]; /* OpenSSL's macro wants to be able to write to it. */
+    (void)snprintf(name, sizeof name, "%s", host);
     const int outcome = make_trust(address, &trust, err);
     if (outcome != STELE_OK) {
         BIO_free_all(wire);
@@ -124,7 +126,7 @@ static int add_tls(const struct far_address *address, const char *host, BIO *wir
         return fail_tls(err, "TLS");
     }
     BIO *const connection = BIO_push(layer, wire);
-    if (SSL_set1_host(tls, host) != 1 || SSL_set_tlsext_host_name(tls, host) != 1 ||
+    if (SSL_set1_host(tls, host) != 1 || SSL_set_tlsext_host_name(tls, name) != 1 ||
         BIO_do_handshake(connection) != 1) {
         const long verdict = SSL_get_verify_result(tls);
         const int failed =

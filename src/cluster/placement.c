@@ -36,6 +36,7 @@ struct board {
 
 static uint64_t bit(size_t node)
 {
+    STELE_ASSERT(node < STELE_PLACEMENT_NODES_MAX);
     return UINT64_C(1) << node;
 }
 
