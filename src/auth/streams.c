@@ -229,7 +229,9 @@ static void on_user(struct stele_auth *auth, const struct stele_event *event, co
     login[stream.size - skip] = '\0';
     /* What was proved with this very revision, and is only taken in late, goes on. */
     stele_auth__forget_before(auth, login, what == NULL ? UINT64_MAX : event->revision);
-    if (what != NULL && !stele_auth__is_own_id(auth, event->id)) {
+    /* Which of a cluster's nodes was asked for it cannot be seen; the one that was has said it. */
+    const bool is_alone = auth->options.cluster == NULL || auth->options.cluster->is_alone;
+    if (what != NULL && is_alone && !stele_auth__is_own_id(auth, event->id)) {
         const struct stele_auth__remark remark = {
             .type = STELE_AUDIT_USER_CHANGED, .login = login, .what = what};
         stele_auth__audit_locked(auth, &remark);

@@ -2,6 +2,7 @@
 #include "base/text.h"
 #include "subs/groups_internal.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -228,6 +229,7 @@ static void end_change(struct change *change)
 
 static int load(struct stele_groups *groups, struct stele_error *err);
 static int load_again(struct stele_groups *groups, struct stele_error *err);
+static void stand(struct stele_groups *groups, enum groups_standing standing);
 
 /* Another node has changed the configuration, or did while it led: with what it wrote, once more. */
 static void try_again(struct change *change)
@@ -734,7 +736,7 @@ static int load_again(struct stele_groups *groups, struct stele_error *err)
     const int outcome = load(groups, err);
     if (outcome != STELE_OK && !groups->cluster->is_alone) {
         stop_all(groups, STELE_E_CLOSED);
-        groups->standing = GROUPS_COMING;
+        stand(groups, GROUPS_COMING);
         groups->coming_failed = outcome;
         start_ticking(groups);
     }
@@ -758,6 +760,17 @@ static void release_held(struct stele_groups *groups)
 
 static void on_linearized(struct stele_linearizing *linearizing);
 
+static void stand(struct stele_groups *groups, enum groups_standing standing)
+{
+    groups->standing = standing;
+    atomic_store(&groups->here, standing == GROUPS_HERE);
+}
+
+bool stele_groups_are_here(const struct stele_groups *groups)
+{
+    return atomic_load(&groups->here);
+}
+
 static void come(struct stele_groups *groups)
 {
     if (!groups->is_linearizing) {
@@ -776,7 +789,7 @@ static void arrive(struct stele_groups *groups, int outcome)
         outcome = load(groups, NULL);
     }
     if (outcome == STELE_OK) {
-        groups->standing = GROUPS_HERE;
+        stand(groups, GROUPS_HERE);
     } else {
         stop_all(groups, STELE_E_CLOSED);
         groups->coming_failed = outcome == STELE_TIMED_OUT ? STELE_E_OVERLOADED : outcome;
@@ -801,7 +814,7 @@ static void on_linearized(struct stele_linearizing *linearizing)
 
 static void go(struct stele_groups *groups)
 {
-    groups->standing = GROUPS_AWAY;
+    stand(groups, GROUPS_AWAY);
     groups->era++;
     stop_all(groups, STELE_GROUPS_ELSEWHERE);
     while (groups->changes != NULL) {
@@ -820,7 +833,7 @@ static void look_who_leads(struct stele_groups *groups)
     }
     const bool leads = groups->cluster->ops->is_leader(groups->cluster);
     if (leads && groups->standing == GROUPS_AWAY) {
-        groups->standing = GROUPS_COMING;
+        stand(groups, GROUPS_COMING);
         groups->coming_failed = STELE_OK;
         come(groups);
         start_ticking(groups);
@@ -908,7 +921,7 @@ int stele_groups_create(struct stele_engine *engine, struct stele_cluster *clust
         *out_groups = groups;
         return STELE_OK;
     }
-    groups->standing = GROUPS_HERE;
+    stand(groups, GROUPS_HERE);
     const int outcome = load(groups, err);
     if (outcome != STELE_OK) {
         stele_groups_destroy(groups);

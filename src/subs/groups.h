@@ -40,6 +40,8 @@ STELE_MUST_USE
 int stele_groups_create(struct stele_engine *engine, struct stele_cluster *cluster,
                         struct stele_hub *hub, struct stele_loop *loop, struct stele_alloc *alloc,
                         struct stele_groups **out_groups, struct stele_error *err);
+/* Any thread. In a cluster: this node leads, and has seen all that was acknowledged before it came to. */
+bool stele_groups_are_here(const struct stele_groups *groups);
 /* On home. Writes the last checkpoints; task is posted to home when nothing is under way any more.
  * Consumers have been stopped, or are dropped. */
 void stele_groups_stop(struct stele_groups *groups, struct stele_task *task);

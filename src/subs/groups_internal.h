@@ -71,6 +71,7 @@ struct stele_groups {
     struct stele_cluster *cluster;
     struct stele_role_watch watch; /* In a cluster. */
     enum groups_standing standing;
+    _Atomic bool here; /* The same for other threads. */
     uint32_t era; /* Grows when groups go: what began before is of no concern to those that come. */
     struct stele_linearizing linearizing;
     bool is_linearizing;

@@ -56,6 +56,20 @@ await test("what is appended through any node is read through every node by who 
   }
 });
 
+await test("over HTTP what one node has acknowledged is read at once through the others, if that is asked for", async () => {
+  for (const [i, node] of cluster.nodes.entries()) {
+    const url = (one, query) => `http://localhost:${one.port}/api/streams/http?${query}`;
+    /* Events without ids: the node that is asked makes them. */
+    const body = JSON.stringify([{ type: "e", data: { n: i } }]);
+    const posted = await fetch(url(node, ""), { method: "POST", headers: { "content-type": "application/json" }, body });
+    assert.equal(posted.status, 200, await posted.text());
+    for (const other of cluster.nodes) {
+      const { events } = await (await fetch(url(other, "linearizable=true"))).json();
+      assert.deepEqual(events.map(({ data }) => data.n), range(0, i + 1));
+    }
+  }
+});
+
 await test("followers refuse what requires the leader and say where it is", async () => {
   const leader = await cluster.leader();
   for (const node of cluster.nodes.filter((one) => one !== leader)) {

@@ -4,6 +4,7 @@
  * (then `writable` goes on) or the turn has taken long enough (then a task goes on). */
 #include "api/kurrent/kurrent_internal.h"
 #include "subs/follow.h"
+#include "subs/groups.h"
 
 #include <stdio.h>
 
@@ -621,8 +622,11 @@ static void on_start(struct stele_call *call)
     read->arena.block_size = 1024;
     read->limit = UINT64_MAX;
     read->last_revision = STELE_EXPECT_NO_STREAM;
-    if (stele_kurrent__wants_leader(call)) {
-        /* SPEC(kurrent/read/requires-leader): there, a leader has seen whatever was acknowledged. */
+    const bool has_seen =
+        read->server->groups != NULL && stele_groups_are_here(read->server->groups);
+    if (stele_linear_is_asked(call, "linearizable") ||
+        (stele_kurrent__wants_leader(call) && !has_seen)) {
+        /* SPEC(kurrent/read/requires-leader): who comes to lead has seen what was acknowledged before. */
         stele_linear_begin(&read->linear, call);
     }
 }

@@ -228,6 +228,11 @@ TEST(looking_back_finds_what_was_appended_and_what_can_never_be)
                   STELE_NOT_FOUND, err);
     CHECK_EQ(looked, seen());
 
+    memset(draft.id, 0, sizeof draft.id); /* It gets one with the command. */
+    CHECK_OUTCOME(stele_client_look_back(store, &append, 1, NULL, 0, &looked, NULL, NULL, on_answer,
+                                         answers, &err),
+                  STELE_NOT_FOUND, err);
+
     const char *const type = "Happened";
     const struct stele_query_item item = {.types = &type, .types_count = 1};
     struct stele_condition condition = {.items = &item, .items_count = 1, .after = before};
