@@ -62,7 +62,7 @@ await test("over HTTP what one node has acknowledged is read at once through the
     /* Events without ids: the node that is asked makes them. */
     const body = JSON.stringify([{ type: "e", data: { n: i } }]);
     const posted = await fetch(url(node, ""), { method: "POST", headers: { "content-type": "application/json" }, body });
-    assert.equal(posted.status, 200, await posted.text());
+    assert.equal(posted.status, 201, await posted.text());
     for (const other of cluster.nodes) {
       const { events } = await (await fetch(url(other, "linearizable=true"))).json();
       assert.deepEqual(events.map(({ data }) => data.n), range(0, i + 1));
