@@ -74,7 +74,8 @@ static int keep_pace(struct stele *store, struct stele_error *err)
 {
     const uint64_t end = stele_store_end(store->core);
     if (end - stele_store_durable(store->core) > BEHIND_MAX) {
-        return wait_for(store, end, err);
+        /* Not for all of it, so that the disk has something to do while the next chunk is verified. */
+        return wait_for(store, end - BEHIND_MAX / 2, err);
     }
     if (stele_store_staged_size(store->core) > BEHIND_MAX / 4) {
         stele_client__hand_over(store);
