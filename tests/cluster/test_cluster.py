@@ -10,9 +10,9 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
-from harness import Stele, has, main, same  # noqa: E402
+from harness import BINARY, SOURCE, Stele, has, main, same  # noqa: E402
 
-from cluster import Cluster, Load, Lost, wait_for  # noqa: E402
+from cluster import Cluster, Load, free_row, wait_for  # noqa: E402
 
 
 def note(text):
@@ -313,6 +313,37 @@ def test_certificates(s: Stele):
         cluster[3].start()
         cluster.wait_ready()
         cluster.all()
+
+
+def test_readme(s: Stele):
+    """what README.md says about a cluster on this machine works as it stands there"""
+    with open(os.path.join(SOURCE, "README.md"), encoding="utf-8") as file:
+        blocks = file.read().split("\n\n")
+    block = next(block for block in blocks if block.startswith("    ./dev cluster\n"))
+    commands = [line.strip() for line in block.splitlines()]
+    same((commands[0], commands[-1]), ("./dev cluster", "./dev cluster stop"))
+    build, port = s.path("build"), free_row(3)
+    os.mkdir(build)
+    os.symlink(BINARY, os.path.join(build, "stele"))
+
+    def run(command):
+        command = command.replace("./dev cluster", f"{SOURCE}/tools/cluster {build}").replace("build/cluster", build +
+                                                                                               "/cluster")
+        for k in range(3):
+            command = command.replace(f"localhost:{2111 + k}", f"localhost:{port + k}")
+        return s.shell(f"export STELE_CLUSTER_PORT={port}; {command}")
+    try:
+        answers = [run(command).out for command in commands[:-1]]
+        has(answers[0], "n3")
+        has(answers[1], '"revision":0')
+        has(answers[3], '"revision":1')
+        same(len(json.loads(answers[4])["events"]), 2)
+        has(run("./dev cluster status").out, "n1")
+    finally:
+        ended = run("./dev cluster stop")
+    has(ended.out, "3 nodes ended")
+    for k in (1, 2, 3):
+        s.run("verify", "--store", os.path.join(build, "cluster", f"n{k}"))
 
 
 main(sys.modules[__name__])
