@@ -68,8 +68,10 @@ struct stele_member__seen {
     uint64_t term, position, durable;
     uint32_t groups_led;
     struct stele_meta_seen hello;
-    bool refused;
-    uint32_t told_causes; /* Of failed attempts to connect, by enum stele_peers_cause. */
+    bool refused; /* This node does not listen to it. */
+    bool refuses; /* It does not listen to this node. */
+    uint32_t
+        told_causes; /* Of failed attempts to connect, by enum stele_peers_cause and, 16 above, stele_peers_refusal. */
 };
 
 #define STELE_MEMBER__BOUNDS STELE_ENGINE_BOUNDS
@@ -213,6 +215,8 @@ void stele_member__executor_at(struct stele_member *member, uint64_t stamp);
 void stele_member__executor_drain(struct stele_member *member);
 
 /* ---- member_meta.c ---- */
+/* Taking part ends with the next turn. */
+void stele_member__fail(struct stele_member *member, int outcome, const char *words);
 /* What the last life knew of the cluster. */
 int stele_member__table_read(struct stele_member *member, struct stele_error *err);
 void stele_member__on_meta(void *context, uint64_t index, bool own, uint64_t id,

@@ -13,7 +13,7 @@
 
 /* ---- Applying ---- */
 
-static void fail(struct stele_member *member, int outcome, const char *words)
+void stele_member__fail(struct stele_member *member, int outcome, const char *words)
 {
     (void)pthread_mutex_lock(&member->execute_lock);
     if (atomic_load(&member->failed) == STELE_OK) {
@@ -115,8 +115,8 @@ static void table_changed(struct stele_member *member)
     if (stele_meta_find(member->meta, member->identity.number) == NULL) {
         for (size_t i = 0; i < member->meta->removed_count; i++) {
             if (member->meta->removed[i].number == member->identity.number) {
-                fail(member, STELE_E_CLOSED,
-                     "it was removed from the cluster; its store can still be read");
+                stele_member__fail(member, STELE_E_CLOSED,
+                                   "it was removed from the cluster; its store can still be read");
             }
         }
     }
@@ -136,10 +136,11 @@ void stele_member__on_meta(void *context, uint64_t index, bool own, uint64_t id,
     const uint64_t version = member->meta->version;
     const int outcome = stele_meta_apply(member->meta, body, &result);
     if (outcome != STELE_OK) {
-        fail(member, outcome,
-             outcome == STELE_E_FORMAT
-                 ? "the cluster decided something that this version does not know: upgrade it"
-                 : "the table of nodes cannot be read");
+        stele_member__fail(
+            member, outcome,
+            outcome == STELE_E_FORMAT
+                ? "the cluster decided something that this version does not know: upgrade it"
+                : "the table of nodes cannot be read");
         return;
     }
     member->meta_applied = index;
@@ -158,7 +159,8 @@ void stele_member__on_meta_installed(void *context, uint64_t index, struct stele
 {
     struct stele_member *member = context;
     if (stele_meta_decode(data, member->meta) != STELE_OK) {
-        fail(member, STELE_E_CORRUPT, "the table of nodes that another node sent cannot be read");
+        stele_member__fail(member, STELE_E_CORRUPT,
+                           "the table of nodes that another node sent cannot be read");
         return;
     }
     member->meta_applied = index;

@@ -245,6 +245,11 @@ static void on_status(struct stele_member *member, uint64_t from, struct stele_b
 
 static void on_refused(struct stele_member *member, uint64_t from, struct stele_bytes body)
 {
+    struct stele_member__seen *seen = stele_member__seen_of(member, from);
+    if (seen != NULL) {
+        seen->refuses = true;
+        stele_member__view_refresh(member);
+    }
     stele_member__log(member, STELE_SERVER_ERROR, "node %llu refuses this node: %.*s",
                       (unsigned long long)from, (int)(body.size < 400 ? body.size : 400),
                       (const char *)body.data);
@@ -302,6 +307,7 @@ static void on_up(void *context, uint64_t node, enum stele_peers_lane lane)
         struct stele_member__seen *seen = stele_member__seen_of(member, node);
         if (seen != NULL) {
             seen->told_causes = 0;
+            seen->refuses = false; /* It judges again. */
         }
         say_hello(member, node);
         stele_member__log(member, STELE_SERVER_INFO, "connected to node %llu",
@@ -316,14 +322,22 @@ static void on_down(void *context, uint64_t node, enum stele_peers_lane lane,
     struct stele_member *member = context;
     struct stele_member__seen *seen = stele_member__seen_of(member, node);
     /* Attempts go on for ever; each cause is told once, until there is a connection again. */
-    const uint32_t cause = (uint32_t)1 << why->cause;
-    const bool is_new = seen == NULL || (seen->told_causes & cause) == 0;
+    const uint32_t cause = (uint32_t)1 << why->cause |
+                           (why->cause == STELE_PEERS_REFUSED ? 0x10000U << why->refusal : 0);
+    const bool is_new = seen == NULL || (seen->told_causes & cause) != cause;
     if (lane == STELE_PEERS_CONTROL && (why->was_up || is_new)) {
         stele_member__log(member, STELE_SERVER_WARNING, "node %llu is not connected: %s",
                           (unsigned long long)node, why->words);
     }
     if (lane == STELE_PEERS_CONTROL && seen != NULL) {
         seen->told_causes |= cause;
+    }
+    if (lane == STELE_PEERS_CONTROL && !why->was_up && why->cause == STELE_PEERS_REFUSED &&
+        why->refusal == STELE_PEERS_REMOVED_NODE) {
+        /* Nobody tells it through the log any more, and numbers are not given again. */
+        stele_member__fail(member, STELE_E_CLOSED,
+                           "it was removed from the cluster; its store can still be read");
+        stele_member__want_turn(member);
     }
 }
 

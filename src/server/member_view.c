@@ -128,14 +128,23 @@ static void judge_readiness(struct stele_member *member, const struct stele_clus
     *to = (struct stele_cluster_readiness){.is_ready = false};
     const struct stele_meta_node *own = stele_meta_find(member->meta, member->identity.number);
     struct stele_replica_counts counts = {.fetching = false};
+    uint64_t refusing = 0;
     if (member->replica != NULL) {
         stele_replica_counts(member->replica, &counts);
+    }
+    for (size_t i = 0; i < member->seen_count; i++) {
+        const struct stele_member__seen *seen = &member->seen[i];
+        const bool counts_here = stele_meta_find(member->meta, seen->number) != NULL;
+        refusing = seen->refuses && counts_here ? seen->number : refusing;
     }
     if (member->stopped) {
         (void)snprintf(to->why, sizeof to->why, "it takes no part any more: %.140s",
                        member->stopped_why);
     } else if (member->handing_over) {
         (void)snprintf(to->why, sizeof to->why, "it is ending");
+    } else if (refusing != 0) {
+        (void)snprintf(to->why, sizeof to->why, "node %llu refuses it (its log says why)",
+                       (unsigned long long)refusing);
     } else if (own == NULL) {
         (void)snprintf(to->why, sizeof to->why, "it is not in the table of nodes yet");
     } else if (counts.fetching || own->state == STELE_META_JOINING) {
