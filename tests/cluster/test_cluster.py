@@ -180,7 +180,7 @@ def test_a_fourth_node(s: Stele):
                      == 0, words=lambda: json.dumps(cluster[2].status()))
             same(cluster[3].change("remove", {"node": "n1"}).status, 200)
             load.wait_more(100)
-        cluster[1].wait_log("removed")
+        cluster[1].wait_log("stops taking part in the cluster: it was removed")
         cluster[1].kill()
         del cluster.nodes[0]
         load.check(cluster.all())
@@ -243,9 +243,10 @@ def test_a_cloned_directory(s: Stele):
         os.rename(s.path("clone"), s.path("n3"))
         mark = len(cluster[1].log)
         cluster[3].start()
-        cluster[1].wait_log("refused", after=mark)
+        cluster[1].wait_log("is refused", after=mark)
         same(cluster[1].append("a").status, 201)
-        same(cluster[3].is_ready(), False)
+        wait_for(lambda: "refuses" in cluster[3].ask("GET", "/health/ready").json.get("message", ""),
+                 words=lambda: repr(cluster[3].ask("GET", "/health/ready")))
 
 
 def test_foreign_nodes(s: Stele):
