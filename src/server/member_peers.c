@@ -115,6 +115,8 @@ static void on_hello_message(struct stele_member *member, uint64_t from, struct 
     (void)stele_member__send(member, from, STELE_PEERS_CONTROL, STELE_MEMBER__REFUSED, text);
 }
 
+static void set_peers_and(struct stele_member *member, const struct stele_peers_hello *hello);
+
 static enum stele_peers_refusal on_hello(void *context, const struct stele_peers_hello *hello,
                                          bool incoming, const char *address, char *words,
                                          size_t words_size)
@@ -131,7 +133,9 @@ static enum stele_peers_refusal on_hello(void *context, const struct stele_peers
     }
     const struct stele_meta_node *node = stele_meta_find(member->meta, hello->number);
     if (node == NULL && member->meta->version < member->peers_version) {
-        return STELE_PEERS_ACCEPT; /* This node knows too little to judge. */
+        /* This node knows too little to judge: it may have been away while others came. */
+        set_peers_and(member, hello);
+        return STELE_PEERS_ACCEPT;
     }
     if (node == NULL) {
         for (size_t i = 0; i < member->meta->removed_count; i++) {
@@ -151,6 +155,11 @@ static enum stele_peers_refusal on_hello(void *context, const struct stele_peers
                        "(stele cluster replace)",
                        (unsigned long long)hello->number);
         return STELE_PEERS_WRONG_INCARNATION;
+    }
+    if (strcmp(node->name, hello->name) != 0) {
+        (void)snprintf(words, words_size, "node %llu is called %s here",
+                       (unsigned long long)hello->number, node->name);
+        return STELE_PEERS_WRONG_NAME;
     }
     return STELE_PEERS_ACCEPT;
 }
@@ -395,7 +404,8 @@ static const struct stele_peers_events peers_events = {
 
 /* ---- Up ---- */
 
-void stele_member__peers_set(struct stele_member *member)
+/* The nodes of the table, and one more (or NULL) that only its own hello tells of. */
+static void set_peers_and(struct stele_member *member, const struct stele_peers_hello *hello)
 {
     struct stele_peers_node nodes[STELE_META_NODES_MAX];
     _Static_assert(sizeof nodes < 8192, "it lies on the stack");
@@ -413,11 +423,20 @@ void stele_member__peers_set(struct stele_member *member)
             count++;
         }
     }
+    if (hello != NULL && hello->port != 0 && count < STELE_META_NODES_MAX) {
+        nodes[count++] = (struct stele_peers_node){
+            .number = hello->number, .name = hello->name, .host = hello->host, .port = hello->port};
+    }
     struct stele_error err = {.outcome = STELE_OK};
     if (stele_peers_set(member->peers, nodes, count, &err) != STELE_OK) {
         stele_member__log(member, STELE_SERVER_ERROR, "the nodes of the table: %s", err.message);
     }
     stele_release(member->alloc, hosts, STELE_META_NODES_MAX * sizeof *hosts);
+}
+
+void stele_member__peers_set(struct stele_member *member)
+{
+    set_peers_and(member, NULL);
 }
 
 static int listen_at(struct stele_member *member, struct stele_error *err)
@@ -449,10 +468,18 @@ int stele_member__peers_create(struct stele_member *member, struct stele_error *
                                               .key = member->config.tls_key,
                                               .ca = member->config.tls_ca};
     struct stele_peers_options options = stele_peers_options_default();
+    char host[256];
+    uint16_t port = 0;
+    if (!stele_member__split_address(member->identity.address, host, &port)) {
+        return stele_fail(err, STELE_E_INVALID, 0, "the cluster address %s is not host:port",
+                          member->identity.address);
+    }
     memcpy(options.cluster_id, member->identity.cluster_id, 16);
     memcpy(options.incarnation, member->identity.incarnation, 16);
     options.number = member->identity.number;
     options.name = member->identity.name;
+    options.host = host;
+    options.port = port;
     options.tls = member->config.tls_certificate == NULL ? NULL : &tls;
     options.insecure = member->config.insecure;
     const int outcome =
