@@ -32,7 +32,8 @@ static int ask(struct stele_cli_ask *server, const char *method, const char *pat
                               err.message);
     }
     if (outcome != STELE_OK) {
-        return stele_cli_fail_outcome(outcome, &err, "ask the cluster");
+        return stele_cli_fail(stele_cli_exit_of(outcome), stele_outcome_name(outcome),
+                              "cluster: %s", err.message);
     }
     if (status != 200) {
         const int code = stele_cli_ask_refused("cluster", status, json);
