@@ -199,6 +199,13 @@ static void on_step(struct world *world, struct node *node, void *object, uint64
     (void)object;
     (void)number;
     struct fetch *fetch = &node->fetch;
+    if (fetch->broken && fetch->replay != NULL && !disks_store_is_idle(node)) {
+        disks_pump(world, node);
+        if (node->up) {
+            again(world, node, MS);
+        }
+        return;
+    }
     if (fetch->broken) {
         give_up(world, node);
         return;
@@ -216,7 +223,9 @@ static void on_step(struct world *world, struct node *node, void *object, uint64
             finish(world, node);
         } else {
             disks_pump(world, node);
-            again(world, node, MS);
+            if (node->up) {
+                again(world, node, MS);
+            }
         }
         return;
     }
