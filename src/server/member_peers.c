@@ -319,6 +319,11 @@ static void on_up(void *context, uint64_t node, enum stele_peers_lane lane)
             seen->refuses = false; /* It judges again. */
         }
         say_hello(member, node);
+        if (seen != NULL && seen->refused) {
+            /* When it was judged there may have been no way to tell it. */
+            (void)stele_member__send(member, node, STELE_PEERS_CONTROL, STELE_MEMBER__REFUSED,
+                                     stele_bytes_of_text("the log of that node says why"));
+        }
         stele_member__log(member, STELE_SERVER_INFO, "connected to node %llu",
                           (unsigned long long)node);
     }
