@@ -278,6 +278,7 @@ static int open_replica(struct stele_member *member, struct stele_error *err)
     struct stele_client_ordered ordered;
     stele_client_ordered(member->store, &ordered);
     options.executed = ordered.stamp_durable;
+    options.catching_up = ordered.is_catching_up;
     atomic_store(&member->durable, options.executed);
     return stele_replica_open(member->wal_io, &options, &replica_env, member,
                               stele_member__now_us(member), &member->replica, err);
