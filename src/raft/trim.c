@@ -130,13 +130,18 @@ static int drop_entries(struct stele_raft *raft, struct stele_raft__group *group
     return outcome;
 }
 
-/* Places grow along a log, unless the last attempt to put it again had no room for all of it. */
+/* Places grow along a log, unless the last attempt to put it again was cut short, by a full disk or a crash. What it did
+ * put would begin the log anew for whoever recovers without what was there before (recover.c), and so would take the
+ * rest along: nothing may go until all of it has been put again. */
 static bool reaches_below(const struct stele_raft__group *group, uint64_t limit)
 {
+    uint64_t before = 0;
     for (uint64_t index = group->first; index <= group->last; index++) {
-        if (stele_raft__at(group, index)->place < limit) {
+        const uint64_t place = stele_raft__at(group, index)->place;
+        if (place < limit || place < before) {
             return true;
         }
+        before = place;
     }
     return false;
 }
