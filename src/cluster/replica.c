@@ -826,6 +826,9 @@ static int on_forward(struct stele_replica *replica, uint64_t from, struct stele
     if (inbound == NULL) {
         return STELE_OK; /* No memory: it comes again. */
     }
+    if (boot < inbound->boot) {
+        return STELE_OK; /* Of a life of the origin that is over: counted anew, it would be done twice. */
+    }
     if (inbound->boot != boot || inbound->term != term) {
         *inbound = (struct inbound){.origin = from, .boot = boot, .term = term};
     }

@@ -330,11 +330,11 @@ int stele_member_create(const struct stele_member_config *config,
     if (outcome == STELE_OK) {
         member->base = stele_linux_loop_base(member->loop);
         member->base->ops->random(member->base, &member->boot, sizeof member->boot);
-        member->boot |= 1;
         outcome = stele_member__view_create(member);
     }
     /* Counted durably before it says a word: a copy of this disk that is started again is noticed. */
     member->identity.starts++;
+    member->boot = member->identity.starts << 32 | (member->boot & UINT32_MAX);
     outcome = outcome == STELE_OK ? stele_identity_write(config->store_path, &member->identity, err)
                                   : outcome;
     outcome = outcome == STELE_OK ? stele_member__table_read(member, err) : outcome;

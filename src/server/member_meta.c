@@ -369,6 +369,18 @@ static void describe_self(struct stele_member *member, struct stele_meta_node *n
     (void)snprintf(node->version, sizeof node->version, "%s", member->version);
 }
 
+/* A node whose disk is not what the cluster knows must not speak for it any more. */
+static void on_own_result(struct stele_member *member, struct stele_member__ask *ask,
+                          const struct stele_meta_result *result, int outcome)
+{
+    (void)ask;
+    if (outcome == STELE_OK && result != NULL &&
+        (result->outcome == STELE_META_CLONED || result->outcome == STELE_META_WIPED ||
+         result->outcome == STELE_META_ROLLED_BACK || result->outcome == STELE_META_REMOVED)) {
+        stele_member__fail(member, STELE_E_CLOSED, result->words);
+    }
+}
+
 static void ask_about_self(struct stele_member *member, enum stele_meta_kind kind)
 {
     struct stele_meta_command *command = stele_allocate_zeroed(member->alloc, sizeof *command);
@@ -385,6 +397,7 @@ static void ask_about_self(struct stele_member *member, enum stele_meta_kind kin
     struct stele_member__ask *ask = stele_member__ask_create(member, command);
     stele_release(member->alloc, command, sizeof *command);
     if (ask != NULL) {
+        ask->on_result = on_own_result;
         stele_member__ask(member, ask);
         stele_member__asks_work(member);
     }
