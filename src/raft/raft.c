@@ -155,7 +155,9 @@ static void close_group(struct stele_raft *raft, struct stele_raft__group *group
         stele_release(raft->alloc, submit, sizeof *submit);
     }
     stele_raft__queue_clear(raft, &group->held);
-    stele_raft__forget(raft, group, group->last);
+    if (group->capacity > 0) { /* Otherwise memory may have run out before it was made. */
+        stele_raft__forget(raft, group, group->last);
+    }
     stele_release(raft->alloc, group->entries, (size_t)group->capacity * sizeof *group->entries);
     stele_release(raft->alloc, group->configs, group->configs_capacity * sizeof *group->configs);
     stele_buf_deinit(&group->snapshot.data, raft->alloc);

@@ -5,7 +5,7 @@
 #include "raft_sim.h"
 
 /* Before the end, for everybody to get everything. */
-#define QUIET_US 3000000
+#define QUIET_US 6000000
 
 static void plan_wake(struct sim *sim, struct node *node, uint64_t at_us)
 {
