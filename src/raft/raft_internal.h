@@ -180,7 +180,7 @@ struct stele_raft__group {
 
     int64_t leader_heard_ms;
     uint64_t leader_term; /* As a follower: the term that its leader was last heard in. */
-    int64_t beat_ms; /* The last timeout as leader, or the last moment as something else. */
+    int64_t beat_ms;      /* The last timeout as leader, or the last moment as something else. */
     enum stele_raft_role role_told;
     uint64_t term_told, leader_told;
 };
