@@ -238,6 +238,7 @@ static int take_entry(struct stele_raft *raft, struct stele_raft__group *group,
         stele_raft__keep(raft, group, index, payload);
     }
     if (entry->type == RAFT_CHANGE) {
+        STELE_ASSERT(payload != NULL); /* It names the members. */
         outcome = stele_raft__members_push(raft, group, index,
                                            (struct stele_bytes){payload->data, payload->size});
     }

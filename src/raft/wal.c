@@ -260,10 +260,11 @@ void stele_wal_done(struct stele_wal *wal, uint64_t id, int outcome)
         return;
     }
     struct stele_wal__batch *batch = wal->first;
-    while (batch != NULL && batch->id != id) {
-        batch = batch->next;
-    }
     STELE_ASSERT(batch != NULL);
+    while (batch->id != id) {
+        batch = batch->next;
+        STELE_ASSERT(batch != NULL);
+    }
     STELE_ASSERT(!batch->finished);
     batch->finished = true;
     /* A batch behind one that failed may have been synced: it still never counts, because what

@@ -336,10 +336,11 @@ static int write_config(struct change *change)
             hide_old(groups, hosted->parked_stream, "", &old[1])};
         for (size_t i = 0; i < STELE_COUNT_OF(has); i++) {
             if (has[i]) {
-                parts[count++] = (struct stele_append){.stream = old[i].name,
-                                                       .expected = STELE_EXPECT_ANY,
-                                                       .events = &old[i].draft,
-                                                       .count = 1};
+                parts[count] = (struct stele_append){.stream = old[i].name,
+                                                     .expected = STELE_EXPECT_ANY,
+                                                     .events = &old[i].draft,
+                                                     .count = 1};
+                count++;
             }
         }
     }
@@ -884,6 +885,7 @@ bool stele_subs__hold(struct stele_groups *groups, struct stele_task *task, int 
 
 void stele_subs__unhold(struct stele_groups *groups, struct stele_task *task)
 {
+    STELE_ASSERT(task != NULL);
     struct stele_task **at = &groups->held;
     while (*at != NULL && *at != task) {
         at = &(*at)->next;
