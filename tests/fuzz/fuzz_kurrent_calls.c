@@ -3,6 +3,7 @@
  *
  * The store answers at once that there is nothing, so that nothing but the services is looked at. */
 #include "api/kurrent/kurrent_internal.h"
+#include "api/member/alone.h"
 #include "lib/fakegrpc.h"
 #include "subs/follow.h"
 
