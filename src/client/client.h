@@ -62,6 +62,7 @@ struct stele {
     unsigned forks; /* The process' count of forks when it was opened. */
     struct live *live;
     int64_t live_tried_at_us;
+    uint64_t live_first; /* What it said before the store was opened for reading. */
 
     pthread_mutex_t lock;
     pthread_cond_t visible; /* Something became durable, or the store is closing or fenced. */

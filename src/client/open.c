@@ -135,16 +135,25 @@ static uint64_t live_end(const struct stele *store)
     return store->live == NULL ? 0 : atomic_load(&store->live->durable);
 }
 
+static void map_live(struct stele *store)
+{
+    void *memory = NULL;
+    if (store->live == NULL &&
+        stele_linux_io_share(store->io, false, LIVE_SIZE, &memory, NULL) == STELE_OK) {
+        store->live = memory;
+    }
+}
+
 /* Waits until a writer that has just begun to open the store has said how far it is durable. */
 static uint64_t wait_for_live(struct stele *store)
 {
+    /* Before the log is looked at: what differs from it later was written since, also by a writer that
+     * comes and goes while nobody looks. By itself it says nothing: it may be older than the files. */
+    map_live(store);
+    store->live_first = live_end(store);
     for (int waited = 0; waited < LIVE_WAIT_MS && stele_linux_io_is_locked(store->io);
          waited += 5) {
-        void *memory = NULL;
-        if (store->live == NULL &&
-            stele_linux_io_share(store->io, false, LIVE_SIZE, &memory, NULL) == STELE_OK) {
-            store->live = memory;
-        }
+        map_live(store);
         if (live_end(store) != 0) {
             return live_end(store);
         }
@@ -164,16 +173,12 @@ int stele_client__follow(struct stele *store, struct stele_error *err)
             return STELE_OK;
         }
         store->live_tried_at_us = now_us;
-        void *memory = NULL;
-        if (!stele_linux_io_is_locked(store->io) ||
-            stele_linux_io_share(store->io, false, LIVE_SIZE, &memory, NULL) != STELE_OK) {
-            return STELE_OK;
-        }
-        store->live = memory;
+        map_live(store); /* There was none when the store was opened: a writer has come since. */
     }
     const uint64_t end = live_end(store);
-    return end > stele_store_durable(store->core) ? stele_store_follow(store->core, end, err)
-                                                  : STELE_OK;
+    return end != store->live_first && end > stele_store_durable(store->core)
+               ? stele_store_follow(store->core, end, err)
+               : STELE_OK;
 }
 
 /* ---- Opening ---- */
