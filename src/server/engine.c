@@ -73,8 +73,13 @@ struct embedded {
     struct job *first, **last;
     bool stopping;
     pthread_t worker;
-    uint32_t chores; /* Threads that are running one, under the lock. */
     _Atomic uint64_t events_read, bytes_read;
+};
+
+/* A chore's thread. */
+struct labour {
+    struct embedded *engine;
+    pthread_t thread;
 };
 
 struct stele_reading {
@@ -543,7 +548,13 @@ static void run_chore_done(struct stele_task *task)
 {
     struct stele_chore *chore =
         (struct stele_chore *)((char *)task - offsetof(struct stele_chore, task));
-    struct station *const station = find_station(chore->engine, chore->loop);
+    struct labour *const labour = chore->engine;
+    struct embedded *const engine = labour->engine;
+    struct station *const station = find_station(engine, chore->loop);
+    /* It posted this as its last act. What libraries keep for a thread is given back when it ends. */
+    (void)pthread_join(labour->thread, NULL);
+    stele_release(engine->alloc, labour, sizeof *labour);
+    chore->engine = engine;
     chore->on_done(chore);
     settle(station);
 }
@@ -565,7 +576,7 @@ static int on_chore_progress(void *context, uint64_t done, uint64_t total)
 static void on_chore_damage(void *context, const struct stele_damage *damage)
 {
     struct stele_chore *chore = context;
-    struct embedded *engine = chore->engine;
+    struct embedded *engine = ((struct labour *)chore->engine)->engine;
     const char *file = damage->file == NULL ? "" : damage->file;
     const char *what = damage->what == NULL ? "" : damage->what;
     const size_t file_size = strlen(file) + 1;
@@ -619,13 +630,8 @@ static void do_chore(struct embedded *engine, struct stele_chore *chore)
 static void *run_chore(void *context)
 {
     struct stele_chore *chore = context;
-    struct embedded *engine = chore->engine;
-    do_chore(engine, chore);
+    do_chore(((struct labour *)chore->engine)->engine, chore);
     stele_loop_post(chore->loop, &chore->task);
-    (void)pthread_mutex_lock(&engine->lock);
-    engine->chores--;
-    (void)pthread_cond_broadcast(&engine->work);
-    (void)pthread_mutex_unlock(&engine->lock);
     return NULL;
 }
 
@@ -634,22 +640,20 @@ static int start_chore(struct stele_engine *base, struct stele_chore *chore,
 {
     struct embedded *engine = embedded_of(base);
     struct station *station = station_of(engine, chore->loop);
-    if (station == NULL) {
+    struct labour *labour = station == NULL ? NULL : stele_allocate(engine->alloc, sizeof *labour);
+    if (labour == NULL) {
         return stele_fail(err, STELE_E_NO_MEMORY, 0, "no memory for the work");
     }
-    chore->engine = engine;
+    labour->engine = engine;
+    chore->engine = labour;
     chore->task.run = run_chore_done;
     chore->progress_task.run = run_progress;
-    pthread_t thread;
-    (void)pthread_mutex_lock(&engine->lock);
-    const int failed = pthread_create(&thread, NULL, run_chore, chore);
-    engine->chores += failed == 0 ? 1 : 0;
-    (void)pthread_mutex_unlock(&engine->lock);
+    const int failed = pthread_create(&labour->thread, NULL, run_chore, chore);
     if (failed != 0) {
+        stele_release(engine->alloc, labour, sizeof *labour);
         return stele_fail(err, STELE_E_NO_MEMORY, failed, "no thread for the work");
     }
     owe(station); /* Settled by this thread, later. */
-    (void)pthread_detach(thread);
     return STELE_OK;
 }
 
@@ -739,9 +743,6 @@ void stele_engine_destroy(struct stele_engine *base)
     (void)pthread_mutex_lock(&engine->lock);
     engine->stopping = true;
     (void)pthread_cond_broadcast(&engine->work);
-    while (engine->chores > 0) {
-        (void)pthread_cond_wait(&engine->work, &engine->lock);
-    }
     (void)pthread_mutex_unlock(&engine->lock);
     (void)pthread_join(engine->worker, NULL);
     struct station *station = atomic_load(&engine->stations);

@@ -10,6 +10,11 @@
 #include "lib/scratch.h"
 #include "server/engine.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <unistd.h>
+
 #define APPENDS 200
 
 struct asked {
@@ -151,6 +156,66 @@ TEST(a_chore_is_done_before_the_engine_goes)
     wind_down();
     CHECK_EQ(answers, 1);
     end();
+}
+
+/* Memory that marks the threads which ask for it, and keeps them long at their end. */
+static pthread_key_t mark;
+static pthread_t home;
+static _Atomic uint32_t marked, ended;
+
+static void at_end(void *value)
+{
+    (void)value;
+    (void)usleep(50 * 1000);
+    ended++;
+}
+
+static void *reallocate_marking(struct stele_alloc *self, void *old, size_t old_size,
+                                size_t new_size)
+{
+    struct stele_alloc *const alloc = stele_linux_alloc();
+    if (pthread_self() != home && pthread_getspecific(mark) == NULL) {
+        CHECK_EQ(pthread_setspecific(mark, self), 0);
+        marked++;
+    }
+    return alloc->reallocate(alloc, old, old_size, new_size);
+}
+
+static void on_chore_found(struct stele_chore *chore)
+{
+    CHECK_EQ(chore->damages_count, 1);
+    CHECK_EQ(marked, 1);
+    CHECK_EQ(ended, marked);
+    on_chore_done(chore);
+}
+
+/* A library (OpenSSL, say) frees what it keeps for a thread when that ends: it is over before it is
+ * answered, so that nothing of it is left when the process exits. */
+TEST(the_thread_of_a_chore_has_ended_when_it_is_answered)
+{
+    struct stele_alloc marking = {.reallocate = reallocate_marking};
+    const struct stele_event_draft draft = {.type = "some", .data = "{}", .data_size = 2};
+    struct stele_error err;
+    struct stele_chore chore;
+    scratch_make(&scratch);
+    answers = 0;
+    home = pthread_self();
+    CHECK_EQ(pthread_key_create(&mark, at_end), 0);
+    CHECK_OK(stele_open(scratch.path, NULL, &store, &err), err);
+    CHECK_OK(stele_append(store, "stream", STELE_EXPECT_ANY, &draft, 1, NULL, &err), err);
+    CHECK_OK(stele_engine_create(store, &marking, &engine, &err), err);
+    CHECK_OK(stele_linux_loop_create(stele_linux_alloc(), &loop, &err), err);
+    chore = (struct stele_chore){.loop = stele_linux_loop_base(loop),
+                                 .kind = STELE_CHORE_VERIFY,
+                                 .on_done = on_chore_found};
+    /* A digest that is not this store's is a damage, and a damage is kept: in this memory. */
+    CHECK_OK(stele_digest(store, chore.against, &err), err);
+    chore.against[strlen(chore.against) - 1] ^= 1;
+    CHECK_OK(engine->ops->chore(engine, &chore, &err), err);
+    wind_down();
+    CHECK_EQ(answers, 1);
+    end();
+    CHECK_EQ(pthread_key_delete(mark), 0);
 }
 
 static void on_visible(struct stele_watch *watch)
