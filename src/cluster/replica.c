@@ -1,90 +1,14 @@
-#include "cluster/replica.h"
+/* The order: what Raft has committed, merged up to the closed stamp; ticks, snapshots, fetching. */
+#include "cluster/replica_internal.h"
 
-#include "base/position.h"
-
-/* Messages between nodes, after one byte that says which: a frame of Raft, commands that are forwarded to a leader
- * (number, then one after the other), and what a leader has of them. */
-enum { MESSAGE_RAFT = 1, MESSAGE_FORWARD = 2, MESSAGE_HAVE = 3, MESSAGE_TIME = 4 };
-#define FORWARD_HEADER_SIZE 32 /* kind, version, group, count, term, boot, number of the first */
-#define FORWARD_EACH_SIZE 12   /* id, size */
-#define HAVE_SIZE 32           /* kind, version, group, refused, term, boot, last number */
-#define TIME_SIZE 16           /* kind, version, 0, wall clock */
-#define MESSAGE_VERSION 1
-/* Forwarded in one message, so that a large backlog does not become one piece. */
-#define FORWARD_SIZE_MAX ((size_t)1024 * 1024)
+#define TIME_SIZE 16 /* kind, version, 0, wall clock */
 /* A clock that is further ahead than this of what most nodes say is not followed. */
 #define AHEAD_US ((int64_t)500000)
 #define TIME_EVERY_US ((int64_t)250000)
 #define SNAPSHOT_EVERY_US ((int64_t)500000)
 
-/* A list of proposals; the order is that of asking. */
-struct list {
-    struct stele_proposal *first, *last;
-};
-
-/* What an origin has forwarded to this node as leader of a group. */
-struct inbound {
-    uint64_t origin, boot, term, last;
-};
-
-struct group {
-    /* As origin. */
-    struct list queued; /* Not forwarded in the present term. */
-    struct list sent;   /* Forwarded in lane_term, not seen as committed. */
-    uint64_t lane_term;
-    uint64_t lane_leader;
-    uint64_t number; /* Of the last that was forwarded in lane_term. */
-    uint64_t have;   /* The last that the leader said it has. */
-    int64_t resend_at_us;
-    bool resend;  /* From have + 1 on. */
-    bool refused; /* Not now: wait for resend_at_us. */
-    /* As anybody. */
-    uint64_t leader, term; /* As libraft sees it. */
-    bool leads;
-    uint64_t stamp; /* The highest that the log of this node has, or is about to have. */
-    uint64_t committed_term;
-    /* A snapshot to be taken once everything up to its stamp is durable. */
-    uint64_t next_index, next_stamp;
-    uint64_t last_index, last_stamp; /* Committed. */
-    bool installing;
-    uint64_t install_stamp;
-    struct inbound *inbound;
-    size_t inbound_count, inbound_capacity;
-};
-
-struct clock_of {
-    uint64_t node;
-    int64_t ahead_us; /* Of ours. */
-    int64_t at_us;
-};
-
-struct stele_replica {
-    struct stele_alloc *alloc;
-    struct stele_raft *raft;
-    struct stele_merge *merge;
-    struct stele_replica_options options;
-    struct stele_replica_env env;
-    void *context;
-    struct group *groups; /* partitions, then the meta group. */
-    uint64_t proposals;
-    uint64_t proposals_size;
-    uint64_t next_id;
-    struct stele_hlc clock;
-    uint64_t wanted;    /* The highest stamp of a command in this node's log. */
-    uint64_t durable;   /* Executed and durable, by what execute()'s owner has told. */
-    uint64_t executing; /* The stamp of the last that was given to execute(). */
-    uint64_t fetch_from, fetch_stamp;
-    bool fetching;
-    bool catching_up; /* fetch() is due, whatever the logs say. */
-    bool opening;
-    int64_t now_us;
-    int64_t ticked_at_us, time_at_us, snapshot_at_us;
-    struct clock_of clocks[STELE_RAFT_NODES_MAX];
-    size_t clocks_count;
-    struct stele_buf scratch;
-    int outcome; /* What ended this node's part. */
-    struct stele_replica_counts counts;
-};
+static const char words_fell_behind[] =
+    "this node fell behind and took over what the others had decided";
 
 struct stele_replica_options stele_replica_options_default(void)
 {
@@ -97,72 +21,6 @@ struct stele_replica_options stele_replica_options_default(void)
         .give_up_us = 20000000,
         .tick_us = 1000,
     };
-}
-
-/* ---- Lists ---- */
-
-static void push(struct list *list, struct stele_proposal *proposal)
-{
-    proposal->next = NULL;
-    proposal->previous = list->last;
-    if (list->last != NULL) {
-        list->last->next = proposal;
-    } else {
-        list->first = proposal;
-    }
-    list->last = proposal;
-}
-
-static void take_out(struct list *list, struct stele_proposal *proposal)
-{
-    if (proposal->previous != NULL) {
-        proposal->previous->next = proposal->next;
-    } else {
-        STELE_ASSERT(list->first == proposal);
-        list->first = proposal->next;
-    }
-    if (proposal->next != NULL) {
-        proposal->next->previous = proposal->previous;
-    } else {
-        STELE_ASSERT(list->last == proposal);
-        list->last = proposal->previous;
-    }
-    proposal->next = NULL;
-    proposal->previous = NULL;
-}
-
-/* All of from goes in front of to. */
-static void put_in_front(struct list *to, struct list *from)
-{
-    if (from->first == NULL) {
-        return;
-    }
-    from->last->next = to->first;
-    if (to->first != NULL) {
-        to->first->previous = from->last;
-    } else {
-        to->last = from->last;
-    }
-    to->first = from->first;
-    *from = (struct list){.first = NULL};
-}
-
-static void forget(struct stele_replica *replica, const struct stele_proposal *proposal)
-{
-    STELE_ASSERT(replica->proposals > 0);
-    STELE_ASSERT(replica->proposals_size >= proposal->bytes.size);
-    replica->proposals--;
-    replica->proposals_size -= proposal->bytes.size;
-}
-
-static void give_up(struct stele_replica *replica, struct list *list,
-                    struct stele_proposal *proposal, int outcome, const char *words)
-{
-    take_out(list, proposal);
-    forget(replica, proposal);
-    replica->counts.unknown += outcome == STELE_E_UNKNOWN ? 1 : 0;
-    replica->counts.refused += outcome == STELE_E_UNKNOWN ? 0 : 1;
-    replica->env.give_up(replica->context, proposal, outcome, words);
 }
 
 /* ---- Time ---- */
@@ -203,7 +61,7 @@ static int64_t sane_wall_us(struct stele_replica *replica)
 }
 
 /* A stamp above every other that this node has seen. 0: the clock has run out. */
-static uint64_t next_stamp(struct stele_replica *replica, uint32_t group)
+uint64_t stele_replica__next_stamp(struct stele_replica *replica, uint32_t group)
 {
     uint64_t tick = 0;
     if (stele_hlc_take(&replica->clock, sane_wall_us(replica) / 1000, 1, &tick) != STELE_OK) {
@@ -234,7 +92,7 @@ static void on_send(void *context, uint64_t node, struct stele_bytes frame)
     replica->scratch.data[1] = MESSAGE_VERSION;
     memcpy(replica->scratch.data + 8, frame.data, frame.size);
     const struct stele_bytes message = {.data = replica->scratch.data, .size = frame.size + 8};
-    replica->env.send(replica->context, node, STELE_REPLICA_URGENT, message);
+    replica->env.send(replica->context, node, message);
 }
 
 static void on_stored(void *context, uint32_t group, const struct stele_raft_entry *raw)
@@ -252,24 +110,6 @@ static void on_stored(void *context, uint32_t group, const struct stele_raft_ent
     if (entry.kind == STELE_ENTRY_COMMAND && entry.stamp > replica->wanted) {
         replica->wanted = entry.stamp;
     }
-}
-
-/* A command of this node's own: which one was it? */
-static struct stele_proposal *find_own(struct group *group, uint64_t id)
-{
-    for (struct stele_proposal *p = group->sent.first; p != NULL; p = p->next) {
-        if (p->id == id) {
-            take_out(&group->sent, p);
-            return p;
-        }
-    }
-    for (struct stele_proposal *p = group->queued.first; p != NULL; p = p->next) {
-        if (p->id == id) {
-            take_out(&group->queued, p);
-            return p;
-        }
-    }
-    return NULL;
 }
 
 static void on_committed_meta(struct stele_replica *replica, const struct stele_raft_entry *raw)
@@ -316,17 +156,13 @@ static void on_committed(void *context, uint32_t group, const struct stele_raft_
     struct stele_proposal *own = NULL;
     if (entry.kind == STELE_ENTRY_COMMAND && entry.origin == replica->options.raft.node &&
         entry.boot == replica->options.boot) {
-        own = find_own(at, entry.id);
-        at->resend_at_us = replica->now_us + replica->options.resend_us;
+        own = stele_replica__take_own(replica, group, entry.id);
     }
     if (entry.kind != STELE_ENTRY_COMMAND || entry.stamp <= stele_merge_done(replica->merge)) {
         stele_merge_close(replica->merge, group, entry.stamp);
         if (own != NULL) {
             /* It came with what was fetched: how it ended is not known here. */
-            forget(replica, own);
-            replica->counts.unknown++;
-            replica->env.give_up(replica->context, own, STELE_E_UNKNOWN,
-                                 "this node fell behind and took over what the others had decided");
+            stele_replica__end_unknown(replica, own, words_fell_behind);
         }
         return;
     }
@@ -334,7 +170,7 @@ static void on_committed(void *context, uint32_t group, const struct stele_raft_
     if (command == NULL) {
         replica->outcome = STELE_E_NO_MEMORY;
         if (own != NULL) {
-            push(&at->sent, own);
+            stele_replica__put_back(replica, own);
         }
         return;
     }
@@ -477,30 +313,13 @@ int stele_replica_open(struct stele_io *io, const struct stele_replica_options *
     return STELE_OK;
 }
 
-static void give_all_up(struct stele_replica *replica)
-{
-    static const char words[] = "this node is ending, or has lost its place in the cluster";
-    for (uint32_t i = 0; i < replica->options.partitions; i++) {
-        struct group *group = &replica->groups[i];
-        while (group->sent.first != NULL) {
-            give_up(replica, &group->sent, group->sent.first, STELE_E_UNKNOWN, words);
-        }
-        while (group->queued.first != NULL) {
-            give_up(replica, &group->queued, group->queued.first, STELE_E_OVERLOADED, words);
-        }
-    }
-}
-
 static void on_skipped(void *context, struct stele_ordered *command)
 {
     struct stele_replica *replica = context;
     struct stele_proposal *own = command->own;
     replica->counts.skipped++;
     if (own != NULL) {
-        forget(replica, own);
-        replica->counts.unknown++;
-        replica->env.give_up(replica->context, own, STELE_E_UNKNOWN,
-                             "this node fell behind and took over what the others had decided");
+        stele_replica__end_unknown(replica, own, words_fell_behind);
     }
 }
 
@@ -512,7 +331,7 @@ void stele_replica_close(struct stele_replica *replica)
     struct stele_alloc *alloc = replica->alloc;
     const size_t groups_count = (size_t)replica->options.partitions + 1;
     if (replica->groups != NULL) {
-        give_all_up(replica);
+        stele_replica__give_up_all(replica);
         for (size_t i = 0; i < groups_count; i++) {
             stele_release(alloc, replica->groups[i].inbound,
                           replica->groups[i].inbound_capacity * sizeof(struct inbound));
@@ -528,371 +347,19 @@ void stele_replica_close(struct stele_replica *replica)
     stele_release(alloc, replica, sizeof *replica);
 }
 
-/* ---- Proposing ---- */
-
-int stele_replica_propose(struct stele_replica *replica, struct stele_proposal *proposal,
-                          int64_t now_us, struct stele_error *err)
-{
-    if (proposal->group >= replica->options.partitions) {
-        return stele_fail(err, STELE_E_INVALID, 0, "append: partition %u of %u", proposal->group,
-                          replica->options.partitions);
-    }
-    if (replica->outcome != STELE_OK) {
-        return stele_fail(err, STELE_E_FENCED, 0, "append: this node has stopped taking part");
-    }
-    if (replica->proposals >= replica->options.proposals_max ||
-        replica->proposals_size + proposal->bytes.size > replica->options.proposals_size_max) {
-        return stele_fail(err, STELE_E_OVERLOADED, 0,
-                          "append: %llu are under way in this node; wait for some to end",
-                          (unsigned long long)replica->proposals);
-    }
-    proposal->id = replica->next_id++;
-    proposal->number = 0;
-    proposal->since_us = now_us;
-    push(&replica->groups[proposal->group].queued, proposal);
-    replica->proposals++;
-    replica->proposals_size += proposal->bytes.size;
-    return STELE_OK;
-}
-
-static int submit(struct stele_replica *replica, uint32_t group, uint64_t term,
-                  const struct stele_entry *entry)
-{
-    const size_t size = stele_entry_size(entry);
-    replica->scratch.size = 0;
-    if (stele_buf_reserve(&replica->scratch, replica->alloc, size) != STELE_OK) {
-        return STELE_E_NO_MEMORY;
-    }
-    stele_entry_encode(entry, replica->scratch.data);
-    uint64_t index = 0;
-    const struct stele_bytes bytes = {.data = replica->scratch.data, .size = size};
-    return stele_raft_submit(replica->raft, group, term, bytes, &index);
-}
-
-/* Gives a command its stamp and puts it into the log of its partition. */
-static int submit_command(struct stele_replica *replica, uint32_t group, uint64_t term,
-                          uint64_t origin, uint64_t boot, uint64_t id, struct stele_bytes body)
-{
-    struct stele_entry entry = {.kind = STELE_ENTRY_COMMAND,
-                                .origin = origin,
-                                .boot = boot,
-                                .id = id,
-                                .body = body,
-                                .stamp = next_stamp(replica, group)};
-    if (entry.stamp == 0) {
-        return STELE_E_LIMIT;
-    }
-    const int outcome = submit(replica, group, term, &entry);
-    if (outcome == STELE_OK) {
-        replica->groups[group].stamp = entry.stamp;
-        if (entry.stamp > replica->wanted) {
-            replica->wanted = entry.stamp;
-        }
-    }
-    return outcome;
-}
-
-int stele_replica_propose_meta(struct stele_replica *replica, struct stele_bytes body,
-                               uint64_t *out_id)
-{
-    const uint32_t group = replica->options.partitions;
-    const struct group *at = &replica->groups[group];
-    if (!at->leads) {
-        return STELE_NOT_FOUND;
-    }
-    const struct stele_entry entry = {.kind = STELE_ENTRY_META,
-                                      .origin = replica->options.raft.node,
-                                      .boot = replica->options.boot,
-                                      .id = replica->next_id,
-                                      .body = body};
-    const int outcome = submit(replica, group, at->term, &entry);
-    if (outcome == STELE_OK) {
-        *out_id = replica->next_id++;
-    }
-    return outcome;
-}
-
-/* ---- Forwarding ---- */
-
-/* One message with as many as fit, from `first` on. Returns the first that did not, or NULL. */
-static const struct stele_proposal *send_forward(struct stele_replica *replica, uint32_t group,
-                                                 const struct stele_proposal *first)
-{
-    const struct group *at = &replica->groups[group];
-    size_t size = FORWARD_HEADER_SIZE;
-    uint32_t count = 0;
-    const struct stele_proposal *end = first;
-    while (end != NULL && (count == 0 || size + end->bytes.size <= FORWARD_SIZE_MAX)) {
-        size += FORWARD_EACH_SIZE + end->bytes.size;
-        count++;
-        end = end->next;
-    }
-    replica->scratch.size = 0;
-    if (stele_buf_reserve(&replica->scratch, replica->alloc, size) != STELE_OK) {
-        return NULL; /* Sent again later. */
-    }
-    uint8_t *to = replica->scratch.data;
-    memset(to, 0, FORWARD_HEADER_SIZE);
-    to[0] = MESSAGE_FORWARD;
-    to[1] = MESSAGE_VERSION;
-    stele_store_u16le(to + 2, (uint16_t)group);
-    stele_store_u32le(to + 4, count);
-    stele_store_u64le(to + 8, at->lane_term);
-    stele_store_u64le(to + 16, replica->options.boot);
-    stele_store_u64le(to + 24, first->number);
-    to += FORWARD_HEADER_SIZE;
-    for (const struct stele_proposal *p = first; p != end; p = p->next) {
-        stele_store_u64le(to, p->id);
-        stele_store_u32le(to + 8, (uint32_t)p->bytes.size);
-        memcpy(to + FORWARD_EACH_SIZE, p->bytes.data, p->bytes.size);
-        to += FORWARD_EACH_SIZE + p->bytes.size;
-    }
-    STELE_ASSERT((size_t)(to - replica->scratch.data) == size);
-    const struct stele_bytes message = {.data = replica->scratch.data, .size = size};
-    replica->env.send(replica->context, at->lane_leader, STELE_REPLICA_URGENT, message);
-    replica->counts.forwarded += count;
-    return end;
-}
-
-static void send_from(struct stele_replica *replica, uint32_t group,
-                      const struct stele_proposal *first)
-{
-    while (first != NULL) {
-        first = send_forward(replica, group, first);
-    }
-}
-
-/* This node leads the group: no message needed. */
-static void submit_queued(struct stele_replica *replica, uint32_t group)
-{
-    struct group *at = &replica->groups[group];
-    while (at->queued.first != NULL) {
-        struct stele_proposal *proposal = at->queued.first;
-        const int outcome =
-            submit_command(replica, group, at->lane_term, replica->options.raft.node,
-                           replica->options.boot, proposal->id, proposal->bytes);
-        if (outcome != STELE_OK) {
-            at->refused = true;
-            at->resend_at_us = replica->now_us + 10000;
-            return;
-        }
-        take_out(&at->queued, proposal);
-        push(&at->sent, proposal);
-    }
-}
-
-static void forward_queued(struct stele_replica *replica, uint32_t group)
-{
-    struct group *at = &replica->groups[group];
-    const struct stele_proposal *first = at->queued.first;
-    if (at->sent.first == NULL) {
-        at->resend_at_us = replica->now_us + replica->options.resend_us;
-    }
-    while (at->queued.first != NULL) {
-        struct stele_proposal *proposal = at->queued.first;
-        take_out(&at->queued, proposal);
-        proposal->number = ++at->number;
-        push(&at->sent, proposal);
-    }
-    send_from(replica, group, first);
-}
-
-static void resend(struct stele_replica *replica, uint32_t group)
-{
-    struct group *at = &replica->groups[group];
-    const struct stele_proposal *first = at->sent.first;
-    while (first != NULL && first->number <= at->have) {
-        first = first->next;
-    }
-    at->resend = false;
-    at->resend_at_us = replica->now_us + replica->options.resend_us;
-    if (first != NULL) {
-        replica->counts.resent++;
-        send_from(replica, group, first);
-    }
-}
-
-static void route(struct stele_replica *replica, uint32_t group)
-{
-    struct group *at = &replica->groups[group];
-    if (at->installing) {
-        return; /* What was sent may stand below the snapshot: see finish_installs(). */
-    }
-    if (at->sent.first != NULL && at->committed_term > at->lane_term) {
-        /* None of them is in the log, nor will be: the log has gone on in a later term. */
-        put_in_front(&at->queued, &at->sent);
-    }
-    if (at->sent.first == NULL && at->lane_term != at->term) {
-        at->lane_term = 0;
-    }
-    if (at->queued.first == NULL && at->sent.first == NULL) {
-        return;
-    }
-    if (at->leader == 0) {
-        return;
-    }
-    if (at->sent.first == NULL && (at->lane_term != at->term || at->lane_leader != at->leader)) {
-        at->lane_term = at->term;
-        at->lane_leader = at->leader;
-        at->number = 0;
-        at->have = 0;
-        at->resend = false;
-        at->refused = false;
-    }
-    if (at->lane_term != at->term || at->lane_leader != at->leader) {
-        return; /* Those of the term before are in doubt. */
-    }
-    if (at->refused && replica->now_us < at->resend_at_us) {
-        return;
-    }
-    const bool is_own = at->lane_leader == replica->options.raft.node;
-    at->refused = false;
-    if (!is_own && at->sent.first != NULL && (at->resend || replica->now_us >= at->resend_at_us)) {
-        resend(replica, group);
-    }
-    if (at->queued.first != NULL) {
-        if (is_own) {
-            submit_queued(replica, group);
-        } else {
-            forward_queued(replica, group);
-        }
-    }
-}
-
 /* ---- What peers say ---- */
 
-static int fail_message(struct stele_error *err, uint64_t from, const char *what)
+int stele_replica__fail_message(struct stele_error *err, uint64_t from, const char *what)
 {
     return stele_fail(err, STELE_E_INVALID, 0, "a message of node %llu: %s",
                       (unsigned long long)from, what);
-}
-
-static struct inbound *inbound_of(struct stele_replica *replica, struct group *group,
-                                  uint64_t origin)
-{
-    for (size_t i = 0; i < group->inbound_count; i++) {
-        if (group->inbound[i].origin == origin) {
-            return &group->inbound[i];
-        }
-    }
-    if (group->inbound_count == group->inbound_capacity) {
-        const size_t capacity = group->inbound_capacity == 0 ? 4 : 2 * group->inbound_capacity;
-        struct inbound *grown = replica->alloc->reallocate(replica->alloc, group->inbound,
-                                                           group->inbound_capacity * sizeof *grown,
-                                                           capacity * sizeof *grown);
-        if (grown == NULL) {
-            return NULL;
-        }
-        group->inbound = grown;
-        group->inbound_capacity = capacity;
-    }
-    group->inbound[group->inbound_count] = (struct inbound){.origin = origin};
-    return &group->inbound[group->inbound_count++];
-}
-
-static void send_have(struct stele_replica *replica, uint64_t to, uint32_t group, uint64_t term,
-                      uint64_t boot, uint64_t last, bool refused)
-{
-    uint8_t bytes[HAVE_SIZE] = {MESSAGE_HAVE, MESSAGE_VERSION};
-    stele_store_u16le(bytes + 2, (uint16_t)group);
-    bytes[4] = refused ? 1 : 0;
-    stele_store_u64le(bytes + 8, term);
-    stele_store_u64le(bytes + 16, boot);
-    stele_store_u64le(bytes + 24, last);
-    const struct stele_bytes message = {.data = bytes, .size = sizeof bytes};
-    replica->env.send(replica->context, to, STELE_REPLICA_URGENT, message);
-}
-
-static int on_forward(struct stele_replica *replica, uint64_t from, struct stele_bytes message,
-                      struct stele_error *err)
-{
-    if (message.size < FORWARD_HEADER_SIZE) {
-        return fail_message(err, from, "too short for commands");
-    }
-    const uint32_t group = stele_load_u16le(message.data + 2);
-    const uint32_t count = stele_load_u32le(message.data + 4);
-    const uint64_t term = stele_load_u64le(message.data + 8);
-    const uint64_t boot = stele_load_u64le(message.data + 16);
-    uint64_t number = stele_load_u64le(message.data + 24);
-    if (group >= replica->options.partitions || number == 0) {
-        return fail_message(err, from, "commands for a partition that is none");
-    }
-    struct group *at = &replica->groups[group];
-    if (!at->leads || at->term != term) {
-        send_have(replica, from, group, term, boot, 0, true);
-        return STELE_OK;
-    }
-    struct inbound *inbound = inbound_of(replica, at, from);
-    if (inbound == NULL) {
-        return STELE_OK; /* No memory: it comes again. */
-    }
-    if (boot < inbound->boot) {
-        return STELE_OK; /* Of a life of the origin that is over: counted anew, it would be done twice. */
-    }
-    if (inbound->boot != boot || inbound->term != term) {
-        *inbound = (struct inbound){.origin = from, .boot = boot, .term = term};
-    }
-    if (number > inbound->last + 1) {
-        send_have(replica, from, group, term, boot, inbound->last, false);
-        return STELE_OK;
-    }
-    size_t place = FORWARD_HEADER_SIZE;
-    for (uint32_t i = 0; i < count; i++, number++) {
-        if (message.size - place < FORWARD_EACH_SIZE) {
-            return fail_message(err, from, "commands that are cut off");
-        }
-        const uint64_t id = stele_load_u64le(message.data + place);
-        const size_t size = stele_load_u32le(message.data + place + 8);
-        place += FORWARD_EACH_SIZE;
-        if (message.size - place < size) {
-            return fail_message(err, from, "a command that is cut off");
-        }
-        if (number == inbound->last + 1) {
-            const struct stele_bytes body = stele_bytes_slice(message, place, size);
-            if (submit_command(replica, group, term, from, boot, id, body) != STELE_OK) {
-                send_have(replica, from, group, term, boot, inbound->last, true);
-                return STELE_OK;
-            }
-            inbound->last = number;
-        }
-        place += size;
-    }
-    return STELE_OK;
-}
-
-static int on_have(struct stele_replica *replica, uint64_t from, struct stele_bytes message,
-                   struct stele_error *err)
-{
-    if (message.size != HAVE_SIZE) {
-        return fail_message(err, from, "an answer to commands of another size");
-    }
-    const uint32_t group = stele_load_u16le(message.data + 2);
-    const bool refused = message.data[4] != 0;
-    const uint64_t term = stele_load_u64le(message.data + 8);
-    const uint64_t boot = stele_load_u64le(message.data + 16);
-    const uint64_t last = stele_load_u64le(message.data + 24);
-    if (group >= replica->options.partitions) {
-        return fail_message(err, from, "an answer for a partition that is none");
-    }
-    struct group *at = &replica->groups[group];
-    if (at->lane_term != term || at->lane_leader != from || boot != replica->options.boot ||
-        last > at->number) {
-        return STELE_OK; /* Of a time that is over. */
-    }
-    at->have = last > at->have ? last : at->have;
-    if (refused) {
-        at->refused = true;
-        at->resend_at_us = replica->now_us + 20000;
-    }
-    at->resend = true;
-    return STELE_OK;
 }
 
 static int on_time(struct stele_replica *replica, uint64_t from, struct stele_bytes message,
                    struct stele_error *err)
 {
     if (message.size != TIME_SIZE) {
-        return fail_message(err, from, "a time of another size");
+        return stele_replica__fail_message(err, from, "a time of another size");
     }
     const int64_t wall = (int64_t)stele_load_u64le(message.data + 8);
     const int64_t own = replica->env.wall_us(replica->context);
@@ -918,20 +385,20 @@ int stele_replica_receive(struct stele_replica *replica, uint64_t from, struct s
 {
     replica->now_us = now_us > replica->now_us ? now_us : replica->now_us;
     if (message.size < 8 || message.data[1] != MESSAGE_VERSION) {
-        return fail_message(err, from, "neither of this version nor long enough");
+        return stele_replica__fail_message(err, from, "neither of this version nor long enough");
     }
     switch (message.data[0]) {
     case MESSAGE_RAFT:
         return stele_raft_receive(replica->raft, from,
                                   stele_bytes_slice(message, 8, message.size - 8), err);
     case MESSAGE_FORWARD:
-        return on_forward(replica, from, message, err);
+        return stele_replica__on_forward(replica, from, message, err);
     case MESSAGE_HAVE:
-        return on_have(replica, from, message, err);
+        return stele_replica__on_have(replica, from, message, err);
     case MESSAGE_TIME:
         return on_time(replica, from, message, err);
     default:
-        return fail_message(err, from, "of a kind that is not known");
+        return stele_replica__fail_message(err, from, "of a kind that is not known");
     }
 }
 
@@ -947,8 +414,9 @@ static bool tick(struct stele_replica *replica)
             continue;
         }
         const struct stele_entry entry = {.kind = STELE_ENTRY_TICK,
-                                          .stamp = next_stamp(replica, i)};
-        if (entry.stamp != 0 && submit(replica, i, group->term, &entry) == STELE_OK) {
+                                          .stamp = stele_replica__next_stamp(replica, i)};
+        if (entry.stamp != 0 &&
+            stele_replica__submit(replica, i, group->term, &entry) == STELE_OK) {
             group->stamp = entry.stamp;
             replica->counts.ticks++;
             any = true;
@@ -979,7 +447,7 @@ static void execute(struct stele_replica *replica)
         }
         struct stele_proposal *own = command->own;
         if (own != NULL) {
-            forget(replica, own);
+            stele_replica__forget(replica, own);
         }
         STELE_ASSERT(command->stamp > replica->executing); /* K2. */
         replica->executing = command->stamp;
@@ -1055,10 +523,7 @@ static int finish_installs(struct stele_replica *replica, struct stele_error *er
             group->next_stamp = group->install_stamp;
             see_stamp(replica, group->install_stamp);
             /* What was forwarded may have been committed below the snapshot. */
-            while (group->sent.first != NULL) {
-                give_up(replica, &group->sent, group->sent.first, STELE_E_UNKNOWN,
-                        "this node fell behind and took over what the others had decided");
-            }
+            stele_replica__give_up_sent(replica, i, words_fell_behind);
         }
         group->installing = false;
         const int outcome = stele_raft_installed(replica->raft, i, err);
@@ -1067,22 +532,6 @@ static int finish_installs(struct stele_replica *replica, struct stele_error *er
         }
     }
     return STELE_OK;
-}
-
-static void give_up_late(struct stele_replica *replica)
-{
-    const int64_t limit = replica->now_us - replica->options.give_up_us;
-    for (uint32_t i = 0; i < replica->options.partitions; i++) {
-        struct group *group = &replica->groups[i];
-        while (group->sent.first != NULL && group->sent.first->since_us < limit) {
-            give_up(replica, &group->sent, group->sent.first, STELE_E_UNKNOWN,
-                    "the partition's leader has not answered; ask again with the same ids");
-        }
-        while (group->queued.first != NULL && group->queued.first->since_us < limit) {
-            give_up(replica, &group->queued, group->queued.first, STELE_E_OVERLOADED,
-                    "no majority of the nodes can be reached; nothing was stored");
-        }
-    }
 }
 
 static void send_time(struct stele_replica *replica)
@@ -1096,7 +545,7 @@ static void send_time(struct stele_replica *replica)
     const struct stele_bytes message = {.data = bytes, .size = sizeof bytes};
     for (size_t i = 0; i < count; i++) {
         if (nodes[i] != replica->options.raft.node) {
-            replica->env.send(replica->context, nodes[i], STELE_REPLICA_URGENT, message);
+            replica->env.send(replica->context, nodes[i], message);
         }
     }
 }
@@ -1122,7 +571,7 @@ int stele_replica_turn(struct stele_replica *replica, int64_t now_us, struct ste
         return stele_fail(err, replica->outcome, 0, "this node has stopped taking part");
     }
     for (uint32_t i = 0; i < replica->options.partitions; i++) {
-        route(replica, i);
+        stele_replica__route(replica, i);
     }
     int outcome = raft_turn(replica, err);
     if (outcome == STELE_OK &&
@@ -1140,7 +589,7 @@ int stele_replica_turn(struct stele_replica *replica, int64_t now_us, struct ste
     if (replica->now_us - replica->time_at_us >= TIME_EVERY_US) {
         replica->time_at_us = replica->now_us;
         send_time(replica);
-        give_up_late(replica);
+        stele_replica__give_up_late(replica);
     }
     if (replica->now_us - replica->snapshot_at_us >= SNAPSHOT_EVERY_US) {
         replica->snapshot_at_us = replica->now_us;

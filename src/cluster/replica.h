@@ -17,8 +17,6 @@
 
 struct stele_replica;
 
-enum stele_replica_lane { STELE_REPLICA_URGENT, STELE_REPLICA_BULK };
-
 /* A command of this node's clients on its way. Embedded by whoever proposes it; alive until it was
  * executed or given up. */
 struct stele_proposal {
@@ -32,9 +30,8 @@ struct stele_proposal {
 
 struct stele_replica_env {
     int64_t (*wall_us)(void *context); /* Microseconds since 1970; may jump. */
-    /* Copied before it returns. May be lost, late, twice, but per lane and connection in order. */
-    void (*send)(void *context, uint64_t node, enum stele_replica_lane lane,
-                 struct stele_bytes message);
+    /* Copied before it returns. May be lost, late, twice, but per connection in order. */
+    void (*send)(void *context, uint64_t node, struct stele_bytes message);
     /* The next command of the order, to be executed on the store behind all before it. It is the callee's now. Its own
      * is the proposal it came from, which the cluster forgets, or NULL for another node's. */
     void (*execute)(void *context, struct stele_ordered *command);

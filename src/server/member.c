@@ -1,6 +1,5 @@
 #include "server/member_internal.h"
 
-#include <netdb.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <time.h>
@@ -203,13 +202,10 @@ static int64_t wall_us(void *context)
     return member->base->ops->wall_us(member->base);
 }
 
-static void send_message(void *context, uint64_t node, enum stele_replica_lane lane,
-                         struct stele_bytes message)
+static void send_message(void *context, uint64_t node, struct stele_bytes message)
 {
     struct stele_member *member = context;
-    const enum stele_peers_lane to =
-        lane == STELE_REPLICA_BULK ? STELE_PEERS_BULK : STELE_PEERS_CONTROL;
-    const int outcome = stele_peers_send(member->peers, node, to, message);
+    const int outcome = stele_peers_send(member->peers, node, STELE_PEERS_CONTROL, message);
     (void)outcome; /* What is lost is sent again. */
 }
 

@@ -30,11 +30,9 @@ static int64_t wall(void *context)
     return view->node->wall_us + (int64_t)view->world->now_us;
 }
 
-static void on_send(void *context, uint64_t to, enum stele_replica_lane lane,
-                    struct stele_bytes message)
+static void on_send(void *context, uint64_t to, struct stele_bytes message)
 {
     const struct view *view = context;
-    (void)lane;
     net_send(view->world, view->node, to, message);
 }
 

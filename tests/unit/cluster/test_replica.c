@@ -176,10 +176,9 @@ static int64_t wall_us(void *context)
     return WALL;
 }
 
-static void on_send(void *context, uint64_t to, enum stele_replica_lane lane,
-                    struct stele_bytes message)
+static void on_send(void *context, uint64_t to, struct stele_bytes message)
 {
-    (void)context, (void)lane;
+    (void)context;
     CHECK(message.size <= sizeof node.sent[0]);
     CHECK(node.sent_count < KEPT);
     memcpy(node.sent[node.sent_count], message.data, message.size);
