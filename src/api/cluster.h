@@ -149,6 +149,8 @@ struct stele_cluster_counts {
     uint64_t installs;  /* Times that this node fetched instead of executing, since it started. */
     uint64_t imbalance; /* Groups that are not led where the ring wants them. */
     uint64_t wal_size;  /* Bytes. */
+    uint64_t
+        mismatches; /* Windows of time in which another node executed otherwise than this one. */
 };
 
 struct stele_cluster_ops {

@@ -147,6 +147,12 @@ static void find_in_node(const json_t *node, const char *version, json_t *findin
     } else if (is(node, "role", "stopped")) {
         find(findings, "stopped", node, "%s takes no part any more: its log says why", name);
     }
+    if (json_object_get(node, "differs_since") != NULL) {
+        find(findings, "differs", node,
+             "%s has executed otherwise than the node that was asked since stamp %" PRId64
+             ": `stele cluster check --events` tells which store is wrong",
+             name, stele_cli_cluster_number(node, "differs_since"));
+    }
     if (is(node, "state", "joining")) {
         find(findings, "joining", node, "%s is joining: it does not count yet", name);
     } else if (is(node, "state", "draining")) {

@@ -284,6 +284,8 @@ static int set_addresses(const struct stele_config *from, struct stele_server_co
         (uint32_t)stele_config_number(from, STELE_SETTING_CLUSTER_ELECTION);
     config->cluster_heartbeat_ms =
         (uint32_t)stele_config_number(from, STELE_SETTING_CLUSTER_HEARTBEAT);
+    config->cluster_listen = stele_config_text(from, STELE_SETTING_CLUSTER_LISTEN);
+    config->cluster_features = (uint32_t)number(from, STELE_SETTING_CLUSTER_FEATURES);
     config->tls_client_required = stele_config_flag(from, STELE_SETTING_TLS_CLIENT_REQUIRED);
     config->addresses_count = 0;
     for (size_t i = 0; (item = stele_config_item(from, STELE_SETTING_LISTEN, i)) != NULL; i++) {

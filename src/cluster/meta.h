@@ -44,6 +44,10 @@
 
 /* What the nodes of a cluster must understand to be in it at all. Smaller novelties are features. */
 #define STELE_META_FORMAT 1
+/* What this version knows beyond that, a bit for each. It is used from when the gate has risen, which it
+ * does when every node of the table has it, and it never falls again. */
+#define STELE_META_FEATURE_HASHES UINT64_C(1) /* Nodes tell each other hashes.h's hashes. */
+#define STELE_META_FEATURES STELE_META_FEATURE_HASHES
 
 enum stele_meta_state {
     STELE_META_JOINING = 1, /* Gets the events; no voter yet, or not in every group. */

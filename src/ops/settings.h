@@ -51,6 +51,10 @@
         "how long nothing is heard of a leader before another node wants to lead") \
     row(CLUSTER_HEARTBEAT, "cluster-heartbeat", DURATION, "60ms", 10, 10000, "TIME", \
         "how often a leader is heard of when there is nothing else to say") \
+    row(CLUSTER_LISTEN, "cluster-listen", TEXT, "", 0, 0, "HOST:PORT", \
+        "where to listen for other nodes; empty: at the address that they are told") \
+    row(CLUSTER_FEATURES, "cluster-features", NUMBER, "64", 0, 64, "N", \
+        "how many of the newer features of clusters are taken as known: fewer while an upgrade may be undone") \
     row(ADMIN_PASSWORD, "admin-password", SECRET, "", 0, 0, "PASSWORD", \
         "of the user admin, at the first start; empty: one is made and printed once") \
     row(OPS_PASSWORD, "ops-password", SECRET, "", 0, 0, "PASSWORD", \

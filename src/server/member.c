@@ -188,6 +188,7 @@ static void on_second(struct stele_timer *timer)
     if (member->replica != NULL) {
         stele_member__look_after(member);
         stele_member__send_status(member);
+        stele_member__send_hashes(member);
     }
     stele_member__view_refresh(member);
     member->base->ops->timer_start(member->base, timer, stele_member__now_us(member) + SECOND_US);
@@ -305,6 +306,7 @@ int stele_member_create(const struct stele_member_config *config,
     member->second_timer.on_due = on_second;
     member->next_ask = 1;
     member->next_fetch = 1;
+    member->features = STELE_META_FEATURES & config->features;
     (void)snprintf(member->version, sizeof member->version, "%s", stele_version());
     (void)pthread_mutex_init(&member->inbox_lock, NULL);
     (void)pthread_mutex_init(&member->write_lock, NULL);

@@ -29,6 +29,8 @@ struct stele_member_config {
     const char *tls_certificate, *tls_key, *tls_ca; /* Between nodes; NULL: plain text. */
     bool insecure;                                  /* Plain text also off loopback. */
     uint32_t election_ms, heartbeat_ms;             /* 0: as usual. */
+    const char *listen; /* For other nodes, "host:port"; NULL: the address of the identity. */
+    uint64_t features;  /* Of STELE_META_FEATURES, what it says that it knows. */
     void *context;
     void (*on_log)(void *context, enum stele_server_log level, const char *message);
 };

@@ -1,5 +1,6 @@
 /* The executor: gives commands to the store in their order, on a thread of its own, because the store may
  * have to wait (for a new segment, for an index that is being rebuilt) and elections must not. */
+#include "base/checksum.h"
 #include "server/member_internal.h"
 
 #include <stdio.h>
@@ -10,6 +11,7 @@ struct executing {
     struct stele_member *member;
     struct stele_member__request *own;
     uint64_t stamp;
+    uint64_t hash; /* Of the command. */
 };
 
 /* Readers that wait for what was staged before they asked. */
@@ -42,10 +44,12 @@ static void answer_readers(struct stele_member__request *reader, int outcome)
     }
 }
 
-static void note_durable(struct stele_member *member, uint64_t stamp)
+static void note_durable(struct stele_member *member, uint64_t stamp, uint64_t hash, int outcome,
+                         const struct stele_append_result *result)
 {
     /* Completions come in the order of staging, one after the other. */
     (void)pthread_mutex_lock(&member->execute_lock);
+    stele_hashes_add(&member->hashes, stamp, hash, outcome, result);
     atomic_store(&member->durable, stamp);
     struct stele_member__request *readers = take_readers(member, stamp);
     if (--member->outstanding == 0) {
@@ -83,6 +87,7 @@ static void on_executed(void *context, int outcome, const struct stele_append_re
     struct stele_member *member = executing->member;
     struct stele_member__request *own = executing->own;
     const uint64_t stamp = executing->stamp;
+    const uint64_t hash = executing->hash;
     stele_release(member->alloc, executing, sizeof *executing);
     if (outcome == STELE_E_UNKNOWN || outcome == STELE_E_FENCED) {
         const struct stele_error err = {.outcome = outcome,
@@ -104,7 +109,7 @@ static void on_executed(void *context, int outcome, const struct stele_append_re
             stele_member__answer(own, outcome, result, NULL);
         }
     }
-    note_durable(member, stamp);
+    note_durable(member, stamp, hash, outcome, result);
 }
 
 /* ---- One command ---- */
@@ -218,7 +223,10 @@ static void execute(struct stele_member *member, struct stele_ordered *ordered,
     if (executing != NULL && outcome != STELE_OK) {
         stele_release(member->alloc, executing, sizeof *executing);
     } else if (executing != NULL) {
-        *executing = (struct executing){.member = member, .own = own, .stamp = ordered->stamp};
+        *executing = (struct executing){.member = member,
+                                        .own = own,
+                                        .stamp = ordered->stamp,
+                                        .hash = stele_hash64(bytes, ordered->stamp)};
         (void)pthread_mutex_lock(&member->execute_lock);
         member->outstanding++;
         member->staged = ordered->stamp;
@@ -331,6 +339,7 @@ void stele_member__executor_at(struct stele_member *member, uint64_t stamp)
         atomic_store(&member->durable, stamp);
     }
     member->given = stamp > member->given ? stamp : member->given;
+    stele_hashes_begin(&member->hashes);
     (void)pthread_mutex_unlock(&member->execute_lock);
 }
 

@@ -3,6 +3,7 @@
 #define STELE_SERVER_MEMBER_INTERNAL_H
 
 #include "client/client.h"
+#include "cluster/hashes.h"
 #include "cluster/replica.h"
 #include "io/linux.h"
 #include "peers/peers.h"
@@ -22,7 +23,8 @@ enum {
     STELE_MEMBER__FETCH = 37,  /* BULK: appends after a stamp, please. */
     STELE_MEMBER__APPENDS = 38,
     STELE_MEMBER__FETCHED = 39,
-    STELE_MEMBER__MORE = 40, /* BULK: credits. */
+    STELE_MEMBER__MORE = 40,   /* BULK: credits. */
+    STELE_MEMBER__HASHES = 41, /* What was executed, to be compared (cluster/hashes.h). */
 };
 #define STELE_MEMBER__HEADER 8 /* Kind, version 1, zeros. */
 
@@ -68,6 +70,7 @@ struct stele_member__seen {
     uint64_t term, position, durable;
     uint32_t groups_led;
     struct stele_meta_seen hello;
+    struct stele_hashes_peer hashes;
     bool refused; /* This node does not listen to it. */
     bool refuses; /* It does not listen to this node. */
     uint32_t
@@ -118,6 +121,9 @@ struct stele_member {
     uint32_t round_robin; /* Groups looked after in one second are a part of all. */
     bool handing_over;    /* Ending: gives away what it leads. */
     uint64_t elections, installs;
+    uint64_t mismatches; /* Windows of time in which another node executed otherwise. */
+    uint64_t features;   /* STELE_META_FEATURES, unless it pretends to be older. */
+    int64_t asked_gates_us;
     uint64_t *group_leaders; /* Last known, for counting. */
 
     /* Inbox: from front loops. */
@@ -154,7 +160,8 @@ struct stele_member {
     uint64_t outstanding;     /* Commands that were staged and not told as durable. */
     uint64_t staged, given;   /* Stamps of the last ones. */
     struct stele_member__request *readers;
-    _Atomic int failed; /* The outcome with which executing ended. */
+    struct stele_hashes hashes; /* Of what is durable. */
+    _Atomic int failed;         /* The outcome with which executing ended. */
     struct stele_error failure;
 
     /* Fetching. */
@@ -256,6 +263,12 @@ void stele_member__fetch_work(struct stele_member *member);
 void stele_member__fetch_end(struct stele_member *member);
 /* Once the loop has stopped. */
 void stele_member__fetch_release(struct stele_member *member);
+
+/* ---- member_check.c: replicas compared; features and gates ---- */
+void stele_member__send_hashes(struct stele_member *member);
+void stele_member__on_hashes(struct stele_member *member, uint64_t from, struct stele_bytes told);
+/* On the node that leads the cluster: what all nodes know may be used from now on. */
+void stele_member__raise_gates(struct stele_member *member);
 
 /* ---- member_view.c ---- */
 extern const struct stele_cluster_ops stele_member__cluster_ops;

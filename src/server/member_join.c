@@ -124,6 +124,7 @@ static void ask(struct stele_timer *timer)
         command->partitions = identity->partitions;
         command->partition_key = identity->partition_key;
         memcpy(command->cluster_id, identity->cluster_id, sizeof command->cluster_id);
+        command->node.features = STELE_META_FEATURES & joining->config->features;
         memcpy(command->node.incarnation, identity->incarnation, 16);
         (void)snprintf(command->node.name, sizeof command->node.name, "%s", identity->name);
         (void)snprintf(command->node.zone, sizeof command->node.zone, "%s", identity->zone);

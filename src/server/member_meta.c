@@ -358,7 +358,8 @@ void stele_member__answer_join(struct stele_member *member, uint64_t request,
 
 static void describe_self(struct stele_member *member, struct stele_meta_node *node)
 {
-    *node = (struct stele_meta_node){.starts = member->identity.starts, .boot = member->boot};
+    *node = (struct stele_meta_node){
+        .starts = member->identity.starts, .boot = member->boot, .features = member->features};
     memcpy(node->incarnation, member->identity.incarnation, sizeof node->incarnation);
     (void)snprintf(node->name, sizeof node->name, "%s", member->identity.name);
     (void)snprintf(node->zone, sizeof node->zone, "%s", member->identity.zone);
@@ -443,7 +444,7 @@ static void look_after_self(struct stele_member *member)
     describe_self(member, &now);
     if (own->boot != now.boot || own->starts != now.starts ||
         strcmp(own->client_address, now.client_address) != 0 ||
-        strcmp(own->cluster_address, now.cluster_address) != 0 ||
+        strcmp(own->cluster_address, now.cluster_address) != 0 || own->features != now.features ||
         strcmp(own->version, now.version) != 0) {
         member->updated_us = now_us;
         ask_about_self(member, STELE_META_UPDATE);
@@ -550,6 +551,7 @@ void stele_member__look_after(struct stele_member *member)
 {
     look_after_self(member);
     if (member->meta->version > 0) {
+        stele_member__raise_gates(member);
         look_after_groups(member);
     }
     if (member->meta_applied >= member->meta_snapshot + SNAPSHOT_EVERY &&

@@ -69,6 +69,7 @@ static void say_hello(struct stele_member *member, uint64_t node)
     struct stele_meta_hello hello = {
         .number = member->identity.number,
         .format = STELE_META_FORMAT,
+        .features = member->features,
         .partitions = member->identity.partitions,
         .partition_key = member->identity.partition_key,
         .starts = member->identity.starts,
@@ -293,6 +294,9 @@ static void on_frame(void *context, uint64_t node, enum stele_peers_lane lane,
     case STELE_MEMBER__STATUS:
         on_status(member, node, body);
         break;
+    case STELE_MEMBER__HASHES:
+        stele_member__on_hashes(member, node, body);
+        break;
     case STELE_MEMBER__ASK:
         stele_member__on_ask(member, node, body);
         break;
@@ -446,20 +450,23 @@ void stele_member__peers_set(struct stele_member *member)
 
 static int listen_at(struct stele_member *member, struct stele_error *err)
 {
+    const char *const given = member->config.listen;
+    const bool apart = given != NULL && given[0] != '\0';
+    const char *const address = apart ? given : member->identity.address;
+    const char *const what = apart ? "cluster-listen" : "the cluster address";
     char host[256];
     char port_text[8];
     uint16_t port = 0;
-    if (!stele_member__split_address(member->identity.address, host, &port)) {
-        return stele_fail(err, STELE_E_INVALID, 0, "the cluster address %s is not host:port",
-                          member->identity.address);
+    if (!stele_member__split_address(address, host, &port)) {
+        return stele_fail(err, STELE_E_INVALID, 0, "%s %s is not host:port", what, address);
     }
     (void)snprintf(port_text, sizeof port_text, "%u", port);
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
     struct addrinfo *found = NULL;
     const int failed = getaddrinfo(host, port_text, &hints, &found);
     if (failed != 0) {
-        return stele_fail(err, STELE_E_INVALID, 0, "the cluster address %s: %s",
-                          member->identity.address, gai_strerror(failed));
+        return stele_fail(err, STELE_E_INVALID, 0, "%s %s: %s", what, address,
+                          gai_strerror(failed));
     }
     const int outcome =
         stele_peers_listen(member->peers, found->ai_addr, found->ai_addrlen, NULL, err);

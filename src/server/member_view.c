@@ -94,6 +94,7 @@ static void look_at_numbers(struct stele_member *member, const struct stele_clus
                                         .groups = member->identity.partitions + 1,
                                         .elections = member->elections,
                                         .installs = member->installs,
+                                        .mismatches = member->mismatches,
                                         .commands_waiting = atomic_load(&member->proposals)};
     for (size_t i = 0; i < view->count; i++) {
         to->nodes_alive += view->nodes[i].is_alive ? 1 : 0;
@@ -191,6 +192,11 @@ static char *render(struct stele_member *member, const struct stele_cluster_view
                                   json_integer((json_int_t)node->position_executed));
         (void)json_object_set_new(one, "groups_led",
                                   json_integer(seen == NULL ? 0 : (json_int_t)seen->groups_led));
+        if (seen != NULL && seen->hashes.differing > 0) {
+            (void)json_object_set_new(
+                one, "differs_since",
+                json_integer((json_int_t)stele_hashes_stamp(seen->hashes.first)));
+        }
         (void)json_array_append_new(nodes, one);
     }
     json_t *root = json_object();
@@ -209,6 +215,8 @@ static char *render(struct stele_member *member, const struct stele_cluster_view
                               json_integer((json_int_t)numbers->closed_lag_us));
     (void)json_object_set_new(root, "imbalance", json_integer((json_int_t)numbers->imbalance));
     (void)json_object_set_new(root, "wal_size", json_integer((json_int_t)numbers->wal_size));
+    (void)json_object_set_new(root, "mismatches", json_integer((json_int_t)numbers->mismatches));
+    (void)json_object_set_new(root, "features", json_integer((json_int_t)member->meta->gates));
     (void)json_object_set_new(root, "nodes", nodes);
     char *text = json_dumps(root, JSON_INDENT(2));
     json_decref(root);

@@ -122,15 +122,19 @@ static int open_identity(struct stele_server__process *process, struct stele_err
 static struct stele_member_config member_config(struct stele_server__process *process)
 {
     const struct stele_server_config *const config = process->config;
-    return (struct stele_member_config){.store_path = config->store_path,
-                                        .tls_certificate = config->cluster_certificate,
-                                        .tls_key = config->cluster_key,
-                                        .tls_ca = config->cluster_ca,
-                                        .insecure = config->insecure,
-                                        .election_ms = config->cluster_election_ms,
-                                        .heartbeat_ms = config->cluster_heartbeat_ms,
-                                        .context = process,
-                                        .on_log = on_member_log};
+    return (struct stele_member_config){
+        .store_path = config->store_path,
+        .tls_certificate = config->cluster_certificate,
+        .tls_key = config->cluster_key,
+        .tls_ca = config->cluster_ca,
+        .insecure = config->insecure,
+        .election_ms = config->cluster_election_ms,
+        .heartbeat_ms = config->cluster_heartbeat_ms,
+        .listen = config->cluster_listen,
+        .features = config->cluster_features >= 64 ? UINT64_MAX
+                                                   : (UINT64_C(1) << config->cluster_features) - 1,
+        .context = process,
+        .on_log = on_member_log};
 }
 
 static int join_cluster(struct stele_server__process *process, struct stele_error *err)

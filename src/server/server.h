@@ -50,7 +50,9 @@ struct stele_server_config {
     const char *cluster_certificate, *cluster_key,
         *cluster_ca;                                    /* Between nodes; NULL: plain text. */
     uint32_t cluster_election_ms, cluster_heartbeat_ms; /* 0: as usual. */
-    bool insecure; /* No authentication, plain text on every address. */
+    const char *cluster_listen; /* For other nodes; NULL: at the node's address. */
+    uint32_t cluster_features;  /* The first ones that it says to know; 64: all. */
+    bool insecure;              /* No authentication, plain text on every address. */
 
     uint32_t threads; /* Loops. 0: one less than there are processors, at least one. */
     uint32_t connections_max;

@@ -160,6 +160,8 @@ complete -c stele -n '__stele_is serve' -l cluster-key -r -d 'its private key in
 complete -c stele -n '__stele_is serve' -l cluster-ca -r -d 'who signs the certificates of the cluster’s nodes, and nobody else’s'
 complete -c stele -n '__stele_is serve' -l cluster-election -x -d 'how long nothing is heard of a leader before another node wants to lead'
 complete -c stele -n '__stele_is serve' -l cluster-heartbeat -x -d 'how often a leader is heard of when there is nothing else to say'
+complete -c stele -n '__stele_is serve' -l cluster-listen -x -d 'where to listen for other nodes'
+complete -c stele -n '__stele_is serve' -l cluster-features -x -d 'how many of the newer features of clusters are taken as known'
 complete -c stele -n '__stele_is serve' -l anonymous-streams -d '"$all" in an access list stands for callers without credentials, too'
 complete -c stele -n '__stele_is serve' -l jwt-keys -r -d 'keys that sign bearer tokens'
 complete -c stele -n '__stele_is serve' -l jwt-audience -x -d 'what "aud" of a token has to have'

@@ -232,6 +232,10 @@ static bool put_cluster(struct stele_buf *body, struct stele_web__request *reque
          (double)counts.installs},
         {"stele_cluster_imbalance_groups", "gauge",
          "Raft groups that are not led where they should be.", (double)counts.imbalance},
+        {"stele_cluster_replica_mismatch", "gauge",
+         "Seconds in which another node executed otherwise than this one; above 0: look at `stele "
+         "cluster check`.",
+         (double)counts.mismatches},
         {"stele_cluster_wal_bytes", "gauge", "Bytes of the log of all groups.",
          (double)counts.wal_size},
     };
