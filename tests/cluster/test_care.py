@@ -16,8 +16,7 @@ def features(node):
 
 
 def test_rolling_upgrade(s: Stele):
-    """old and new versions work together without what only the new one knows, which is used when all know it, and who
-    is older is refused from then on"""
+    """versions work together without what only the newer knows; once all know it, it is used, and older ones refused"""
     old = ["--cluster-features", "0"]
     with Cluster(s, 3, start=False) as cluster:
         for node in cluster.nodes:
