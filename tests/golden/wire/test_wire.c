@@ -7,7 +7,7 @@
  *     / the path of a call           . the client half-closes
  *     > a message of the client      x it goes away
  *     < a message of the server      ~ so many milliseconds pass
- *     = status and outcome
+ *     = status, outcome and details
  *
  * With STELE_GOLDEN_OUT in the environment the lines as they are now go there, for wire.py. */
 #include "api/kurrent/kurrent.h"
@@ -86,8 +86,8 @@ static void say_messages(struct script *script)
 
 static void say_end(struct script *script)
 {
-    char text[256];
-    const char *names[] = {"stele-outcome", "exception"};
+    char text[1024];
+    const char *names[] = {"stele-outcome", "exception", "grpc-status-details-bin"};
     int size = snprintf(text, sizeof text, "= %d", fake_status(&script->exchange));
     for (size_t i = 0; i < STELE_COUNT_OF(names); i++) {
         const char *value = fake_answer(&script->exchange, names[i]);

@@ -8,12 +8,16 @@
 The lines of a file are described in test_wire.c; behind each message stands its text after "|".
 """
 
+import base64
 import os
 import subprocess
 import sys
 import tempfile
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
+
+POOL = descriptor_pool.DescriptorPool()
+STATUS = None
 
 
 def messages(proto):
@@ -28,22 +32,33 @@ def messages(proto):
         subprocess.run(["protoc", f"-I{proto}/kurrent", f"-I{proto}", "--include_imports",
                         f"--descriptor_set_out={out.name}", *names], check=True)
         files = descriptor_pb2.FileDescriptorSet.FromString(out.read()).file
-    pool = descriptor_pool.DescriptorPool()
     for file in files:
-        pool.Add(file)
-    factory = message_factory.MessageFactory(pool)
+        POOL.Add(file)
+    factory = message_factory.MessageFactory(POOL)
+    global STATUS
+    STATUS = factory.GetPrototype(POOL.FindMessageTypeByName("google.rpc.Status"))
     classes = {}
     for file in files:
         for service in file.service:
             for method in service.method:
                 classes[f"/{file.package}.{service.name}/{method.name}"] = [
-                    factory.GetPrototype(pool.FindMessageTypeByName(name[1:]))
+                    factory.GetPrototype(POOL.FindMessageTypeByName(name[1:]))
                     for name in (method.input_type, method.output_type)]
     return classes
 
 
 def text_of(message):
-    return text_format.MessageToString(message, as_one_line=True, as_utf8=False)
+    return text_format.MessageToString(message, as_one_line=True, as_utf8=False,
+                                       descriptor_pool=POOL)
+
+
+def details_of(line):
+    """The google.rpc.Status behind a status ("= 9 BASE64"), or None."""
+    words = line.split(" ")
+    if line[:1] != "=" or len(words[-1]) < 20 or words[-1].isdigit() or "-" in words[-1]:
+        return None
+    padded = words[-1] + "=" * (-len(words[-1]) % 4)
+    return STATUS.FromString(base64.b64decode(padded, validate=True))
 
 
 def walk(lines, classes):
@@ -64,7 +79,7 @@ def check(path, classes):
     count, seen = 0, set()
     for number, kind, data, text in walk(lines, classes):
         message = kind.FromString(bytes.fromhex(data))
-        want = text_format.Parse(text, kind(), allow_unknown_field=False)
+        want = text_format.Parse(text, kind(), descriptor_pool=POOL)
         assert message == want, f"{path}:{number + 1}: is {text_of(message)}"
         assert not unknown(message), f"{path}:{number + 1}: has fields that proto/ does not know"
         # The shortest form, which canonical encoders write (maps may be in any order).
@@ -72,6 +87,12 @@ def check(path, classes):
         assert size == len(data) // 2 or is_padded(message), f"{path}:{number + 1}: is not canonical"
         count += 1
         seen.add(kind.DESCRIPTOR.full_name)
+    for number, line in enumerate(lines):
+        status = details_of(line)
+        if status is not None:
+            assert lines[number + 1] == "| " + text_of(status), \
+                f"{path}:{number + 1}: is {text_of(status)}"
+            count += 1
     return count, seen
 
 
@@ -106,7 +127,7 @@ def pin(program, path, classes):
             if not kept or not kept[-1].startswith(">"):
                 continue
             if kept[-1] == "> ?":
-                made = text_format.Parse(line[2:], classes[here][0]())
+                made = text_format.Parse(line[2:], classes[here][0](), descriptor_pool=POOL)
                 kept[-1] = "> " + made.SerializeToString(deterministic=True).hex()
         kept.append(line)
     with open(path, "w", encoding="utf-8") as file:
@@ -122,6 +143,8 @@ def pin(program, path, classes):
             result.append(line)
             if line[:1] == "<":
                 result.append("| " + text_of(classes[here][1].FromString(bytes.fromhex(line[2:]))))
+            elif details_of(line) is not None:
+                result.append("| " + text_of(details_of(line)))
             continue
         for own in source:  # Up to the same line there may be comments and the text of the last one.
             result.append(own)
