@@ -147,7 +147,7 @@ struct stele_cluster_counts {
     uint64_t closed_lag_us;     /* How far the closed stamp is behind this node's clock; idle: 0. */
     uint64_t commands_waiting;  /* Of this node's clients. */
     uint64_t installs;  /* Times that this node fetched instead of executing, since it started. */
-    uint64_t imbalance; /* Groups that are not led where the ring wants them. */
+    uint64_t imbalance; /* Groups that this node leads and another one should. */
     uint64_t wal_size;  /* Bytes. */
     uint64_t
         mismatches; /* Windows of time in which another node executed otherwise than this one. */

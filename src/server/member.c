@@ -319,8 +319,11 @@ int stele_member_create(const struct stele_member_config *config,
     member->meta = stele_allocate_zeroed(alloc, sizeof *member->meta);
     member->group_leaders =
         stele_allocate_zeroed(alloc, (identity->partitions + 1) * sizeof(uint64_t));
+    member->wanted_leaders = stele_allocate_zeroed(alloc, identity->partitions * sizeof(uint64_t));
     int outcome =
-        member->meta == NULL || member->group_leaders == NULL ? STELE_E_NO_MEMORY : STELE_OK;
+        member->meta == NULL || member->group_leaders == NULL || member->wanted_leaders == NULL
+            ? STELE_E_NO_MEMORY
+            : STELE_OK;
     if (outcome == STELE_OK) {
         stele_meta_init(member->meta);
         outcome = stele_linux_loop_create(alloc, &member->loop, err);
@@ -493,6 +496,8 @@ void stele_member_destroy(struct stele_member *member)
     stele_release(member->alloc, member->meta, sizeof *member->meta);
     stele_release(member->alloc, member->group_leaders,
                   (member->identity.partitions + 1) * sizeof(uint64_t));
+    stele_release(member->alloc, member->wanted_leaders,
+                  member->identity.partitions * sizeof(uint64_t));
     (void)pthread_mutex_destroy(&member->inbox_lock);
     (void)pthread_mutex_destroy(&member->write_lock);
     (void)pthread_cond_destroy(&member->write_wanted);

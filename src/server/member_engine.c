@@ -4,8 +4,6 @@
 
 #include <time.h>
 
-#define LINEARIZE_US 5000000
-
 static struct stele_member *member_of(struct stele_engine *engine)
 {
     return (struct stele_member *)(void *)engine;

@@ -4,6 +4,7 @@
 
 #include "client/client.h"
 #include "cluster/hashes.h"
+#include "cluster/plan.h"
 #include "cluster/replica.h"
 #include "io/linux.h"
 #include "peers/peers.h"
@@ -77,8 +78,6 @@ struct stele_member__seen {
         told_causes; /* Of failed attempts to connect, by enum stele_peers_cause and, 16 above, stele_peers_refusal. */
 };
 
-#define STELE_MEMBER__BOUNDS STELE_ENGINE_BOUNDS
-
 struct stele_member__numbers {
     _Atomic uint64_t count[2], sum_us[2], at_most[2][STELE_ENGINE_BOUNDS + 1];
     _Atomic uint64_t events, bytes;
@@ -125,6 +124,9 @@ struct stele_member {
     uint64_t features;   /* STELE_META_FEATURES, unless it pretends to be older. */
     int64_t asked_gates_us;
     uint64_t *group_leaders; /* Last known, for counting. */
+    /* Who should lead each partition, as of a version of the table and those who were able then (bits, by place). */
+    uint64_t *wanted_leaders;
+    uint64_t wanted_version, wanted_able;
 
     /* Inbox: from front loops. */
     pthread_mutex_t inbox_lock;
@@ -236,6 +238,8 @@ struct stele_member__ask *stele_member__ask_create(struct stele_member *member,
 void stele_member__on_ask(struct stele_member *member, uint64_t from, struct stele_bytes message);
 void stele_member__on_answer(struct stele_member *member, uint64_t from,
                              struct stele_bytes message);
+/* Who should lead a group; 0: nobody can, or it is not known. */
+uint64_t stele_member__wanted_leader(struct stele_member *member, uint32_t group);
 /* Once in a while: founds, updates, activates; brings the groups towards the table. */
 void stele_member__look_after(struct stele_member *member);
 void stele_member__asks_work(struct stele_member *member);

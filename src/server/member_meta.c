@@ -487,37 +487,50 @@ static bool configure(struct stele_member *member, uint32_t group)
     return false;
 }
 
-/* Who should lead a group: of the active nodes that are alive, in turn. */
-static uint64_t wanted_leader(struct stele_member *member, uint32_t group)
+/* Those who could lead at the moment: bits, by their places in the table. */
+static uint64_t able_nodes(struct stele_member *member)
 {
-    uint64_t able[STELE_META_NODES_MAX];
-    size_t count = 0;
+    uint64_t able = 0;
     for (size_t i = 0; i < member->meta->nodes_count; i++) {
         const struct stele_meta_node *node = &member->meta->nodes[i];
         const bool ends = member->handing_over && node->number == member->identity.number;
         if (node->state == STELE_META_ACTIVE && !ends &&
             stele_member__is_alive(member, node->number)) {
-            able[count++] = node->number;
+            able |= UINT64_C(1) << i;
         }
     }
-    if (count == 0) {
-        return 0;
-    }
-    const uint64_t preferred = group < member->meta->partitions ? member->meta->leaders[group] : 0;
-    for (size_t i = 0; i < count; i++) {
-        if (able[i] == preferred) {
-            return preferred;
-        }
-    }
+    return able;
+}
+
+uint64_t stele_member__wanted_leader(struct stele_member *member, uint32_t group)
+{
+    const struct stele_meta *meta = member->meta;
+    const uint64_t able = able_nodes(member);
     /* The meta group stays where it is: the leader of the cluster does not change without a reason. */
     if (group == member->identity.partitions) {
-        for (size_t i = 0; i < count; i++) {
-            if (able[i] == member->identity.number) {
-                return able[i];
+        size_t first = 0;
+        while (first < meta->nodes_count && (able >> first & 1) == 0) {
+            first++;
+        }
+        for (size_t i = 0; i < meta->nodes_count; i++) {
+            if (meta->nodes[i].number == member->identity.number && (able >> i & 1) != 0) {
+                return member->identity.number;
             }
         }
+        return first == meta->nodes_count ? 0 : meta->nodes[first].number;
     }
-    return able[group % count];
+    if (meta->version == 0 || meta->partitions != member->identity.partitions) {
+        return 0;
+    }
+    if (member->wanted_version != meta->version || member->wanted_able != able) {
+        member->wanted_version = 0;
+        if (stele_plan_leaders(member->alloc, meta, able, member->wanted_leaders) != STELE_OK) {
+            return 0; /* Leaders stay where they are. */
+        }
+        member->wanted_version = meta->version;
+        member->wanted_able = able;
+    }
+    return member->wanted_leaders[group];
 }
 
 static void look_after_groups(struct stele_member *member)
@@ -535,7 +548,7 @@ static void look_after_groups(struct stele_member *member)
             changes++;
             continue;
         }
-        const uint64_t wanted = wanted_leader(member, group);
+        const uint64_t wanted = stele_member__wanted_leader(member, group);
         const struct stele_meta_node *own = stele_meta_find(member->meta, member->identity.number);
         const bool at_once =
             member->handing_over || (own != NULL && own->state == STELE_META_DRAINING);

@@ -117,10 +117,13 @@ static void look_at_numbers(struct stele_member *member, const struct stele_clus
         struct stele_raft_status status;
         stele_raft_status(stele_replica_raft(member->replica), g, &status);
         to->term_max = status.term > to->term_max ? status.term : to->term_max;
-        to->groups_leaderless += stele_replica_leader(member->replica, g) == 0 ? 1 : 0;
+        const uint64_t leader = stele_replica_leader(member->replica, g);
+        to->groups_leaderless += leader == 0 ? 1 : 0;
+        if (leader == member->identity.number) {
+            const uint64_t wanted = stele_member__wanted_leader(member, g);
+            to->imbalance += wanted != 0 && wanted != leader ? 1 : 0;
+        }
     }
-    const uint64_t fair = view->count == 0 ? 0 : (to->groups + view->count - 1) / view->count;
-    to->imbalance = to->groups_led > fair ? to->groups_led - fair : 0;
 }
 
 static void judge_readiness(struct stele_member *member, const struct stele_cluster_counts *numbers,
@@ -199,6 +202,11 @@ static char *render(struct stele_member *member, const struct stele_cluster_view
         }
         (void)json_array_append_new(nodes, one);
     }
+    json_t *leaders = json_array();
+    for (uint32_t g = 0; g < member->identity.partitions && member->replica != NULL; g++) {
+        (void)json_array_append_new(
+            leaders, json_integer((json_int_t)stele_replica_leader(member->replica, g)));
+    }
     json_t *root = json_object();
     (void)json_object_set_new(root, "cluster", json_string(id));
     (void)json_object_set_new(root, "table_version",
@@ -217,6 +225,7 @@ static char *render(struct stele_member *member, const struct stele_cluster_view
     (void)json_object_set_new(root, "wal_size", json_integer((json_int_t)numbers->wal_size));
     (void)json_object_set_new(root, "mismatches", json_integer((json_int_t)numbers->mismatches));
     (void)json_object_set_new(root, "features", json_integer((json_int_t)member->meta->gates));
+    (void)json_object_set_new(root, "leaders", leaders);
     (void)json_object_set_new(root, "nodes", nodes);
     char *text = json_dumps(root, JSON_INDENT(2));
     json_decref(root);

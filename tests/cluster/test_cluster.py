@@ -161,6 +161,29 @@ def test_graceful_stop(s: Stele):
         cluster.verify()
 
 
+def test_leaders_that_come_back(s: Stele):
+    """a node that goes and comes gets back what it led, and the others keep what is theirs"""
+    with Cluster(s, 3, partitions=24) as cluster:
+        cluster.wait_ready()
+
+        def leaders():
+            return cluster[1].status().get("leaders", [])
+
+        def settled(count):
+            now = leaders()
+            return 0 not in now and len(set(now)) == count and max(map(now.count, now)) <= 24 // count
+        wait_for(lambda: settled(3), words=lambda: repr(leaders()))
+        before = leaders()
+        cluster[3].kill()
+        wait_for(lambda: settled(2), words=lambda: repr(leaders()))
+        meanwhile = leaders()
+        note(f"{sum(one != other for one, other in zip(before, meanwhile))} of 24 moved")
+        same([one for one in zip(before, meanwhile) if one[0] != one[1] and one[0] != 3], [])
+        cluster[3].start()
+        wait_for(lambda: leaders() == before, words=lambda: repr((before, leaders())))
+        wait_for(lambda: [node.status()["imbalance"] for node in cluster.nodes] == [0, 0, 0])
+
+
 def test_a_fourth_node(s: Stele):
     """a node that joins under load gets everything and takes its part; one that is removed is not missed"""
     with Cluster(s, 3) as cluster:
