@@ -132,6 +132,10 @@ static const struct stream_case cases[] = {
     /* As a stream of its own, metadata is read and written with the metadata rights. */
     {"$$mixed", {"00000", "11111", "11111", "11111", "11111", "00000", "11111"}},
     {"$$orders-1", EVERYBODY_WITH_A_NAME},
+    /* {"$mr": "readers", "$mw": ["ada"]}: who may read its metadata may not write it, and the other
+     * way round, by either way to them. */
+    {"listed", {"00000", "11101", "11110", "11100", "11111", "00000", "11111"}},
+    {"$$listed", {"00000", "01101", "10010", "00000", "11111", "00000", "11111"}},
     {"closed", NOBODY_BUT_ADMINS},
     {"$$closed", NOBODY_BUT_ADMINS},
     {"$opened", {"00000", "10000", "10000", "10000", "11111", "00000", "11111"}},
@@ -142,6 +146,7 @@ static void make_streams(struct world *world)
     put_metadata(world, "empty-list", "{\"$acl\":{},\"other\":1}");
     put_metadata(world, "mixed",
                  "{\"$acl\":{\"$r\":\"readers\",\"$w\":[\"ada\"],\"$d\":[],\"$mr\":\"$all\"}}");
+    put_metadata(world, "listed", "{\"$acl\":{\"$mr\":\"readers\",\"$mw\":[\"ada\"]}}");
     put_metadata(world, "closed",
                  "{\"$acl\":{\"$r\":[],\"$w\":[],\"$d\":[],\"$mr\":[],\"$mw\":[]}}");
     put_metadata(world, "$opened", "{\"$acl\":{\"$r\":\"$all\"}}");
