@@ -139,6 +139,12 @@ int stele_saga_plan_check(struct stele_saga_plan *plan, struct stele_error *err)
             return stele_fail(err, STELE_E_INVALID, 0, "saga \"%s\": two steps are called \"%s\"",
                               plan->kind, step->name);
         }
+        if (strcmp(step->name, "undo") == 0) {
+            return stele_fail(err, STELE_E_INVALID, 0,
+                              "saga \"%s\": no step can be called \"undo\", which the keys of "
+                              "compensations end with",
+                              plan->kind);
+        }
         if ((step->after & ~all) != 0) {
             return stele_fail(err, STELE_E_INVALID, 0,
                               "saga \"%s\", step \"%s\": it comes after a step that is not there",

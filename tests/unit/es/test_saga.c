@@ -391,6 +391,8 @@ TEST(a_table_that_cannot_work_is_refused_with_words)
     check_refused(&(struct stele_saga_table){"k", nobody, 1, 0}, STELE_E_INVALID, "after \"b\"");
     const struct stele_saga_step twice[] = {{.name = "a"}, {.name = "a"}};
     check_refused(&(struct stele_saga_table){"k", twice, 2, 0}, STELE_E_INVALID, "two steps");
+    const struct stele_saga_step undo[] = {{.name = "undo"}};
+    check_refused(&(struct stele_saga_table){"k", undo, 1, 0}, STELE_E_INVALID, "called \"undo\"");
     const struct stele_saga_step blank[] = {{.name = "a b"}};
     check_refused(&(struct stele_saga_table){"k", blank, 1, 0}, STELE_E_INVALID, "a b");
     const struct stele_saga_step unnamed[] = {{.name = NULL}};
