@@ -25,6 +25,7 @@ extern "C" {
 #define STELE_TIMED_OUT 6        /* The wait ended before anything came. Nothing was changed. */
 #define STELE_INCOMPLETE 7       /* More bytes are needed before a decision can be made. */
 #define STELE_NOT_FOUND 8        /* The named thing (metadata, file, place) does not exist. */
+#define STELE_REJECTED 9         /* A decider refused the command; the reason is in words. */
 
 /* Errors. The operation has definitely not happened, except for STELE_E_UNKNOWN. */
 #define STELE_E_INVALID (-1) /* An argument is not allowed; the message names it. */

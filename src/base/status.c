@@ -46,6 +46,8 @@ const char *stele_outcome_name(int outcome)
         return "incomplete";
     case STELE_NOT_FOUND:
         return "not-found";
+    case STELE_REJECTED:
+        return "rejected";
     case STELE_E_INVALID:
         return "invalid";
     case STELE_E_LIMIT:
