@@ -122,6 +122,29 @@ void *stele_arena_allocate(struct stele_arena *arena, struct stele_alloc *alloc,
     return memory;
 }
 
+void stele_arena_reset(struct stele_arena *arena, struct stele_alloc *alloc)
+{
+    struct stele_arena_block *kept = NULL;
+    struct stele_arena_block *block = arena->blocks;
+    const size_t size = arena->block_size > 0 ? arena->block_size : ARENA_BLOCK_SIZE_DEFAULT;
+    while (block != NULL) {
+        struct stele_arena_block *next = block->next;
+        /* What was large is not kept: the next use may need none of it. */
+        if (kept == NULL && block->size <= size) {
+            kept = block;
+        } else {
+            arena->allocated -= sizeof *block + block->size;
+            stele_release(alloc, block, sizeof *block + block->size);
+        }
+        block = next;
+    }
+    if (kept != NULL) {
+        kept->next = NULL;
+        kept->used = 0;
+    }
+    arena->blocks = kept;
+}
+
 void stele_arena_deinit(struct stele_arena *arena, struct stele_alloc *alloc)
 {
     struct stele_arena_block *block = arena->blocks;

@@ -53,6 +53,8 @@ struct stele_arena {
 
 /* NULL when there is no memory. Aligned to 8. */
 void *stele_arena_allocate(struct stele_arena *arena, struct stele_alloc *alloc, size_t size);
+/* Releases all that was allocated but keeps one ordinary block, for what comes next. */
+void stele_arena_reset(struct stele_arena *arena, struct stele_alloc *alloc);
 void stele_arena_deinit(struct stele_arena *arena, struct stele_alloc *alloc);
 
 #endif

@@ -1,5 +1,7 @@
 #include "base/text.h"
 
+#include <stele/stele.h>
+
 #include <stdio.h>
 
 /* ---- UTF-8 ---- */
@@ -342,4 +344,45 @@ bool stele_time_format(int64_t time_us, unsigned digits, char to[STELE_TIME_SIZE
     STELE_ASSERT(size > 0);
     STELE_ASSERT(size < STELE_TIME_SIZE);
     return true;
+}
+
+/* ---- Ids: RFC 9562, section 4 ---- */
+
+void stele_id_to_text(const uint8_t id[16], char text[37])
+{
+    static const char digits[] = "0123456789abcdef";
+    size_t at = 0;
+    for (size_t i = 0; i < 16; i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10) {
+            text[at++] = '-';
+        }
+        text[at++] = digits[id[i] >> 4];
+        text[at++] = digits[id[i] & 0x0f];
+    }
+    text[at] = '\0';
+}
+
+int stele_id_from_text(const char *text, uint8_t id[16])
+{
+    uint8_t bytes[16];
+    size_t at = 0;
+    if (text == NULL || id == NULL || strnlen(text, 37) != 36) {
+        return STELE_E_INVALID;
+    }
+    for (size_t i = 0; i < 16; i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10) {
+            if (text[at++] != '-') {
+                return STELE_E_INVALID;
+            }
+        }
+        const int high = stele_hex_value(text[at]);
+        const int low = stele_hex_value(text[at + 1]);
+        if (high < 0 || low < 0) {
+            return STELE_E_INVALID;
+        }
+        bytes[i] = (uint8_t)(high << 4 | low);
+        at += 2;
+    }
+    memcpy(id, bytes, sizeof bytes);
+    return STELE_OK;
 }

@@ -1,0 +1,243 @@
+/* Folding in the order in which events count.
+ *
+ * A *slot* is an event that counts. A correction takes over the slot of what it corrects, and so
+ * does a correction of a correction; a cancellation empties it. When all events have been looked at
+ * in stored order, the slots are sorted by the time at which they count and folded. */
+#include "base/status.h"
+#include "base/text.h"
+
+#include <stdlib.h>
+#include "es/fold.h"
+
+struct slot {
+    int64_t effective_us;
+    size_t order;                    /* Of the event that opened it. */
+    const struct stele_event *event; /* What counts in it now; NULL if it was cancelled. */
+};
+
+struct by_id {
+    uint8_t id[16];
+    size_t order;
+    size_t slot; /* SIZE_MAX: the event is in none. */
+};
+
+static int compare_ids(const void *a, const void *b)
+{
+    const struct by_id *left = a;
+    const struct by_id *right = b;
+    const int order = memcmp(left->id, right->id, sizeof left->id);
+    return order != 0 ? order : (left->order > right->order) - (left->order < right->order);
+}
+
+static int compare_slots(const void *a, const void *b)
+{
+    const struct slot *left = a;
+    const struct slot *right = b;
+    if (left->effective_us != right->effective_us) {
+        return left->effective_us < right->effective_us ? -1 : 1;
+    }
+    return (left->order > right->order) - (left->order < right->order);
+}
+
+/* ---- What events say of themselves -------------------------------------------------------- */
+
+static int read_id(const struct stele_event *event, const char *name, struct stele_memory *memory,
+                   struct stele_effective *out, int *out_found)
+{
+    struct stele_text text;
+    const int outcome =
+        stele_json_string(event->metadata, event->metadata_size, name, memory, &text);
+    if (outcome == STELE_OK) {
+        *out_found = 1;
+        return stele_id_from_text(text.data, out->id);
+    }
+    return outcome == STELE_E_NO_MEMORY ? outcome : STELE_OK;
+}
+
+/* Metadata that are no JSON say nothing. A member that is there and wrong is an error: to pass over
+ * a correction would be a wrong balance. */
+static int read_metadata(const struct stele_event *event, struct stele_memory *memory,
+                         struct stele_effective *out)
+{
+    struct stele_text text;
+    const int found =
+        stele_json_string(event->metadata, event->metadata_size, "effective", memory, &text);
+    if (found == STELE_E_NO_MEMORY ||
+        (found == STELE_OK && !stele_time_parse(text.data, &out->effective_us))) {
+        return found != STELE_OK ? found : STELE_E_INVALID;
+    }
+    int outcome = read_id(event, "corrects", memory, out, &out->corrects);
+    if (outcome == STELE_OK && out->corrects == 0) {
+        outcome = read_id(event, "cancels", memory, out, &out->cancels);
+    }
+    return outcome;
+}
+
+static int ask(struct stele_state *state, const struct stele_event *event,
+               struct stele_effective *out, struct stele_error *err)
+{
+    const struct stele_fold *fold = state->fold;
+    *out = (struct stele_effective){.effective_us = 0};
+    int outcome;
+    if (fold->effective != NULL) {
+        outcome = fold->effective(fold->context, event, out);
+    } else {
+        outcome = read_metadata(event, state->scratch, out);
+        stele_memory_reset(state->scratch);
+    }
+    if (outcome != STELE_OK) {
+        return stele_fail(err, outcome, 0,
+                          "fold %s: when %.*s at revision %llu of %.*s counts cannot be told: the "
+                          "members \"effective\" (RFC 3339), \"corrects\" and \"cancels\" (ids) of "
+                          "its metadata have to be right",
+                          fold->name, (int)event->type.size, event->type.data,
+                          (unsigned long long)event->revision, (int)event->stream.size,
+                          event->stream.data);
+    }
+    return STELE_OK;
+}
+
+/* ---- Slots -------------------------------------------------------------------------------- */
+
+struct sorting {
+    struct slot *slots;
+    size_t slots_count;
+    struct by_id *ids; /* Sorted. */
+    size_t count;
+};
+
+/* The earlier event with that id; NULL if there is none. */
+static struct by_id *find(const struct sorting *sorting, const uint8_t id[16], size_t before)
+{
+    size_t low = 0;
+    size_t high = sorting->count;
+    while (low < high) {
+        const size_t middle = low + (high - low) / 2;
+        if (memcmp(sorting->ids[middle].id, id, 16) < 0) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    if (low < sorting->count && memcmp(sorting->ids[low].id, id, 16) == 0 &&
+        sorting->ids[low].order < before) {
+        return &sorting->ids[low];
+    }
+    return NULL;
+}
+
+static struct by_id *own(const struct sorting *sorting, const struct stele_event *event,
+                         size_t order)
+{
+    const struct by_id key = {.order = order};
+    struct by_id wanted = key;
+    memcpy(wanted.id, event->id, sizeof wanted.id);
+    return bsearch(&wanted, sorting->ids, sorting->count, sizeof wanted, compare_ids);
+}
+
+static void place(struct sorting *sorting, const struct stele_event *event, size_t order,
+                  const struct stele_effective *effective)
+{
+    struct by_id *self = own(sorting, event, order);
+    STELE_ASSERT(self != NULL);
+    const struct by_id *target = effective->corrects != 0 || effective->cancels != 0
+                                     ? find(sorting, effective->id, order)
+                                     : NULL;
+    if (target != NULL && target->slot != SIZE_MAX) {
+        struct slot *slot = &sorting->slots[target->slot];
+        self->slot = target->slot;
+        slot->event = effective->cancels != 0 ? NULL : event;
+        if (effective->effective_us != 0 && effective->cancels == 0) {
+            slot->effective_us = effective->effective_us;
+        }
+    } else if (effective->cancels == 0) {
+        self->slot = sorting->slots_count;
+        sorting->slots[sorting->slots_count++] = (struct slot){
+            .effective_us =
+                effective->effective_us != 0 ? effective->effective_us : event->created_us,
+            .order = order,
+            .event = event,
+        };
+    }
+}
+
+static int sort_all(struct stele_state *state, const struct stele_event *events, size_t count,
+                    struct sorting *sorting, struct stele_error *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        sorting->ids[i] = (struct by_id){.order = i, .slot = SIZE_MAX};
+        memcpy(sorting->ids[i].id, events[i].id, sizeof events[i].id);
+    }
+    qsort(sorting->ids, count, sizeof *sorting->ids, compare_ids);
+    for (size_t i = 0; i < count; i++) {
+        struct stele_effective effective;
+        const int outcome = ask(state, &events[i], &effective, err);
+        if (outcome != STELE_OK) {
+            return outcome;
+        }
+        place(sorting, &events[i], i, &effective);
+    }
+    qsort(sorting->slots, sorting->slots_count, sizeof *sorting->slots, compare_slots);
+    return STELE_OK;
+}
+
+static int fold_slots(struct stele_state *state, const struct sorting *sorting, int64_t until_us,
+                      struct stele_error *err)
+{
+    for (size_t i = 0; i < sorting->slots_count; i++) {
+        const struct slot *slot = &sorting->slots[i];
+        if (until_us != 0 && slot->effective_us > until_us) {
+            break;
+        }
+        const int outcome =
+            slot->event != NULL ? stele_state__fold_one(state, slot->event, err) : STELE_OK;
+        if (outcome != STELE_OK) {
+            return outcome;
+        }
+    }
+    return STELE_OK;
+}
+
+int stele_state_apply_effective(struct stele_state *state, const struct stele_event *events,
+                                size_t count, uint64_t known_at, int64_t until_us,
+                                struct stele_error *err)
+{
+    if (state->failed != STELE_OK || state->count > 0) {
+        return stele_fail(err, STELE_E_INVALID, 0,
+                          "fold %s: folding in effective order needs a fresh state",
+                          state->fold->name);
+    }
+    while (known_at != 0 && count > 0 && events[count - 1].position > known_at) {
+        count--;
+    }
+    if (count == 0) {
+        return STELE_OK;
+    }
+    /* The table of slots is short-lived, but the scratch memory is emptied while folding. */
+    struct stele_memory *table = stele_memory_child(state->memory);
+    if (table != NULL && state->scratch == NULL) {
+        state->scratch = stele_memory_child(state->memory);
+    }
+    struct sorting sorting = {.count = count};
+    const bool fits = count <= SIZE_MAX / 64;
+    if (table != NULL && state->scratch != NULL && fits) {
+        sorting.slots = stele_memory_allocate(table, count * sizeof *sorting.slots);
+        sorting.ids = stele_memory_allocate(table, count * sizeof *sorting.ids);
+    }
+    if (sorting.slots == NULL || sorting.ids == NULL) {
+        return stele_fail(err, STELE_E_NO_MEMORY, 0, "fold %s: no memory to sort %zu events",
+                          state->fold->name, count);
+    }
+    int outcome = sort_all(state, events, count, &sorting, err);
+    if (outcome == STELE_OK) {
+        outcome = fold_slots(state, &sorting, until_us, err);
+    }
+    stele_memory_reset(table);
+    state->failed = outcome;
+    if (outcome == STELE_OK) {
+        state->count = count;
+        state->revision = events[count - 1].revision;
+        state->position = events[count - 1].position;
+    }
+    return outcome;
+}
