@@ -465,12 +465,15 @@ static bool place_number(int type, size_t number, struct target *out)
         return number == 0;
     }
     static const char *const names[] = {"a", "bb"};
+    if (number >= 16) {
+        return false;
+    }
     if (number < 8) {
         *out = at(leaves[number % 4], names[number / 4], NULL);
     } else {
         *out = at(leaves[number % 4], names[number / 4 - 2], "a");
     }
-    return number < 16;
+    return true;
 }
 
 static struct op draw_op(struct rng *rng, int type)
