@@ -55,87 +55,11 @@ void stele_member__stop_part(struct stele_member *member, const char *format, ..
     stele_member__view_refresh(member);
 }
 
-/* ---- The writer ------------------------------------------------------------------------------- */
-
-static void *run_writer(void *context)
-{
-    struct stele_member *member = context;
-    (void)pthread_mutex_lock(&member->write_lock);
-    for (;;) {
-        if (member->writes_count == 0) {
-            if (member->write_stop) {
-                break;
-            }
-            (void)pthread_cond_wait(&member->write_wanted, &member->write_lock);
-            continue;
-        }
-        const struct stele_wal_group group = member->writes[0];
-        member->writes_count--;
-        memmove(member->writes, member->writes + 1, member->writes_count * sizeof group);
-        member->write_busy = true;
-        (void)pthread_mutex_unlock(&member->write_lock);
-        struct stele_error err = {.outcome = STELE_OK};
-        const int outcome =
-            group.file->io->ops->write_durable(group.file, group.offset, group.bytes, &err);
-        (void)pthread_mutex_lock(&member->write_lock);
-        member->write_busy = false;
-        (void)pthread_cond_broadcast(&member->write_idle);
-        member->written[member->written_count].id = group.id;
-        member->written[member->written_count++].outcome = outcome;
-        if (!member->written_posted) {
-            member->written_posted = true;
-            stele_loop_post(member->base, &member->written_task);
-        }
-    }
-    (void)pthread_mutex_unlock(&member->write_lock);
-    return NULL;
-}
-
-static void run_written(struct stele_task *task)
-{
-    struct stele_member *member =
-        (struct stele_member *)(void *)((uint8_t *)task -
-                                        offsetof(struct stele_member, written_task));
-    (void)pthread_mutex_lock(&member->write_lock);
-    member->written_posted = false;
-    for (size_t i = 0; i < member->written_count && member->replica != NULL; i++) {
-        stele_replica_done(member->replica, member->written[i].id, member->written[i].outcome);
-    }
-    member->written_count = 0;
-    (void)pthread_mutex_unlock(&member->write_lock);
-    stele_member__want_turn(member);
-}
-
-/* The bytes of groups are the WAL's: before it goes, nobody may hold them. */
-static void drain_writer(struct stele_member *member)
-{
-    (void)pthread_mutex_lock(&member->write_lock);
-    member->writes_count = 0; /* Nobody was told that they are durable. */
-    while (member->write_busy) {
-        (void)pthread_cond_wait(&member->write_idle, &member->write_lock);
-    }
-    member->written_count = 0;
-    (void)pthread_mutex_unlock(&member->write_lock);
-}
-
 static void close_replica(struct stele_member *member)
 {
-    drain_writer(member);
+    stele_member__writer_drain(member);
     stele_replica_close(member->replica); /* Gives everything up that clients wait for. */
     member->replica = NULL;
-}
-
-static void give_writes(struct stele_member *member)
-{
-    struct stele_wal_group group;
-    (void)pthread_mutex_lock(&member->write_lock);
-    /* What was taken and not answered for is in one of the two lists, or in the writer's hands. */
-    while (member->writes_count + member->written_count < 6 && !member->write_stop &&
-           stele_replica_take(member->replica, &group)) {
-        member->writes[member->writes_count++] = group;
-        (void)pthread_cond_signal(&member->write_wanted);
-    }
-    (void)pthread_mutex_unlock(&member->write_lock);
 }
 
 /* ---- A turn ----------------------------------------------------------------------------------- */
@@ -158,7 +82,7 @@ static void run_turn(struct stele_task *task)
         stele_member__stop_part(member, "%s", err.message);
         return;
     }
-    give_writes(member);
+    stele_member__writes_work(member);
     stele_member__asks_work(member);
     stele_member__fetch_work(member);
     member->base->ops->timer_start(member->base, &member->turn_timer,
@@ -300,7 +224,6 @@ int stele_member_create(const struct stele_member_config *config,
     member->inbox_last = &member->inbox_first;
     member->execute_last = &member->execute_first;
     member->turn_task.run = run_turn;
-    member->written_task.run = run_written;
     member->inbox_task.run = stele_member__run_inbox;
     member->turn_timer.on_due = on_turn_due;
     member->second_timer.on_due = on_second;
@@ -309,9 +232,7 @@ int stele_member_create(const struct stele_member_config *config,
     member->features = STELE_META_FEATURES & config->features;
     (void)snprintf(member->version, sizeof member->version, "%s", stele_version());
     (void)pthread_mutex_init(&member->inbox_lock, NULL);
-    (void)pthread_mutex_init(&member->write_lock, NULL);
-    (void)pthread_cond_init(&member->write_wanted, NULL);
-    (void)pthread_cond_init(&member->write_idle, NULL);
+    stele_member__writer_init(member);
     (void)pthread_mutex_init(&member->execute_lock, NULL);
     (void)pthread_cond_init(&member->execute_wanted, NULL);
     (void)pthread_cond_init(&member->execute_idle, NULL);
@@ -372,8 +293,7 @@ int stele_member_start(struct stele_member *member, const char *client_address,
     stele_member__view_refresh(member);
     member->base->ops->timer_start(member->base, &member->second_timer,
                                    stele_member__now_us(member) + 1);
-    int failed = pthread_create(&member->writer, NULL, run_writer, member);
-    member->has_writer = failed == 0;
+    int failed = stele_member__writer_start(member);
     failed = failed == 0 ? stele_member__executor_start(member) : failed;
     failed = failed == 0 ? pthread_create(&member->thread, NULL, run_member, member) : failed;
     member->has_thread = failed == 0;
@@ -468,14 +388,7 @@ void stele_member_stop(struct stele_member *member)
         member->has_thread = false;
         stele_member__fetch_release(member);
     }
-    if (member->has_writer) {
-        (void)pthread_mutex_lock(&member->write_lock);
-        member->write_stop = true;
-        (void)pthread_cond_signal(&member->write_wanted);
-        (void)pthread_mutex_unlock(&member->write_lock);
-        (void)pthread_join(member->writer, NULL);
-        member->has_writer = false;
-    }
+    stele_member__writer_stop(member);
     stele_member__executor_stop(member);
 }
 
@@ -499,9 +412,7 @@ void stele_member_destroy(struct stele_member *member)
     stele_release(member->alloc, member->wanted_leaders,
                   member->identity.partitions * sizeof(uint64_t));
     (void)pthread_mutex_destroy(&member->inbox_lock);
-    (void)pthread_mutex_destroy(&member->write_lock);
-    (void)pthread_cond_destroy(&member->write_wanted);
-    (void)pthread_cond_destroy(&member->write_idle);
+    stele_member__writer_deinit(member);
     (void)pthread_mutex_destroy(&member->execute_lock);
     (void)pthread_cond_destroy(&member->execute_wanted);
     (void)pthread_cond_destroy(&member->execute_idle);

@@ -136,17 +136,21 @@ struct stele_member {
     struct stele_task inbox_task;
     bool closed; /* Nothing is taken any more. */
 
-    /* The writer. */
+    /* Writing the WAL: one write at a time. */
+    struct stele_task
+        writes_task; /* The member thread's, like writes_posted and write_elsewhere_… */
+    bool writes_posted;
+    int64_t write_elsewhere_until_us;
     pthread_mutex_t write_lock;
     pthread_cond_t write_wanted, write_idle;
-    struct stele_wal_group writes[8];
-    size_t writes_count;
-    struct {
-        uint64_t id;
-        int outcome;
-    } written[8];
-    size_t written_count;
-    bool written_posted, write_stop, write_busy;
+    enum {
+        STELE_MEMBER__WRITE_NONE,
+        STELE_MEMBER__WRITE_GIVEN,
+        STELE_MEMBER__WRITE_ENDED
+    } write_stage;
+    struct stele_wal_group write; /* Unless none. */
+    int write_outcome;            /* Once it has ended. */
+    bool write_stop;
     struct stele_task written_task;
     pthread_t writer;
     bool has_writer;
@@ -202,6 +206,16 @@ STELE_PRINTF(2, 3)
 void stele_member__stop_part(struct stele_member *member, const char *format, ...);
 int stele_member__send(struct stele_member *member, uint64_t node, enum stele_peers_lane lane,
                        uint8_t kind, struct stele_bytes body);
+
+/* ---- member_write.c ---- */
+void stele_member__writer_init(struct stele_member *member);
+void stele_member__writer_deinit(struct stele_member *member);
+int stele_member__writer_start(struct stele_member *member);
+void stele_member__writer_stop(struct stele_member *member);
+/* Waits until nobody writes. What was being written counts as not told. */
+void stele_member__writer_drain(struct stele_member *member);
+/* What is staged is written when what this turn sends has left. */
+void stele_member__writes_work(struct stele_member *member);
 
 /* ---- member_engine.c ---- */
 extern const struct stele_engine_ops stele_member__engine_ops;
