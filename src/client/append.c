@@ -2,6 +2,9 @@
 #include "client/client.h"
 #include "client/remote.h"
 
+/* More than that is written by a writer, while the one who stages goes on. */
+#define COMMIT_HERE_MAX ((uint64_t)256 * 1024)
+
 int stele_client__prepared_acquire(struct stele *store, struct stele_prepared **out_prepared,
                                    struct stele_error *err)
 {
@@ -229,18 +232,41 @@ int stele_client_append_stage(struct stele *store, const struct stele_append *st
                         words, callback, context, true, err);
 }
 
-void stele_client_flush(struct stele *store, bool alone)
+/* Under the lock. What is staged is written by this thread, if nobody else is at it. */
+static void commit_here(struct stele *store)
 {
-    (void)pthread_mutex_lock(&store->lock);
-    if (alone && store->ring_count == 1 && stele_store_in_flight(store->core) == 0 &&
-        !store->delivering && !store->closing) {
+    if (stele_store_in_flight(store->core) == 0 && !store->delivering && !store->closing) {
         (void)stele_client__commit(store);
         (void)stele_client__deliver(store);
     }
+}
+
+/* Under the lock. */
+static void leave_to_others(struct stele *store)
+{
     if (store->ring_count > 0 && store->writers_idle > 0 && stele_client__writer_may_take(store)) {
         (void)pthread_cond_signal(&store->staged);
     }
     /* Others may have gone to sleep on what they staged meanwhile, trusting in this commit's end. */
     stele_client__hand_over(store);
+}
+
+void stele_client_flush(struct stele *store, bool alone)
+{
+    (void)pthread_mutex_lock(&store->lock);
+    if (alone && store->ring_count == 1) {
+        commit_here(store);
+    }
+    leave_to_others(store);
+    (void)pthread_mutex_unlock(&store->lock);
+}
+
+void stele_client_execute_flush(struct stele *store)
+{
+    (void)pthread_mutex_lock(&store->lock);
+    if (stele_store_staged_size(store->core) <= COMMIT_HERE_MAX) {
+        commit_here(store);
+    }
+    leave_to_others(store);
     (void)pthread_mutex_unlock(&store->lock);
 }

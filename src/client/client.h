@@ -195,7 +195,7 @@ struct stele_client_command {
 };
 
 /* Executes a command: one thread at a time, in the order of their stamps. As
- * stele_client_append_stage(), and stele_client_flush() must follow:
+ * stele_client_append_stage(), and stele_client_execute_flush() must follow, or stele_client_flush():
  *
  * STELE_OK: it was decided, and the callback will be called once, in the order of these calls, with
  * the outcome, the same on every node (also STELE_STORE_STALE). But with STELE_E_UNKNOWN and
@@ -207,6 +207,10 @@ int stele_client_execute_stage(struct stele *store, const struct stele_client_co
                                uint64_t *revisions_last, struct stele_error *words,
                                stele_append_callback callback, void *context,
                                struct stele_error *err);
+
+/* Sees to it that what was staged is committed, by this thread if nobody else is at it (then callbacks come from
+ * here): what comes meanwhile goes together with the next. */
+void stele_client_execute_flush(struct stele *store);
 
 /* Before a request becomes a command; any thread. STELE_NOT_FOUND: *out_seen is for the command, and
  * the callback is not called. STELE_OK: the answer is known, and the callback is called with it: an

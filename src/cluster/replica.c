@@ -6,6 +6,7 @@
 #define AHEAD_US ((int64_t)500000)
 #define TIME_EVERY_US ((int64_t)250000)
 #define SNAPSHOT_EVERY_US ((int64_t)500000)
+#define TICK_AGAIN_US ((int64_t)1000)
 
 static const char words_fell_behind[] =
     "this node fell behind and took over what the others had decided";
@@ -19,7 +20,6 @@ struct stele_replica_options stele_replica_options_default(void)
         .proposals_size_max = (uint64_t)256 * 1024 * 1024,
         .resend_us = 200000,
         .give_up_us = 20000000,
-        .tick_us = 1000,
     };
 }
 
@@ -604,7 +604,9 @@ int64_t stele_replica_due_us(const struct stele_replica *replica)
     const int64_t time = replica->time_at_us + TIME_EVERY_US;
     due = time < due ? time : due;
     if (tick_is_due(replica)) {
-        const int64_t next = replica->ticked_at_us + replica->options.tick_us;
+        /* Those that were due and are still there could not be submitted: not again at once. */
+        int64_t next = replica->ticked_at_us + replica->options.tick_us;
+        next = next > replica->now_us ? next : replica->now_us + TICK_AGAIN_US;
         due = next < due ? next : due;
     }
     for (uint32_t i = 0; i < replica->options.partitions; i++) {

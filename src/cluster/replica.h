@@ -58,7 +58,8 @@ struct stele_replica_options {
     uint64_t proposals_size_max; /* Bytes. */
     int64_t resend_us;           /* Forwarded and nothing heard. */
     int64_t give_up_us;          /* No leader, or nothing heard. */
-    int64_t tick_us;             /* Least time between two rounds of ticks. */
+    /* Least time between two rounds of ticks. Commands wait for ticks everywhere: to save some costs more than they do. */
+    int64_t tick_us;
 };
 struct stele_replica_options stele_replica_options_default(void);
 

@@ -284,7 +284,6 @@ static void *run_executor(void *context)
         member->execute_first = NULL;
         member->execute_last = &member->execute_first;
         (void)pthread_mutex_unlock(&member->execute_lock);
-        bool alone = ordered->next == NULL;
         while (ordered != NULL) {
             struct stele_ordered *next = ordered->next;
             if (atomic_load(&member->failed) != STELE_OK) {
@@ -297,7 +296,7 @@ static void *run_executor(void *context)
             }
             ordered = next;
         }
-        stele_client_flush(member->store, alone);
+        stele_client_execute_flush(member->store);
         (void)pthread_mutex_lock(&member->execute_lock);
     }
     (void)pthread_mutex_unlock(&member->execute_lock);

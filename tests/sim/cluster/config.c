@@ -51,7 +51,7 @@ void config_draw(struct world *world)
     c->cache_size = rng_log(rng, 4096, 4 * 1024 * 1024);
     c->give_up_us = rng_log(rng, 500 * MS, 20 * SECOND);
     c->resend_us = rng_log(rng, 50 * MS, 2 * SECOND);
-    c->tick_us = rng_percent(rng, 50) ? 1000 : rng_log(rng, 100, 20 * MS);
+    c->tick_us = rng_percent(rng, 50) ? 0 : rng_log(rng, 100, 20 * MS);
     c->proposals_max = rng_percent(rng, 80) ? 1000 : 3;
     c->fetch_us = rng_log(rng, 100, 300 * MS);
     c->read_us = rng_log(rng, 100 * MS, 2 * SECOND);
