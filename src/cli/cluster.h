@@ -6,17 +6,31 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct stele_cli_ask;
+struct stele_cli_list;
+
 /* ---- What is asked of a running cluster: cluster_ask.c ---- */
 
 struct stele_cli_cluster {
-    const char *verb; /* status, check, replace, drain, undrain, remove, transfer, set */
+    const char *verb; /* status, check, cut, replace, drain, undrain, remove, transfer, set */
     const char *arguments[2];
     size_t arguments_count;
     bool yes;
+    bool events;        /* check: also what is stored. */
     uint64_t timeout_s; /* Of waiting for what was begun. */
 };
 int stele_cli_cluster_ask(const struct stele_cli_cluster *asked);
 bool stele_cli_cluster_asks(const char *verb);
+
+/* A node that is not served, from its machine: cluster_repair.c. */
+int stele_cli_cluster_repair(const struct stele_cli_list *seeds, bool yes);
+
+/* ---- What is stored on all nodes, compared: cluster_compare.c ---- */
+
+/* Adds what it finds. *out_compared: { "nodes", "events", "through" }, which the caller releases; NULL if it fails early.
+ * STELE_CLI_GO_ON, or after telling why not the exit code. */
+int stele_cli_cluster_compare(const struct stele_cli_ask *server, const json_t *document,
+                              json_t *findings, json_t **out_compared);
 
 /* ---- The document of GET /cluster (docs/cluster.md), shown: cluster_show.c. Pure. ---- */
 

@@ -92,28 +92,71 @@ static int show_status(struct stele_cli_ask *server, const struct stele_cli_clus
     return STELE_CLI_OK;
 }
 
-static int check(struct stele_cli_ask *server, const struct stele_cli_cluster *asked)
+static void show_check(const json_t *findings, json_t *compared)
 {
-    json_t *document = NULL;
-    const int code = get_document(server, &document);
-    (void)asked;
-    if (code != STELE_CLI_GO_ON) {
-        return code;
-    }
-    json_t *const findings = stele_cli_cluster_findings(document);
     const bool good = json_array_size(findings) == 0;
     if (stele_cli_globals.json) {
         json_t *const verdict = json_pack("{s:b,s:O}", "ok", good ? 1 : 0, "findings", findings);
+        if (compared != NULL) {
+            (void)json_object_set(verdict, "compared", compared);
+        }
         out_json(verdict);
         json_decref(verdict);
-    } else if (good) {
+        return;
+    }
+    if (compared != NULL) {
+        stele_cli_outf("%" PRId64 " events of %zu nodes compared, up to position %" PRId64 "\n",
+                       stele_cli_cluster_number(compared, "events"),
+                       json_array_size(json_object_get(compared, "nodes")),
+                       stele_cli_cluster_number(compared, "through"));
+    }
+    if (good) {
         stele_cli_out("everything is as it should be\n");
     } else {
         stele_cli_cluster_show_findings(findings);
     }
+}
+
+static int check(struct stele_cli_ask *server, const struct stele_cli_cluster *asked)
+{
+    json_t *document = NULL;
+    json_t *compared = NULL;
+    int code = get_document(server, &document);
+    if (code != STELE_CLI_GO_ON) {
+        return code;
+    }
+    json_t *const findings = stele_cli_cluster_findings(document);
+    if (asked->events) {
+        code = stele_cli_cluster_compare(server, document, findings, &compared);
+    }
+    if (code == STELE_CLI_GO_ON) {
+        show_check(findings, compared);
+        code = json_array_size(findings) == 0 ? STELE_CLI_OK : STELE_CLI_FAILURE;
+    }
+    json_decref(compared);
     json_decref(findings);
     json_decref(document);
-    return good ? STELE_CLI_OK : STELE_CLI_FAILURE;
+    return code;
+}
+
+/* A position up to which everything is decided, and nothing can be added any more. */
+static int show_cut(struct stele_cli_ask *server, const struct stele_cli_cluster *asked)
+{
+    json_t *cut = NULL;
+    (void)asked;
+    const int code = ask(server, "POST", "/cluster/cut", NULL, &cut);
+    if (code != STELE_CLI_GO_ON) {
+        return code;
+    }
+    if (stele_cli_globals.json) {
+        out_json(cut);
+    } else {
+        stele_cli_outf("position %" PRId64 ", complete on %zu nodes\n",
+                       stele_cli_cluster_number(cut, "position"),
+                       json_array_size(json_object_get(cut, "nodes")));
+    }
+    json_decref(cut);
+    return STELE_CLI_OK;
 }
 
 static int fail_unknown(const char *name)
@@ -465,6 +508,7 @@ static const struct verb {
 } verbs[] = {
     {"status", "no arguments", 0, show_status, NULL, false},
     {"check", "no arguments", 0, check, NULL, false},
+    {"cut", "no arguments", 0, show_cut, NULL, false},
     {"replace", "a node", 1, show_replacing, NULL, false},
     {"drain", "a node", 1, NULL, plan_drain, true},
     {"undrain", "a node", 1, NULL, plan_drain, false},

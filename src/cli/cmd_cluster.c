@@ -28,13 +28,20 @@ const struct stele_cli_command stele_cli_cluster_command = {
         "(STELE_STORE=stele://admin:PASSWORD@HOST:2113):\n"
         "\n"
         "  status                    who is there, and what is not as it should be\n"
-        "  check                     that alone; exit code 1 if there is anything\n"
+        "  check                     that alone; exit code 1 if there is anything; with --events\n"
+        "                            what is stored is compared, too\n"
+        "  cut                       a position that is the same on all nodes, for backups\n"
         "  drain NODE                lets others lead, before a restart; waits for it\n"
         "  undrain NODE              takes that back\n"
         "  remove NODE               for good\n"
         "  transfer PARTITION NODE   lets that node lead it\n"
         "  replace NODE              how to put a new node into the place of a lost one\n"
         "  set KEY VALUE             a setting of the cluster\n"
+        "\n"
+        "repair is for a node whose store is damaged, on its machine and while it is not served: "
+        "it\n"
+        "sets the data aside, and the node gets everything anew from the others when it is "
+        "served.\n"
         "\n"
         "A change is shown first, and done with --yes. docs/cluster.md has the whole story.",
     .examples = "stele cluster init --store n1 --name n1 --address localhost:1112\n"
@@ -191,10 +198,12 @@ int stele_cli_cluster(int argc, char **argv)
          "of a new cluster, for ever (16): how finely leading is shared\n"
          "out; each has to say something for every append",
          STELE_CLI_NUMBER, &making.partitions},
-        {"seed", "HOST:PORT", "join: the address of a node that is there", STELE_CLI_LIST,
+        {"seed", "HOST:PORT", "join, repair: the address of a node that is there", STELE_CLI_LIST,
          &making.seeds},
         {"replace", "NUMBER", "join: in the place of this node, which is lost", STELE_CLI_NUMBER,
          &making.replaces},
+        {"events", NULL, "check: compare what is stored on all nodes, event by event",
+         STELE_CLI_FLAG, &asked.events},
         {"yes", NULL, "do what is shown", STELE_CLI_FLAG, &asked.yes},
         {"timeout", "TIME", "drain: how long to wait until it leads nothing (60s)",
          STELE_CLI_DURATION, &asked.timeout_s},
@@ -211,6 +220,10 @@ int stele_cli_cluster(int argc, char **argv)
         return count == 1 ? make(&making, joins)
                           : stele_cli_usage_error(self, "%s takes no arguments", arguments[0]);
     }
+    if (strcmp(arguments[0], "repair") == 0) {
+        return count == 1 ? stele_cli_cluster_repair(&making.seeds, asked.yes)
+                          : stele_cli_usage_error(self, "repair takes no arguments");
+    }
     if (stele_cli_cluster_asks(arguments[0])) {
         asked.verb = arguments[0];
         asked.arguments[0] = arguments[1];
@@ -218,8 +231,9 @@ int stele_cli_cluster(int argc, char **argv)
         asked.arguments_count = count - 1;
         return stele_cli_cluster_ask(&asked);
     }
-    return stele_cli_usage_error(self,
-                                 "'%s' is none of init, join, status, check, drain, undrain, "
-                                 "remove, transfer, replace, set",
-                                 arguments[0]);
+    return stele_cli_usage_error(
+        self,
+        "'%s' is none of init, join, status, check, cut, repair, drain, undrain, "
+        "remove, transfer, replace, set",
+        arguments[0]);
 }

@@ -102,6 +102,11 @@ static bool parse(const json_t *from, struct stele_identity *to)
         return false;
     }
     to->founder = json_is_true(json_object_get(from, "founder"));
+    /* Older ones have no such thing. */
+    if (json_object_get(from, "repairs") != NULL &&
+        !get_number(from, "repairs", INT64_MAX, &to->repairs)) {
+        return false;
+    }
     to->partitions = (uint32_t)partitions;
     to->partition_key = (uint32_t)key;
     for (size_t i = 0; i < json_array_size(seeds); i++) {
@@ -149,13 +154,17 @@ static json_t *render(const struct stele_identity *identity)
     for (size_t i = 0; i < identity->seeds_count; i++) {
         (void)json_array_append_new(seeds, json_string(identity->seeds[i]));
     }
-    return json_pack(
+    json_t *json = json_pack(
         "{s:i, s:s, s:s, s:I, s:b, s:s, s:s, s:s, s:s, s:o, s:I, s:i, s:i, s:I}", "version", 1,
         "cluster", cluster, "incarnation", incarnation, "number", (json_int_t)identity->number,
         "founder", (int)identity->founder, "name", identity->name, "zone", identity->zone,
         "address", identity->address, "client-address", identity->client_address, "seeds", seeds,
         "replaces", (json_int_t)identity->replaces, "partitions", (int)identity->partitions,
         "partition-key", (int)identity->partition_key, "starts", (json_int_t)identity->starts);
+    if (json != NULL && identity->repairs != 0) {
+        (void)json_object_set_new(json, "repairs", json_integer((json_int_t)identity->repairs));
+    }
+    return json;
 }
 
 static int open_directory(const char *store_path, bool create, struct stele_io **out_io,

@@ -23,6 +23,8 @@ struct stele_identity {
     uint64_t replaces; /* The lost node whose place it takes; 0: none. */
     uint32_t partitions, partition_key;
     uint64_t starts; /* How often it has been started. */
+    uint64_t
+        repairs; /* The number whose data are being set aside (repair.h), and until then nobody may serve it. */
 };
 
 /* STELE_NOT_FOUND: the store is no node's. STELE_E_CORRUPT: the file is no such file. */

@@ -371,6 +371,7 @@ void stele_member_stop(struct stele_member *member)
     if (member == NULL) {
         return;
     }
+    stele_member__digests_end(member);
     if (member->has_thread) {
         struct waited waited = {
             .member = member, .mutex = PTHREAD_MUTEX_INITIALIZER, .done = PTHREAD_COND_INITIALIZER};

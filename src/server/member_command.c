@@ -12,14 +12,14 @@ static void run_done(struct stele_task *task)
     command->on_done(command);
 }
 
-static void finish(struct stele_cluster_command *command, int outcome)
+void stele_member__command_end(struct stele_cluster_command *command, int outcome)
 {
     command->outcome = outcome;
     command->task.run = run_done;
     stele_loop_post(command->loop, &command->task);
 }
 
-static void answer(struct stele_cluster_command *command, json_t *json)
+void stele_member__command_answer(struct stele_cluster_command *command, json_t *json)
 {
     char *text = json == NULL ? NULL : json_dumps(json, JSON_COMPACT);
     json_decref(json);
@@ -28,7 +28,7 @@ static void answer(struct stele_cluster_command *command, json_t *json)
         outcome = stele_buf_append(&command->answer, command->alloc, stele_bytes_of_text(text));
     }
     free(text);
-    finish(command, outcome);
+    stele_member__command_end(command, outcome);
 }
 
 static void on_result(struct stele_member *member, struct stele_member__ask *ask,
@@ -37,22 +37,23 @@ static void on_result(struct stele_member *member, struct stele_member__ask *ask
     (void)member;
     struct stele_cluster_command *command = ask->command;
     if (result == NULL) {
-        finish(command,
-               stele_fail(&command->err, outcome == STELE_OK ? STELE_E_UNKNOWN : outcome, 0,
-                          "%s: no answer from the node that leads the cluster", command->verb));
+        stele_member__command_end(
+            command,
+            stele_fail(&command->err, outcome == STELE_OK ? STELE_E_UNKNOWN : outcome, 0,
+                       "%s: no answer from the node that leads the cluster", command->verb));
         return;
     }
     if (result->outcome != STELE_META_DONE && result->outcome != STELE_META_SAME) {
         const bool unknown = result->outcome == STELE_META_UNKNOWN_NODE;
-        finish(command,
-               stele_fail(&command->err, unknown ? STELE_NOT_FOUND : STELE_CONDITION_FAILED, 0,
-                          "%s: %s", command->verb, result->words));
+        stele_member__command_end(
+            command, stele_fail(&command->err, unknown ? STELE_NOT_FOUND : STELE_CONDITION_FAILED,
+                                0, "%s: %s", command->verb, result->words));
         return;
     }
-    answer(command,
-           json_pack("{s:s, s:I, s:I}", "outcome", stele_meta_outcome_name(result->outcome),
-                     "number", (json_int_t)result->number, "table_version",
-                     (json_int_t)result->version));
+    stele_member__command_answer(command, json_pack("{s:s, s:I, s:I}", "outcome",
+                                                    stele_meta_outcome_name(result->outcome),
+                                                    "number", (json_int_t)result->number,
+                                                    "table_version", (json_int_t)result->version));
 }
 
 /* {"node": 2} or {"node": "n2"}. */
@@ -84,8 +85,8 @@ static int to_meta(struct stele_member *member, struct stele_cluster_command *fr
     }
     if (to->kind == 0) {
         return stele_fail(&from->err, STELE_NOT_FOUND, 0,
-                          "%s: there is no such command; there are drain, undrain, remove, set and "
-                          "transfer",
+                          "%s: there is no such command; there are cut, digest, drain, undrain, "
+                          "remove, set and transfer",
                           from->verb);
     }
     const json_t *version = json_object_get(body, "if_version");
@@ -126,40 +127,44 @@ static void transfer(struct stele_member *member, struct stele_cluster_command *
     const uint64_t to = node_of(member, body, "to");
     if (!json_is_integer(partition) || json_integer_value(partition) < 0 ||
         json_integer_value(partition) > member->identity.partitions || to == 0) {
-        finish(command, stele_fail(&command->err, STELE_E_INVALID, 0,
-                                   "transfer: give a partition below %u and a node: "
-                                   "{\"partition\": 3, \"to\": \"n2\"}",
-                                   member->identity.partitions));
+        stele_member__command_end(command,
+                                  stele_fail(&command->err, STELE_E_INVALID, 0,
+                                             "transfer: give a partition below %u and a node: "
+                                             "{\"partition\": 3, \"to\": \"n2\"}",
+                                             member->identity.partitions));
         return;
     }
     const uint32_t group = (uint32_t)json_integer_value(partition);
     const uint64_t leader = stele_replica_leader(member->replica, group);
     if (leader != member->identity.number) {
-        finish(command, stele_fail(&command->err, STELE_CONDITION_FAILED, 0,
-                                   "transfer: partition %u is led by node %llu: ask that one",
-                                   group, (unsigned long long)leader));
+        stele_member__command_end(
+            command, stele_fail(&command->err, STELE_CONDITION_FAILED, 0,
+                                "transfer: partition %u is led by node %llu: ask that one", group,
+                                (unsigned long long)leader));
         return;
     }
     const int outcome =
         stele_raft_transfer(stele_replica_raft(member->replica), group, to, &command->err);
     if (outcome != STELE_OK) {
-        finish(command, outcome == STELE_INCOMPLETE
-                            ? stele_fail(&command->err, STELE_CONDITION_FAILED, 0,
-                                         "transfer: not now, because that node lags behind or the "
-                                         "group is being changed; try again")
-                            : outcome);
+        stele_member__command_end(
+            command, outcome == STELE_INCOMPLETE
+                         ? stele_fail(&command->err, STELE_CONDITION_FAILED, 0,
+                                      "transfer: not now, because that node lags behind or the "
+                                      "group is being changed; try again")
+                         : outcome);
         return;
     }
     stele_member__want_turn(member);
-    answer(command, json_pack("{s:s, s:i, s:I}", "outcome", "begun", "partition", (int)group, "to",
-                              (json_int_t)to));
+    stele_member__command_answer(command, json_pack("{s:s, s:i, s:I}", "outcome", "begun",
+                                                    "partition", (int)group, "to", (json_int_t)to));
 }
 
 static void run(struct stele_member *member, struct stele_cluster_command *command)
 {
     if (member->replica == NULL) {
-        finish(command, stele_fail(&command->err, STELE_E_CLOSED, 0,
-                                   "%s: this node takes no part in the cluster", command->verb));
+        stele_member__command_end(command, stele_fail(&command->err, STELE_E_CLOSED, 0,
+                                                      "%s: this node takes no part in the cluster",
+                                                      command->verb));
         return;
     }
     json_error_t error;
@@ -169,8 +174,14 @@ static void run(struct stele_member *member, struct stele_cluster_command *comma
                                     JSON_REJECT_DUPLICATES, &error);
     if (!json_is_object(body)) {
         json_decref(body);
-        finish(command, stele_fail(&command->err, STELE_E_INVALID, 0,
-                                   "%s: the body is no JSON object", command->verb));
+        stele_member__command_end(command,
+                                  stele_fail(&command->err, STELE_E_INVALID, 0,
+                                             "%s: the body is no JSON object", command->verb));
+        return;
+    }
+    if (strcmp(command->verb, "cut") == 0) {
+        stele_member__cut(member, command);
+        json_decref(body);
         return;
     }
     if (strcmp(command->verb, "transfer") == 0) {
@@ -196,7 +207,7 @@ static void run(struct stele_member *member, struct stele_cluster_command *comma
         stele_release(member->alloc, meta, sizeof *meta);
     }
     if (outcome != STELE_OK) {
-        finish(command, outcome);
+        stele_member__command_end(command, outcome);
     }
 }
 
@@ -218,6 +229,10 @@ void stele_member__command(struct stele_cluster *cluster, struct stele_cluster_c
     struct stele_member *member =
         (struct stele_member *)(void *)((uint8_t *)cluster -
                                         offsetof(struct stele_member, cluster));
+    if (strcmp(command->verb, "digest") == 0) {
+        stele_member__digest(member, command);
+        return;
+    }
     (void)pthread_mutex_lock(&member->inbox_lock);
     const bool closed = member->closed;
     bool post = false;
@@ -233,8 +248,9 @@ void stele_member__command(struct stele_cluster *cluster, struct stele_cluster_c
     }
     (void)pthread_mutex_unlock(&member->inbox_lock);
     if (closed) {
-        finish(command, stele_fail(&command->err, STELE_E_CLOSED, 0,
-                                   "%s: this node takes no part in the cluster", command->verb));
+        stele_member__command_end(command, stele_fail(&command->err, STELE_E_CLOSED, 0,
+                                                      "%s: this node takes no part in the cluster",
+                                                      command->verb));
     } else if (post) {
         stele_loop_post(member->base, &member->inbox_task);
     }

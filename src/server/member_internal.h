@@ -11,6 +11,7 @@
 #include "server/member.h"
 #include "server/roles.h"
 
+#include <jansson.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -187,6 +188,9 @@ struct stele_member {
     struct stele_cluster_readiness readiness;
     _Atomic bool is_leader;
     char *status_text;
+    struct stele_member__digest *digests; /* Under view_lock, like the next two. */
+    size_t digests_count;
+    bool digests_closed;
     struct stele_roles roles;
     struct stele_member__numbers numbers;
     _Atomic uint64_t proposals; /* Requests that are not answered. */
@@ -261,6 +265,9 @@ void stele_member__asks_end(struct stele_member *member);
 /* ---- member_command.c: what operators ask for ---- */
 void stele_member__command(struct stele_cluster *cluster, struct stele_cluster_command *command);
 void stele_member__run_commands(struct stele_member *member);
+/* Any thread. json: released; NULL: no memory. */
+void stele_member__command_end(struct stele_cluster_command *command, int outcome);
+void stele_member__command_answer(struct stele_cluster_command *command, json_t *json);
 void stele_member__answer_join(struct stele_member *member, uint64_t request,
                                const struct stele_meta_result *result, int outcome);
 
@@ -287,6 +294,14 @@ void stele_member__send_hashes(struct stele_member *member);
 void stele_member__on_hashes(struct stele_member *member, uint64_t from, struct stele_bytes told);
 /* On the node that leads the cluster: what all nodes know may be used from now on. */
 void stele_member__raise_gates(struct stele_member *member);
+
+/* ---- member_compare.c: questions about what is stored ---- */
+/* Any thread. Answers by itself, on a thread of its own; also when the node takes no part any more. */
+void stele_member__digest(struct stele_member *member, struct stele_cluster_command *command);
+/* The member thread. */
+void stele_member__cut(struct stele_member *member, struct stele_cluster_command *command);
+/* Waits for those that are under way, and takes no more. */
+void stele_member__digests_end(struct stele_member *member);
 
 /* ---- member_view.c ---- */
 extern const struct stele_cluster_ops stele_member__cluster_ops;

@@ -116,6 +116,12 @@ static int open_identity(struct stele_server__process *process, struct stele_err
 {
     const int outcome = stele_identity_read(process->config->store_path, &process->identity, err);
     process->is_node = outcome == STELE_OK;
+    if (process->is_node && process->identity.repairs != 0) {
+        return stele_fail(err, STELE_CONDITION_FAILED, 0,
+                          "a repair of node %s was begun and not finished: stele cluster repair "
+                          "--yes --store %.300s",
+                          process->identity.name, process->config->store_path);
+    }
     return outcome == STELE_NOT_FOUND ? STELE_OK : outcome;
 }
 

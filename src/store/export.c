@@ -166,3 +166,87 @@ int stele_export_next(struct stele_export *export, size_t size, struct stele_byt
     *out_chunk = (struct stele_bytes){.data = export->chunk.data, .size = export->chunk.size};
     return outcome == STELE_END ? STELE_OK : outcome;
 }
+
+/* ---- Sums ---- */
+
+struct summing {
+    struct stele_export *export;
+    uint64_t through, events_max, bytes_left;
+    int (*on_event)(void *context, const struct stele_event *event, uint64_t hash);
+    void *context;
+    struct stele_export_sum *sum;
+};
+
+/* STELE_OK: go on. STELE_END: all of the range was seen. STELE_INCOMPLETE: enough for now. */
+static int sum_frame(struct summing *summing, const struct stele_log_remains *remains)
+{
+    struct stele_export_sum *const sum = summing->sum;
+    for (size_t at = 0; at < remains->records.size;) {
+        struct stele_event event;
+        size_t size = 0;
+        const struct stele_bytes rest =
+            stele_bytes_slice(remains->records, at, remains->records.size - at);
+        const int decoded = stele_record_decode_trusted(rest, &event, &size);
+        STELE_ASSERT(decoded == STELE_OK);
+        at += size;
+        if (event.position <= summing->export->after) {
+            continue;
+        }
+        if (event.position > summing->through) {
+            return STELE_END;
+        }
+        if (sum->events == summing->events_max || (sum->events > 0 && summing->bytes_left < size)) {
+            return STELE_INCOMPLETE;
+        }
+        summing->bytes_left -= size < summing->bytes_left ? size : summing->bytes_left;
+        const struct stele_bytes record = stele_bytes_slice(rest, 0, size);
+        const uint64_t hash = stele_hash64(record, remains->frame.term);
+        uint8_t bytes[8];
+        stele_store_u64le(bytes, hash);
+        sum->hash = stele_hash64((struct stele_bytes){.data = bytes, .size = 8}, sum->hash);
+        sum->events++;
+        sum->through = event.position;
+        const int outcome = summing->on_event == NULL
+                                ? STELE_OK
+                                : summing->on_event(summing->context, &event, hash);
+        if (outcome != STELE_OK) {
+            return outcome;
+        }
+    }
+    return STELE_OK;
+}
+
+int stele_export_sum(struct stele_export *export, uint64_t through, uint64_t events_max,
+                     uint64_t bytes_max,
+                     int (*on_event)(void *context, const struct stele_event *event, uint64_t hash),
+                     void *context, struct stele_export_sum *out, struct stele_error *err)
+{
+    struct summing summing = {.export = export,
+                              .through = through,
+                              .events_max = events_max,
+                              .bytes_left = bytes_max,
+                              .on_event = on_event,
+                              .context = context,
+                              .sum = out};
+    int outcome = STELE_OK;
+    out->complete = false;
+    while (outcome == STELE_OK) {
+        struct stele_log_remains remains;
+        outcome = stele_log_scan_frame(&export->reader, &export->cursor, &remains);
+        if (outcome == STELE_OK) {
+            outcome = sum_frame(&summing, &remains);
+        }
+    }
+    if (outcome == STELE_END) {
+        out->through = through;
+        out->complete = true;
+        return STELE_OK;
+    }
+    if (outcome == STELE_E_CORRUPT) {
+        return stele_store__fail_damage(err, &export->reader.damage);
+    }
+    if (outcome == STELE_E_NO_MEMORY) {
+        return stele_fail(err, outcome, 0, "export: no memory");
+    }
+    return outcome == STELE_INCOMPLETE ? STELE_OK : outcome;
+}

@@ -199,6 +199,22 @@ STELE_MUST_USE
 int stele_export_next(struct stele_export *export, size_t size, struct stele_bytes *out_chunk,
                       struct stele_error *err);
 
+/* What is equal in all stores of a cluster, of a range of positions: for comparing them. */
+struct stele_export_sum {
+    uint64_t events;
+    uint64_t hash;    /* Over stamps and records, in order. */
+    uint64_t through; /* The range that it is about ends here, inclusively. */
+    bool complete;    /* It is all of what was asked for. */
+};
+/* Sums up what the export would hand out, up to position `through`, of at most events_max events and about
+ * bytes_max bytes; *out begins with what it held before, 0. Each is told, if on_event is not NULL: anything
+ * but STELE_OK returned ends it with that. Outcomes as stele_export_next(), but for STELE_END. */
+STELE_MUST_USE
+int stele_export_sum(struct stele_export *export, uint64_t through, uint64_t events_max,
+                     uint64_t bytes_max,
+                     int (*on_event)(void *context, const struct stele_event *event, uint64_t hash),
+                     void *context, struct stele_export_sum *out, struct stele_error *err);
+
 /* Under the lock. Before the first chunk of an export: from here on, over restarts too, commands are
  * refused (STELE_E_UNSUPPORTED) until an export has been copied to its end, because only there the
  * store is in a state that the other one has ever been in. Makes a file. */
