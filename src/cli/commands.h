@@ -14,6 +14,7 @@ extern const struct stele_cli_command stele_cli_help_command;
 extern const struct stele_cli_command stele_cli_import_command;
 extern const struct stele_cli_command stele_cli_info_command;
 extern const struct stele_cli_command stele_cli_meta_command;
+extern const struct stele_cli_command stele_cli_project_command;
 extern const struct stele_cli_command stele_cli_read_command;
 extern const struct stele_cli_command stele_cli_scavenge_command;
 extern const struct stele_cli_command stele_cli_serve_command;

@@ -52,6 +52,13 @@ def test_json_lines_md(s: Stele):
     compare("json-lines.md", pairs, run_session(s, pairs), "…")
 
 
+def test_projections_md(s: Stele):
+    """docs/projections.md shows what happens"""
+    pairs = commands_of(console_blocks(read(os.path.join(DOCS, "projections.md"))))
+    assert len(pairs) > 30
+    compare("projections.md", pairs, run_session(s, pairs), "…")
+
+
 def test_manual_examples(s: Stele):
     """the examples of every manual page of section 1 show what happens"""
     pages = sorted(glob.glob(os.path.join(DOCS, "man/*.1")))
@@ -79,6 +86,8 @@ def test_help_examples(s: Stele):
                 prepare(own, 1 if command == "append" else 8)
                 if command == "user" and " add " not in example:
                     own.shell("printf 'a first password' | stele user add ada", code=None)
+                if command == "project":
+                    prepare_projection(own)
                 limit = "timeout -s INT 1 " if command == "tail" else ""
                 if "| while" in example:
                     example = example.split(" | ")[0]
@@ -100,6 +109,12 @@ def prepare(s, orders):
         s.write(f"cloudevents-{number}.jsonl",
                 '{"specversion":"1.0","id":"%d","source":"x","type":"T"}\n' % number)
     s.shell("stele export | gzip > old.jsonl.gz; cp -r stele-data a; stele digest > digest-of-monday")
+
+
+def prepare_projection(s):
+    s.write("totals.sql", "-- @projection totals\n-- @version 1\n-- @tables\n"
+            "CREATE TABLE t (stream TEXT);\n-- @on OrderPlaced\nINSERT INTO t VALUES (:stream);\n")
+    s.run("project", "run", "totals.sql", "--into", "totals.db", "--once")
 
 
 def test_manual_knows_every_option(s: Stele):

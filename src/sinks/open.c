@@ -1,0 +1,18 @@
+/* Which database a place is in. */
+#include "sinks/driver.h"
+
+#include <stele/sinks.h>
+
+#include <string.h>
+
+int stele_sink_open(const char *where, uint32_t flags, struct stele_sink **out_sink,
+                    struct stele_error *err)
+{
+    if (where == NULL || where[0] == '\0' || out_sink == NULL) {
+        return stele_fail(err, STELE_E_INVALID, 0, "open a sink: it has no name");
+    }
+    if (strlen(where) > 4000) {
+        return stele_fail(err, STELE_E_LIMIT, 0, "open a sink: its name has more than 4000 bytes");
+    }
+    return stele_sinks_open_sql(&stele_sinks_sqlite, where, flags, out_sink, err);
+}

@@ -1,0 +1,223 @@
+/* What the tests of sinks share: a store with accounts, projections of it, databases looked into.
+ *
+ * The same tests run on SQLite (a file in the test's directory) and, when STELE_TEST_POSTGRES holds an
+ * address, on PostgreSQL. */
+#ifndef STELE_TESTS_SINKS_WORLD_H
+#define STELE_TESTS_SINKS_WORLD_H
+
+#include "lib/check.h"
+#include "lib/rng.h"
+#include "lib/scratch.h"
+#include "runner/sink.h"
+#include "sinks/driver.h"
+
+#include <stele/sinks.h>
+
+#include <stdbool.h>
+
+#define ACCOUNTS 7
+
+struct world {
+    struct scratch scratch;
+    char store_path[300];
+    char db[400];
+    const struct stele_sinks_driver *driver;
+    struct stele *store;
+    struct rng rng;
+    /* What the model says. */
+    int64_t cents[ACCOUNTS];
+    unsigned entries[ACCOUNTS];
+    unsigned appended;
+};
+
+static inline const char *world_postgres(void)
+{
+    return getenv("STELE_TEST_POSTGRES");
+}
+
+/* A database of its own for a test, without anything in it. */
+static inline void world_fresh_db(struct world *world, const char *name)
+{
+    if (world_postgres() == NULL) {
+        (void)snprintf(world->db, sizeof world->db, "%s/%s.db", world->scratch.path, name);
+        (void)unlink(world->db);
+        char side[420];
+        (void)snprintf(side, sizeof side, "%s-wal", world->db);
+        (void)unlink(side);
+        (void)snprintf(side, sizeof side, "%s-shm", world->db);
+        (void)unlink(side);
+        return;
+    }
+    char sql[200];
+    void *db = NULL;
+    struct stele_error err = {0};
+    CHECK_OK(world->driver->connect(world_postgres(), 0, &db, &err), err);
+    (void)snprintf(sql, sizeof sql, "DROP SCHEMA IF EXISTS %s CASCADE", name);
+    CHECK_OK(world->driver->execute(db, sql, NULL, &err), err);
+    (void)snprintf(sql, sizeof sql, "CREATE SCHEMA %s", name);
+    CHECK_OK(world->driver->execute(db, sql, NULL, &err), err);
+    world->driver->disconnect(db, true);
+    (void)snprintf(world->db, sizeof world->db, "%s%coptions=-csearch_path%%3D%s", world_postgres(),
+                   strchr(world_postgres(), '?') != NULL ? '&' : '?', name);
+}
+
+static inline void world_open(struct world *world, uint64_t seed)
+{
+    struct stele_error err = {0};
+    memset(world, 0, sizeof *world);
+    world->driver = &stele_sinks_sqlite;
+    rng_init(&world->rng, seed, 0);
+    scratch_make(&world->scratch);
+    (void)snprintf(world->store_path, sizeof world->store_path, "%s/store", world->scratch.path);
+    CHECK_OK(stele_open(world->store_path, NULL, &world->store, &err), err);
+    world_fresh_db(world, "model");
+}
+
+static inline void world_close(struct world *world)
+{
+    CHECK_EQ(stele_close(world->store), STELE_OK);
+    scratch_remove(&world->scratch);
+}
+
+static inline void world_append(struct world *world, const char *stream, const char *type,
+                                const char *data)
+{
+    struct stele_error err = {0};
+    const struct stele_event_draft draft = {.type = type, .data = data, .data_size = strlen(data)};
+    CHECK_OK(stele_append(world->store, stream, STELE_EXPECT_ANY, &draft, 1, NULL, &err), err);
+    world->appended++;
+}
+
+/* Deposits and withdrawals, never below 0, and now and then an event that nobody asked for. */
+static inline void world_append_some(struct world *world, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        const unsigned account = (unsigned)rng_below(&world->rng, ACCOUNTS);
+        const int64_t cents = (int64_t)rng_below(&world->rng, 1000) + 1;
+        char stream[32];
+        char data[64];
+        (void)snprintf(stream, sizeof stream, "account-%u", account);
+        (void)snprintf(data, sizeof data, "{\"cents\":%lld}", (long long)cents);
+        if (rng_below(&world->rng, 8) == 0) {
+            world_append(world, "other-1", "Deposited", data);
+        } else if (cents <= world->cents[account]) {
+            world_append(world, stream, "Withdrawn", data);
+            world->cents[account] -= cents;
+            world->entries[account]++;
+        } else {
+            world_append(world, stream, "Deposited", data);
+            world->cents[account] += cents;
+            world->entries[account]++;
+        }
+    }
+}
+
+/* The projection of accounts. Every deposit is also put into an outbox. */
+#define WORLD_TOTALS(version, data, extra)                                                         \
+    "-- @projection totals\n-- @version " version                                                  \
+    "\n-- @category account\n-- @tables\nCREATE TABLE accounts (account TEXT PRIMARY KEY, cents "  \
+    "BIGINT NOT NULL CHECK (cents >= 0), entries BIGINT NOT NULL, last BIGINT NOT NULL" extra      \
+    ");\nCREATE TABLE outbox (revision BIGINT, account TEXT);\n-- @on Deposited\nINSERT INTO "     \
+    "accounts (account, cents, entries, last) VALUES (:stream, " data ", 1, :revision) ON "        \
+    "CONFLICT (account) DO UPDATE SET cents = accounts.cents + excluded.cents, entries = "         \
+    "accounts.entries + 1, last = excluded.last;\n-- @on Withdrawn\nUPDATE accounts SET cents = "  \
+    "cents - " data ", entries = entries + 1, last = :revision WHERE account = :stream;\n-- "      \
+    "@effect Deposited\nINSERT INTO outbox VALUES (:revision, :stream);\n"
+
+static inline struct stele_projection *world_totals(unsigned version)
+{
+    struct stele_projection *projection = NULL;
+    struct stele_error err = {0};
+    const char *const one = world_postgres() != NULL
+                                ? WORLD_TOTALS("1", "(:data->>'cents')::bigint", "")
+                                : WORLD_TOTALS("1", "(:data->>'$.cents')", "");
+    const char *const two =
+        world_postgres() != NULL
+            ? WORLD_TOTALS("2", "(:data->>'cents')::bigint", ", more BIGINT DEFAULT 5")
+            : WORLD_TOTALS("2", "(:data->>'$.cents')", ", more BIGINT DEFAULT 5");
+    const char *const text = version == 1 ? one : two;
+    CHECK_OK(stele_projection_parse("totals.sql", text, strlen(text), &projection, &err), err);
+    return projection;
+}
+
+static inline struct stele_sink *world_sink(const struct world *world)
+{
+    struct stele_sink *sink = NULL;
+    struct stele_error err = {0};
+    CHECK_OK(stele_sink_open(world->db, STELE_SINK_CREATE, &sink, &err), err);
+    return sink;
+}
+
+/* A run to the end of what there is. */
+static inline struct stele_project_progress world_run(struct world *world, unsigned version,
+                                                      const struct stele_project_options *options)
+{
+    struct stele_project_progress progress = {0};
+    struct stele_error err = {0};
+    struct stele_projection *const projection = world_totals(version);
+    struct stele_sink *const sink = world_sink(world);
+    CHECK_OK(stele_project_run(world->store, projection, sink, options, &progress, &err), err);
+    stele_sink_close(sink);
+    stele_projection_destroy(projection);
+    return progress;
+}
+
+/* What a query says: rows as lines, columns with | between them. The caller frees it. */
+struct world_dump {
+    char *text;
+    size_t size;
+};
+
+static inline int world_on_row(void *context, const struct stele_text *columns, size_t count)
+{
+    struct world_dump *const dump = context;
+    for (size_t i = 0; i < count; i++) {
+        dump->text = realloc(dump->text, dump->size + columns[i].size + 2);
+        CHECK(dump->text != NULL);
+        memcpy(dump->text + dump->size, columns[i].data, columns[i].size);
+        dump->size += columns[i].size;
+        dump->text[dump->size++] = i + 1 < count ? '|' : '\n';
+        dump->text[dump->size] = '\0';
+    }
+    return STELE_OK;
+}
+
+static inline char *world_ask(const struct world *world, const char *sql)
+{
+    struct world_dump dump = {.text = calloc(1, 1)};
+    struct stele_error err = {0};
+    void *db = NULL;
+    CHECK_OK(world->driver->connect(world->db, 0, &db, &err), err);
+    CHECK_OK(world->driver->query(db, sql, NULL, 0, world_on_row, &dump, NULL, &err), err);
+    world->driver->disconnect(db, true);
+    return dump.text;
+}
+
+static inline void world_check(const struct world *world, const char *sql, const char *want)
+{
+    char *const got = world_ask(world, sql);
+    CHECK_TEXT_EQ(got, want);
+    free(got);
+}
+
+/* The read model is what the model says. */
+static inline void world_check_totals(const struct world *world)
+{
+    struct world_dump want = {.text = calloc(1, 1)};
+    for (unsigned i = 0; i < ACCOUNTS; i++) {
+        char line[100];
+        if (world->entries[i] == 0) {
+            continue;
+        }
+        const int size =
+            snprintf(line, sizeof line, "account-%u|%lld|%u|%u", i, (long long)world->cents[i],
+                     world->entries[i], world->entries[i] - 1);
+        const struct stele_text column = {.data = line, .size = (size_t)size};
+        (void)world_on_row(&want, &column, 1);
+    }
+    world_check(world, "SELECT account, cents, entries, last FROM accounts ORDER BY account",
+                want.text);
+    free(want.text);
+}
+
+#endif
