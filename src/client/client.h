@@ -59,6 +59,7 @@ struct stele {
     struct stele_options options;
     bool read_only;
     bool ordered;   /* Opened by a node of a cluster. */
+    bool syncing;   /* stele_client_sync() is. */
     unsigned forks; /* The process' count of forks when it was opened. */
     struct live *live;
     int64_t live_tried_at_us;
@@ -229,11 +230,17 @@ uint32_t stele_client_partition(const struct stele *store, const char *stream);
 struct stele_client_ordered {
     uint64_t stamp;         /* Of the last one, durable or not; 0: none. */
     uint64_t position;      /* Of the last event. */
-    uint64_t stamp_durable; /* Of the last durable one. */
+    uint64_t stamp_durable; /* Of the last durable one: its effects can be read. */
+    uint64_t stamp_synced;  /* Of the last one that survives a power cut: stele_client_sync(). */
     uint64_t position_durable;
     bool is_catching_up; /* A copy from another node has begun and is not complete. */
 };
 void stele_client_ordered(struct stele *store, struct stele_client_ordered *out);
+/* The store of a node is written when it is told that it is durable, and synced here: what its commands have left must
+ * not be forgotten elsewhere before. STELE_OK: all that was durable when this was called survives a power cut. A
+ * failure is final until the store is opened again. Any thread. */
+STELE_MUST_USE
+int stele_client_sync(struct stele *store, struct stele_error *err);
 
 /* Copying what another node has appended; see store.h. An export is used by one thread at a time, and
  * ended before the store is closed. */

@@ -124,7 +124,9 @@ bool stele_client__commit(struct stele *store)
 
     struct stele_error err = {.outcome = STELE_OK};
     struct stele_file *file = group.file;
-    const int outcome = file->io->ops->write_durable(file, group.offset, group.bytes, &err);
+    const int outcome = stele_store_syncs_later(store->core)
+                            ? file->io->ops->write(file, group.offset, group.bytes, &err)
+                            : file->io->ops->write_durable(file, group.offset, group.bytes, &err);
 
     (void)pthread_mutex_lock(&store->lock);
     stele_store_done(store->core, group.id, outcome);
@@ -250,6 +252,38 @@ int stele_client__wait_durable(struct stele *store, uint64_t place, struct stele
     return STELE_OK;
 }
 
+int stele_client_sync(struct stele *store, struct stele_error *err)
+{
+    struct stele_log_sync sync;
+    int outcome = STELE_OK;
+    (void)pthread_mutex_lock(&store->lock);
+    while (store->syncing || store->rolling) {
+        (void)pthread_cond_wait(&store->drained, &store->lock);
+    }
+    if (stele_store_is_fenced(store->core)) {
+        outcome = stele_fail(err, STELE_E_FENCED, 0, "a write to the log failed before");
+    } else if (stele_store_sync_begin(store->core, &sync)) {
+        struct stele_error failure = {.outcome = STELE_OK};
+        store->syncing = true; /* Nobody rolls: the file stays the last one. */
+        (void)pthread_mutex_unlock(&store->lock);
+        outcome = sync.file->io->ops->sync(sync.file, &failure);
+        (void)pthread_mutex_lock(&store->lock);
+        store->syncing = false;
+        stele_store_sync_end(store->core, &sync, outcome);
+        if (outcome != STELE_OK && store->work_error.outcome == STELE_OK) {
+            store->work_error = failure;
+        }
+        if (outcome != STELE_OK && err != NULL) {
+            *err = failure;
+        }
+        wake_groups(store);
+        (void)pthread_cond_broadcast(&store->drained);
+        (void)pthread_cond_signal(&store->work); /* A part of the index may have waited for this. */
+    }
+    (void)pthread_mutex_unlock(&store->lock);
+    return outcome;
+}
+
 int stele_client__roll(struct stele *store, uint64_t size, struct stele_error *err)
 {
     if (store->rolling) {
@@ -261,7 +295,8 @@ int stele_client__roll(struct stele *store, uint64_t size, struct stele_error *e
     store->rolling = true;
     int outcome = STELE_OK;
     while (!stele_store_is_fenced(store->core) &&
-           (stele_store_has_staged(store->core) || stele_store_in_flight(store->core) > 0)) {
+           (stele_store_has_staged(store->core) || stele_store_in_flight(store->core) > 0 ||
+            store->syncing)) {
         if (!commit_for_all(store)) {
             (void)pthread_cond_wait(&store->drained, &store->lock);
         }

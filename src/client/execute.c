@@ -179,6 +179,7 @@ void stele_client_ordered(struct stele *store, struct stele_client_ordered *out)
         .stamp = stele_store_ordered(store->core),
         .position = stele_store_position_staged(store->core),
         .stamp_durable = stele_store_ordered_durable(store->core),
+        .stamp_synced = stele_store_ordered_synced(store->core),
         .position_durable = stele_store_position(store->core),
         .is_catching_up = stele_store_is_catching_up(store->core),
     };

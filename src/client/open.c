@@ -266,6 +266,7 @@ static int open_core(struct stele *store, const char *path, struct stele_error *
     struct stele_store_options options = {.public = store->options,
                                           .read_only = store->read_only,
                                           .ordered = store->ordered,
+                                          .syncs_later = store->ordered,
                                           .live_end = UINT64_MAX};
     if (store->read_only) {
         return open_for_reading(store, &options, err);
@@ -399,6 +400,11 @@ int stele_close(struct stele *store)
         while (!stele_store_is_fenced(store->core) && stele_store_has_staged(store->core) &&
                stele_client__commit(store)) {
         }
+        (void)pthread_mutex_unlock(&store->lock);
+        struct stele_error err;
+        const int synced = stele_client_sync(store, &err); /* A failure fences. */
+        (void)synced;
+        (void)pthread_mutex_lock(&store->lock);
         while (work_once(store, true)) {
         }
         outcome = stele_store_is_fenced(store->core) ? store->work_error.outcome : STELE_OK;

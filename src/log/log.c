@@ -127,7 +127,7 @@ void stele_log_put_frame(struct stele_log *log, uint8_t *buffer, struct stele_fr
     frame->place = log->frames_place;
     STELE_ASSERT(stele_log__frame_end(frame) <= log->end + log->reserved);
     STELE_ASSERT(frame->term == 0 || frame->term >= log->stamp);
-    frame->durable = log->durable;
+    frame->durable = log->synced;
     frame->previous = log->checksum_last;
     frame->index = log->partitions[frame->partition].index + 1;
     frame->header_checksum = stele_log__frame_encode(buffer, log->identity.seed, frame);
@@ -260,6 +260,9 @@ static void retire(struct stele_log *log)
     log->position_durable = group->position_last;
     log->checksum_durable = group->checksum_last;
     log->stamp_durable = group->stamp_last;
+    if (!log->options.syncs_later) {
+        stele_log__all_synced(log);
+    }
     group->bytes.size = 0;
     if (group->bytes.capacity > BUFFER_KEPT_MAX) {
         stele_buf_deinit(&group->bytes, log->alloc);
@@ -288,6 +291,55 @@ void stele_log_done(struct stele_log *log, uint64_t id, int outcome)
     }
 }
 
+/* ---- Syncing later ---- */
+
+uint64_t stele_log_synced(const struct stele_log *log)
+{
+    return log->synced;
+}
+
+uint64_t stele_log_stamp_synced(const struct stele_log *log)
+{
+    return log->stamp_synced;
+}
+
+bool stele_log_sync_begin(struct stele_log *log, struct stele_log_sync *out_sync)
+{
+    if (log->synced == log->durable || log->fenced) {
+        return false;
+    }
+    const struct stele_log_segment *const last = stele_log__last(log->view);
+    STELE_ASSERT(log->synced >= last->base); /* Otherwise a segment was sealed too early. */
+    *out_sync = (struct stele_log_sync){.file = last->file,
+                                        .place = log->durable,
+                                        .stamp = log->stamp_durable,
+                                        .checksum = log->checksum_durable};
+    return true;
+}
+
+void stele_log_sync_end(struct stele_log *log, const struct stele_log_sync *sync, int outcome)
+{
+    log->fenced = log->fenced || outcome != STELE_OK;
+    if (log->fenced || sync->place <= log->synced) {
+        return;
+    }
+    STELE_ASSERT(sync->place <= log->durable);
+    log->synced = sync->place;
+    log->stamp_synced = sync->stamp;
+    log->checksum_synced = sync->checksum;
+}
+
+int stele_log_sync(struct stele_log *log, struct stele_error *err)
+{
+    struct stele_log_sync sync;
+    if (!stele_log_sync_begin(log, &sync)) {
+        return STELE_OK;
+    }
+    const int outcome = sync.file->io->ops->sync(sync.file, err);
+    stele_log_sync_end(log, &sync, outcome);
+    return outcome;
+}
+
 /* ---- Closing and checking ---- */
 
 void stele_log_close(struct stele_log *log)
@@ -307,6 +359,9 @@ void stele_log_close(struct stele_log *log)
 void stele_log_check(const struct stele_log *log)
 {
     STELE_ASSERT(log->durable <= log->end);
+    STELE_ASSERT(log->synced <= log->durable);
+    STELE_ASSERT(log->synced == log->durable || log->options.syncs_later);
+    STELE_ASSERT(log->stamp_synced <= log->stamp_durable);
     STELE_ASSERT(log->position_durable <= log->position);
     STELE_ASSERT(log->stamp_durable <= log->stamp);
     STELE_ASSERT(log->in_flight <= STELE_COMMITS_IN_FLIGHT_MAX);

@@ -35,6 +35,7 @@ struct stele_log_options {
     uint64_t segment_size_first; /* Of a new log; each next segment is twice as large … */
     uint64_t segment_size_max; /* … up to this. A frame that is larger gets a segment of its own. */
     bool read_only;            /* Nothing is written: no cut, no temporary files removed. */
+    bool syncs_later;          /* See stele_log_sync_begin(). */
 };
 
 /* What one partition's last frame says. */
@@ -149,8 +150,28 @@ bool stele_log_take(struct stele_log *log, struct stele_log_group *out_group);
  * durable does not grow any more, reserve answers STELE_E_FENCED. */
 void stele_log_done(struct stele_log *log, uint64_t id, int outcome);
 
+/* With options.syncs_later, groups are only written (file->io->ops->write()), and whoever keeps what they come from
+ * somewhere else syncs now and then, before he lets go of it. "Durable" above then means: a process that dies loses
+ * nothing of it. A power cut may, and leaves what is synced; nothing else is claimed to have been durable by frames, the
+ * mark, the next segment. Without the option everything is synced when it is durable.
+ *
+ * begin says what has to be synced (file->io->ops->sync(), without the log's exclusion), false: nothing. One at a time,
+ * and no roll meanwhile. Any outcome but STELE_OK fences the log for good. */
+struct stele_log_sync {
+    struct stele_file *file;
+    uint64_t place, stamp;
+    uint32_t checksum;
+};
+bool stele_log_sync_begin(struct stele_log *log, struct stele_log_sync *out_sync);
+void stele_log_sync_end(struct stele_log *log, const struct stele_log_sync *sync, int outcome);
+/* Both, here and now. */
+STELE_MUST_USE
+int stele_log_sync(struct stele_log *log, struct stele_error *err);
+uint64_t stele_log_synced(const struct stele_log *log);       /* All below survives a power cut. */
+uint64_t stele_log_stamp_synced(const struct stele_log *log); /* The last one below synced. */
+
 /* Makes the next segment, large enough for a frame group of size bytes. Nothing may be staged or
- * in flight. Uses the spare if it fits. STELE_E_NO_SPACE leaves everything as it was; any other
+ * in flight; what is not synced will be. Uses the spare if it fits. STELE_E_NO_SPACE leaves everything as it was; any other
  * failure too, but is STELE_E_IO. */
 STELE_MUST_USE
 int stele_log_roll(struct stele_log *log, uint64_t size, struct stele_error *err);
@@ -163,7 +184,7 @@ int stele_log_make_spare(struct stele_io *io, uint64_t file_size, struct stele_e
 /* Tells the log that a spare of this file size is there. */
 void stele_log_have_spare(struct stele_log *log, uint64_t file_size);
 
-/* Writes how far the log is durable to "mark", so that recovery can tell damage from a torn tail
+/* Writes how far the log is synced to "mark", so that recovery can tell damage from a torn tail
  * there too. Called on close and when idle. Encodes under the log's exclusion … */
 struct stele_log_mark {
     uint8_t bytes[512];

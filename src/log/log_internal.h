@@ -378,6 +378,9 @@ struct stele_log {
     uint64_t stamp_durable;
     uint32_t checksum_last;    /* Of the header of the last frame staged … */
     uint32_t checksum_durable; /* … and of the last durable one. */
+    uint64_t synced;           /* Equal to durable, unless syncs come later. */
+    uint64_t stamp_synced;
+    uint32_t checksum_synced;
     struct stele_log_partition *partitions;
     bool fenced;
 
@@ -397,6 +400,14 @@ struct stele_log {
 static inline struct stele_log_segment *stele_log__last(const struct stele_log_view *view)
 {
     return view->segments[view->count - 1];
+}
+
+/* Everything that is durable is synced, too. */
+static inline void stele_log__all_synced(struct stele_log *log)
+{
+    log->synced = log->durable;
+    log->stamp_synced = log->stamp_durable;
+    log->checksum_synced = log->checksum_durable;
 }
 
 /* A frame is the last one of the log now: what its partition and the chain go on from. */

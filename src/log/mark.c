@@ -102,8 +102,8 @@ void stele_log_get_mark(struct stele_log *log, struct stele_log_mark *out_mark)
     log->mark_sequence++;
     const struct stele_log__mark mark = {
         .sequence = log->mark_sequence,
-        .durable = log->durable,
-        .checksum = log->checksum_durable,
+        .durable = log->synced,
+        .checksum = log->checksum_synced,
     };
     stele_log__mark_encode(out_mark->bytes, log->identity.seed, &mark);
     out_mark->slot_offset = mark.sequence % SLOTS * STELE_LOG__MARK_SLOT_SIZE;

@@ -609,6 +609,7 @@ static int recover_last(struct recovery *recovery)
     log->position_durable = log->position;
     log->checksum_durable = log->checksum_last;
     log->stamp_durable = log->stamp;
+    stele_log__all_synced(log);
     return STELE_OK;
 }
 
@@ -939,5 +940,6 @@ int stele_log_follow(struct stele_log *log, uint64_t live_end, stele_log_event_c
     log->position_durable = log->position;
     log->checksum_durable = log->checksum_last;
     log->stamp_durable = log->stamp;
+    stele_log__all_synced(log);
     return STELE_OK;
 }

@@ -131,6 +131,11 @@ int stele_log_roll(struct stele_log *log, uint64_t size, struct stele_error *err
                           (unsigned long long)size);
     }
     STELE_ASSERT(log->durable == log->end);
+    /* The next segment says that all before it was durable. */
+    const int synced = stele_log_sync(log, err);
+    if (synced != STELE_OK) {
+        return synced;
+    }
     /* Memory first: once the file is there, nothing may fail any more. */
     struct stele_log_view *const view = extended(log);
     if (view == NULL) {
@@ -168,6 +173,7 @@ int stele_log_roll(struct stele_log *log, uint64_t size, struct stele_error *err
     log->view = view;
     log->end = facts.base;
     log->durable = facts.base;
+    log->synced = facts.base;
     return STELE_OK;
 }
 

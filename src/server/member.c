@@ -201,6 +201,7 @@ static int open_replica(struct stele_member *member, struct stele_error *err)
     options.executed = ordered.stamp_durable;
     options.catching_up = ordered.is_catching_up;
     atomic_store(&member->durable, options.executed);
+    member->visible = options.executed;
     return stele_replica_open(member->wal_io, &options, &replica_env, member,
                               stele_member__now_us(member), &member->replica, err);
 }
@@ -236,6 +237,7 @@ int stele_member_create(const struct stele_member_config *config,
     (void)pthread_mutex_init(&member->execute_lock, NULL);
     (void)pthread_cond_init(&member->execute_wanted, NULL);
     (void)pthread_cond_init(&member->execute_idle, NULL);
+    (void)pthread_cond_init(&member->sync_wanted, NULL);
     (void)pthread_mutex_init(&member->view_lock, NULL);
     member->meta = stele_allocate_zeroed(alloc, sizeof *member->meta);
     member->group_leaders =
@@ -417,6 +419,7 @@ void stele_member_destroy(struct stele_member *member)
     (void)pthread_mutex_destroy(&member->execute_lock);
     (void)pthread_cond_destroy(&member->execute_wanted);
     (void)pthread_cond_destroy(&member->execute_idle);
+    (void)pthread_cond_destroy(&member->sync_wanted);
     (void)pthread_mutex_destroy(&member->view_lock);
     stele_release(member->alloc, member, sizeof *member);
 }

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <time.h>
 
+#define SYNC_EVERY_NS 100000000
+
 /* A command that was staged; its memory is the command's own from then on. */
 struct executing {
     struct stele_member *member;
@@ -44,13 +46,23 @@ static void answer_readers(struct stele_member__request *reader, int outcome)
     }
 }
 
-static void note_durable(struct stele_member *member, uint64_t stamp, uint64_t hash, int outcome,
+/* Under the lock. Commands up to this stamp have left in the store what they leave, where it can be read. */
+static void note_visible(struct stele_member *member, uint64_t stamp)
+{
+    member->visible = stamp > member->visible ? stamp : member->visible;
+    if (member->sync_idle) {
+        member->sync_idle = false;
+        (void)pthread_cond_signal(&member->sync_wanted);
+    }
+}
+
+static void note_written(struct stele_member *member, uint64_t stamp, uint64_t hash, int outcome,
                          const struct stele_append_result *result)
 {
     /* Completions come in the order of staging, one after the other. */
     (void)pthread_mutex_lock(&member->execute_lock);
     stele_hashes_add(&member->hashes, stamp, hash, outcome, result);
-    atomic_store(&member->durable, stamp);
+    note_visible(member, stamp);
     struct stele_member__request *readers = take_readers(member, stamp);
     if (--member->outstanding == 0) {
         (void)pthread_cond_broadcast(&member->execute_idle);
@@ -109,7 +121,7 @@ static void on_executed(void *context, int outcome, const struct stele_append_re
             stele_member__answer(own, outcome, result, NULL);
         }
     }
-    note_durable(member, stamp, hash, outcome, result);
+    note_written(member, stamp, hash, outcome, result);
 }
 
 /* ---- One command ---- */
@@ -303,6 +315,44 @@ static void *run_executor(void *context)
     return NULL;
 }
 
+/* ---- Syncing ---- */
+
+/* What was executed is answered when it can be read; that it survives a power cut is the WAL's to say, which a
+ * majority has synced. So the store is synced now and then, and only then may the WAL forget (K7). */
+static void *run_syncer(void *context)
+{
+    struct stele_member *member = context;
+    (void)pthread_mutex_lock(&member->execute_lock);
+    while (!member->sync_stop) {
+        const uint64_t stamp = member->visible;
+        if (stamp <= atomic_load(&member->durable) || atomic_load(&member->failed) != STELE_OK) {
+            member->sync_idle = true;
+            (void)pthread_cond_wait(&member->sync_wanted, &member->execute_lock);
+            continue;
+        }
+        (void)pthread_mutex_unlock(&member->execute_lock);
+        struct stele_error err = {.outcome = STELE_OK};
+        const int outcome = stele_client_sync(member->store, &err);
+        if (outcome != STELE_OK) {
+            fail(member, outcome, &err);
+        }
+        (void)pthread_mutex_lock(&member->execute_lock);
+        if (outcome == STELE_OK && stamp > atomic_load(&member->durable)) {
+            atomic_store(&member->durable, stamp);
+        }
+        struct timespec until;
+        (void)clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += SYNC_EVERY_NS;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+        if (!member->sync_stop) {
+            (void)pthread_cond_timedwait(&member->sync_wanted, &member->execute_lock, &until);
+        }
+    }
+    (void)pthread_mutex_unlock(&member->execute_lock);
+    return NULL;
+}
+
 void stele_member__execute(void *context, struct stele_ordered *command)
 {
     struct stele_member *member = context;
@@ -322,9 +372,9 @@ uint64_t stele_member__executed(struct stele_member *member)
 {
     (void)pthread_mutex_lock(&member->execute_lock);
     const bool idle = member->execute_first == NULL && !member->execute_busy &&
-                      member->outstanding == 0 && member->given > atomic_load(&member->durable);
+                      member->outstanding == 0 && member->given > member->visible;
     if (idle && atomic_load(&member->failed) == STELE_OK) {
-        atomic_store(&member->durable, member->given); /* The last ones changed nothing. */
+        note_visible(member, member->given); /* The last ones changed nothing. */
     }
     const uint64_t durable = atomic_load(&member->durable);
     (void)pthread_mutex_unlock(&member->execute_lock);
@@ -337,6 +387,7 @@ void stele_member__executor_at(struct stele_member *member, uint64_t stamp)
     if (stamp > atomic_load(&member->durable)) {
         atomic_store(&member->durable, stamp);
     }
+    member->visible = stamp > member->visible ? stamp : member->visible;
     member->given = stamp > member->given ? stamp : member->given;
     stele_hashes_begin(&member->hashes);
     (void)pthread_mutex_unlock(&member->execute_lock);
@@ -354,8 +405,10 @@ void stele_member__executor_drain(struct stele_member *member)
 
 int stele_member__executor_start(struct stele_member *member)
 {
-    const int failed = pthread_create(&member->executor, NULL, run_executor, member);
+    int failed = pthread_create(&member->executor, NULL, run_executor, member);
     member->has_executor = failed == 0;
+    failed = failed == 0 ? pthread_create(&member->syncer, NULL, run_syncer, member) : failed;
+    member->has_syncer = failed == 0;
     return failed;
 }
 
@@ -375,5 +428,11 @@ void stele_member__executor_stop(struct stele_member *member)
     while (member->outstanding > 0 && atomic_load(&member->failed) == STELE_OK) {
         (void)pthread_cond_wait(&member->execute_idle, &member->execute_lock);
     }
+    member->sync_stop = true;
+    (void)pthread_cond_signal(&member->sync_wanted);
     (void)pthread_mutex_unlock(&member->execute_lock);
+    if (member->has_syncer) {
+        (void)pthread_join(member->syncer, NULL);
+        member->has_syncer = false;
+    }
 }

@@ -163,13 +163,18 @@ struct stele_member {
     bool execute_busy, execute_stop;
     pthread_t executor;
     bool has_executor;
-    _Atomic uint64_t durable; /* The stamp. */
-    uint64_t outstanding;     /* Commands that were staged and not told as durable. */
+    _Atomic uint64_t durable; /* Stamp: what is left by commands up to it survives a power cut … */
+    uint64_t visible;         /* … and by those up to this one can be read. */
+    uint64_t outstanding;     /* Commands that were staged and not told as visible. */
     uint64_t staged, given;   /* Stamps of the last ones. */
     struct stele_member__request *readers;
-    struct stele_hashes hashes; /* Of what is durable. */
+    struct stele_hashes hashes; /* Of what is visible. */
     _Atomic int failed;         /* The outcome with which executing ended. */
     struct stele_error failure;
+    pthread_cond_t sync_wanted;
+    bool sync_idle, sync_stop;
+    pthread_t syncer;
+    bool has_syncer;
 
     /* Fetching. */
     struct stele_member__fetch *fetch;    /* By this node. */

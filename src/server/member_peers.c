@@ -78,7 +78,7 @@ static void say_hello(struct stele_member *member, uint64_t node)
     };
     struct stele_client_ordered ordered;
     stele_client_ordered(member->store, &ordered);
-    hello.durable = ordered.stamp_durable;
+    hello.durable = ordered.stamp_synced;
     memcpy(hello.cluster_id, member->identity.cluster_id, sizeof hello.cluster_id);
     memcpy(hello.incarnation, member->identity.incarnation, sizeof hello.incarnation);
     (void)snprintf(hello.version, sizeof hello.version, "%s", member->version);

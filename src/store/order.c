@@ -24,6 +24,11 @@ uint64_t stele_store_ordered_durable(const struct stele_store *store)
     return stele_log_stamp_durable(store->log);
 }
 
+uint64_t stele_store_ordered_synced(const struct stele_store *store)
+{
+    return stele_log_stamp_synced(store->log);
+}
+
 bool stele_store_is_ordered(const struct stele_store *store)
 {
     return store->superblock.ordered;

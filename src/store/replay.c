@@ -469,7 +469,10 @@ int stele_replay_end(struct stele_store *store, bool complete, struct stele_erro
     if (!store->copying || (!complete && !untouched) || stele_log_is_fenced(store->log)) {
         return STELE_OK;
     }
-    int outcome = store->io->ops->remove(store->io, MARK_NAME, err);
+    int outcome = stele_log_sync(store->log, err);
+    if (outcome == STELE_OK) {
+        outcome = store->io->ops->remove(store->io, MARK_NAME, err);
+    }
     if (outcome == STELE_OK || outcome == STELE_NOT_FOUND) {
         outcome = store->io->ops->sync_names(store->io, err);
     }

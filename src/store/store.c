@@ -65,6 +65,7 @@ static int open_log(struct stele_store *store, struct stele_error *err)
                                   : STELE_SEGMENT_SIZE_FIRST,
         .segment_size_max = public->segment_size_max,
         .read_only = store->read_only,
+        .syncs_later = store->options.syncs_later,
     };
     memcpy(options.store_id, store->superblock.store_id, sizeof options.store_id);
     return stele_log_open(store->io, &options, stele_index_runs_end(store->index), store->live_end,
@@ -322,6 +323,21 @@ int stele_store_roll(struct stele_store *store, uint64_t size, struct stele_erro
     const int outcome = stele_log_roll(store->log, size, err);
     store->reader_stale = store->reader_stale || outcome == STELE_OK;
     return outcome;
+}
+
+bool stele_store_syncs_later(const struct stele_store *store)
+{
+    return store->options.syncs_later;
+}
+
+bool stele_store_sync_begin(struct stele_store *store, struct stele_log_sync *out_sync)
+{
+    return stele_log_sync_begin(store->log, out_sync);
+}
+
+void stele_store_sync_end(struct stele_store *store, const struct stele_log_sync *sync, int outcome)
+{
+    stele_log_sync_end(store->log, sync, outcome);
 }
 
 uint64_t stele_store_durable(const struct stele_store *store)

@@ -27,6 +27,7 @@ struct stele_store_options {
     struct stele_options public;
     bool read_only;
     bool ordered;      /* A node of a cluster opens it: from now on it is nobody else's to write. */
+    bool syncs_later;  /* See stele_log_sync_begin(). */
     uint64_t live_end; /* Read-only beside a writer: end of what is durable; else UINT64_MAX. */
 };
 
@@ -173,6 +174,7 @@ int stele_store_look_back(struct stele_store *store, struct stele_prepared *prep
  * on behind it after a restart. */
 uint64_t stele_store_ordered(const struct stele_store *store);
 uint64_t stele_store_ordered_durable(const struct stele_store *store);
+uint64_t stele_store_ordered_synced(const struct stele_store *store);
 /* May nobody but a cluster append here? */
 bool stele_store_is_ordered(const struct stele_store *store);
 
@@ -220,7 +222,7 @@ int stele_export_sum(struct stele_export *export, uint64_t through, uint64_t eve
  * store is in a state that the other one has ever been in. Makes a file. */
 STELE_MUST_USE
 int stele_replay_begin(struct stele_store *store, struct stele_error *err);
-/* Under the lock, when everything is durable. complete: the export gave STELE_END, and all of it was
+/* Under the lock, when everything is durable; syncs it. complete: the export gave STELE_END, and all of it was
  * appended. */
 STELE_MUST_USE
 int stele_replay_end(struct stele_store *store, bool complete, struct stele_error *err);
@@ -248,6 +250,10 @@ bool stele_store_take(struct stele_store *store, struct stele_log_group *out_gro
 void stele_store_done(struct stele_store *store, uint64_t group_id, int outcome);
 STELE_MUST_USE
 int stele_store_roll(struct stele_store *store, uint64_t size, struct stele_error *err);
+bool stele_store_syncs_later(const struct stele_store *store);
+bool stele_store_sync_begin(struct stele_store *store, struct stele_log_sync *out_sync);
+void stele_store_sync_end(struct stele_store *store, const struct stele_log_sync *sync,
+                          int outcome);
 uint64_t stele_store_durable(const struct stele_store *store); /* A place. */
 bool stele_store_is_fenced(const struct stele_store *store);
 bool stele_store_has_staged(const struct stele_store *store);

@@ -102,7 +102,7 @@ static int begin_fill(struct stele_store *store, struct stele_work **out_work)
     return outcome;
 }
 
-/* Only what is durable may be written to a run: a run must never know an event that the log loses.
+/* Only what is synced may be written to a run: a run must never know an event that the log loses.
  * So the frozen memtable waits for the log. */
 static int begin_flush(struct stele_store *store, bool closing, struct stele_work **out_work)
 {
@@ -122,7 +122,7 @@ static int begin_flush(struct stele_store *store, bool closing, struct stele_wor
         }
         store->flush_to = to;
     }
-    if (store->flush == NULL || stele_log_durable(store->log) < store->flush_to) {
+    if (store->flush == NULL || stele_log_synced(store->log) < store->flush_to) {
         return STELE_NOT_FOUND;
     }
     struct stele_index_job *job = store->flush;
@@ -165,14 +165,14 @@ static int begin_mark(struct stele_store *store, int64_t now_us, bool closing,
     const bool idle = !stele_log_has_staged(store->log) && stele_log_in_flight(store->log) == 0;
     const bool due =
         closing || now_us - store->mark_at_us >= MARK_INTERVAL_US || now_us < store->mark_at_us;
-    if (!idle || !due || store->mark_place == stele_log_durable(store->log) ||
+    if (!idle || !due || store->mark_place == stele_log_synced(store->log) ||
         stele_log_is_fenced(store->log)) {
         return STELE_NOT_FOUND;
     }
     const int outcome = stele_store__work_create(store, STELE_WORK_MARK, false, out_work);
     if (outcome == STELE_OK) {
         stele_log_get_mark(store->log, &(*out_work)->mark);
-        store->mark_place = stele_log_durable(store->log);
+        store->mark_place = stele_log_synced(store->log);
         store->mark_at_us = now_us;
     }
     return outcome;

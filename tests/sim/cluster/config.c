@@ -52,6 +52,7 @@ void config_draw(struct world *world)
     c->give_up_us = rng_log(rng, 500 * MS, 20 * SECOND);
     c->resend_us = rng_log(rng, 50 * MS, 2 * SECOND);
     c->tick_us = rng_percent(rng, 50) ? 0 : rng_log(rng, 100, 20 * MS);
+    c->sync_us = rng_percent(rng, 30) ? 0 : rng_log(rng, MS, SECOND);
     c->proposals_max = rng_percent(rng, 80) ? 1000 : 3;
     c->fetch_us = rng_log(rng, 100, 300 * MS);
     c->read_us = rng_log(rng, 100 * MS, 2 * SECOND);
@@ -96,6 +97,7 @@ void config_print(const struct config *c)
         {"give_up_us", c->give_up_us},
         {"resend_us", c->resend_us},
         {"tick_us", c->tick_us},
+        {"sync_us", c->sync_us},
         {"proposals_max", c->proposals_max},
         {"loss_one_in", c->loss_one_in},
         {"twice_one_in", c->twice_one_in},

@@ -32,7 +32,7 @@ static uint64_t latency(struct world *world, const struct node *node)
 
 static void finish_roll(struct world *world, struct node *node)
 {
-    if (!node->rolling || !disks_store_is_idle(node)) {
+    if (!node->rolling || !disks_store_is_idle(node) || node->sync != NULL) {
         return;
     }
     struct stele_error err = {.outcome = 0};
@@ -66,6 +66,60 @@ static void on_done(struct world *world, struct node *node, struct write *write,
     }
 }
 
+/* ---- A store that is synced later ---- */
+
+static bool which_is_written_only(const struct node *node, enum which which)
+{
+    return which == STORE && stele_store_syncs_later(node->store);
+}
+
+static void on_store_synced(struct world *world, struct node *node, void *object, uint64_t number)
+{
+    (void)object;
+    (void)number;
+    struct stele_error err = {.outcome = 0};
+    const int outcome = simdisk_sync_end(node->sync, &err);
+    node->sync = NULL;
+    stele_store_sync_end(node->store, &node->sync_log, outcome);
+    if (outcome != STELE_OK) {
+        node_failed(world, node, outcome, "syncing the store", &err);
+        return;
+    }
+    execute_synced(node, node->sync_visible, node->sync_effect);
+    node_kick(world, node);
+    disks_pump(world, node);
+    if (node->up) {
+        disks_sync_soon(world, node);
+    }
+}
+
+static void on_sync_due(struct world *world, struct node *node, void *object, uint64_t number)
+{
+    (void)object;
+    (void)number;
+    node->sync_scheduled = false;
+    node->sync_visible = node->visible;
+    node->sync_effect = node->effect;
+    if (stele_store_sync_begin(node->store, &node->sync_log)) {
+        node->sync = simdisk_sync_begin(node->sync_log.file);
+        after(world, node, latency(world, node), on_store_synced, NULL, NULL, 0);
+    } else if (!stele_store_is_fenced(node->store)) {
+        execute_synced(node, node->sync_visible, node->sync_effect);
+        node_kick(world, node);
+    }
+}
+
+void disks_sync_soon(struct world *world, struct node *node)
+{
+    if (!node->sync_scheduled && node->sync == NULL && stele_store_syncs_later(node->store)) {
+        node->sync_scheduled = true;
+        after(world, node, rng_exponential(&world->rng_schedule, world->config.sync_us),
+              on_sync_due, NULL, NULL, 0);
+    }
+}
+
+/* ---- Writing ---- */
+
 static void on_synced(struct world *world, struct node *node, void *object, uint64_t number)
 {
     struct write *write = object;
@@ -82,6 +136,13 @@ static void on_write(struct world *world, struct node *node, void *object, uint6
     if (outcome != STELE_OK) {
         /* What write_durable() answers on a full disk, too: any part may be durable. */
         on_done(world, node, write, (enum which)number, STELE_E_IO);
+        return;
+    }
+    if (which_is_written_only(node, (enum which)number)) {
+        on_done(world, node, write, STORE, STELE_OK);
+        if (node->up) {
+            disks_sync_soon(world, node);
+        }
         return;
     }
     write->sync = simdisk_sync_range_begin(write->file, write->offset, write->bytes.size);
@@ -129,6 +190,11 @@ void disks_crashed(struct node *node)
             *both[k] = (struct write){.used = false};
         }
     }
+    if (node->sync != NULL) {
+        (void)simdisk_sync_end(node->sync, NULL);
+        node->sync = NULL;
+    }
+    node->sync_scheduled = false;
     node->rolling = false;
 }
 

@@ -37,6 +37,12 @@ static void put_answer(struct node *node, const struct answer *answer)
     node->answers[node->answers_count++] = *answer;
 }
 
+void execute_synced(struct node *node, uint64_t stamp, uint64_t effect)
+{
+    stele_replica_executed(node->replica, stamp);
+    node->promised = effect > node->promised ? effect : node->promised;
+}
+
 void execute_durable(struct world *world, struct node *node)
 {
     const uint64_t durable = stele_store_durable(node->store);
@@ -51,10 +57,10 @@ void execute_durable(struct world *world, struct node *node)
             continue;
         }
         if (answer.stamp != 0) {
-            stele_replica_executed(node->replica, answer.stamp);
+            node->visible = answer.stamp;
         }
         if (answer.stamp != 0 && answer.outcome == STELE_OK && answer.result.idempotent == 0) {
-            node->promised = answer.stamp; /* It has left something in the store. */
+            node->effect = answer.stamp; /* It has left something in the store. */
         }
         if (answer.attempt != NULL) {
             world->answered = answer.stamp > world->answered ? answer.stamp : world->answered;
@@ -62,6 +68,11 @@ void execute_durable(struct world *world, struct node *node)
         }
     }
     node->answers_count = kept;
+    if (stele_store_syncs_later(node->store)) {
+        disks_sync_soon(world, node);
+    } else {
+        execute_synced(node, node->visible, node->effect);
+    }
     node_kick(world, node);
 }
 

@@ -167,8 +167,10 @@ static void on_work(struct world *world, struct node *node, void *object, uint64
 
 static int open_store(struct world *world, struct node *node, struct stele_error *err)
 {
-    struct stele_store_options options = {
-        .public = STELE_OPTIONS_INIT, .ordered = true, .live_end = UINT64_MAX};
+    struct stele_store_options options = {.public = STELE_OPTIONS_INIT,
+                                          .ordered = true,
+                                          .syncs_later = world->config.sync_us > 0,
+                                          .live_end = UINT64_MAX};
     options.public.partitions = world->config.partitions;
     options.public.segment_size_max = world->config.segment_size_store;
     options.public.index_memory = world->config.index_memory;
@@ -254,7 +256,16 @@ static void on_open(struct world *world, struct node *node, void *object, uint64
              "to %llx",
              node->index + 1, (unsigned long long)node->promised, (unsigned long long)executed);
     }
+    if (node->power_cut && stele_store_syncs_later(node->store)) {
+        /* What was executed and not synced is in the logs of a majority, and is executed here again. */
+        while (node->read > 0 &&
+               world->model.events[node->read - 1].position > stele_store_position(node->store)) {
+            node->read--;
+        }
+    }
     node->up = true;
+    node->visible = executed;
+    node->effect = executed;
     node->cursor = truth_after(world, executed);
     trace(world, node, "open: executed, next, boot", executed, node->cursor, node->boot);
     node_kick(world, node);
@@ -277,6 +288,7 @@ void node_start(struct world *world, struct node *node)
 
 void node_crash(struct world *world, struct node *node, bool power, uint64_t downtime_us)
 {
+    node->power_cut = power;
     struct simdisk *disks[] = {&node->wal_disk, &node->store_disk};
     world->stats.crashes++;
     world->stats.power_cuts += power;

@@ -67,6 +67,7 @@ struct config {
     uint64_t clock_us;
     /* Disks. */
     uint64_t latency_us, stall_us, stall_for_us;
+    uint64_t sync_us;  /* Between two syncs of a store; 0: with every write. */
     uint64_t full_us;  /* One disk is full for a while. */
     uint64_t fetch_us; /* Between two chunks. */
     uint64_t read_us;
@@ -135,6 +136,8 @@ struct write {
 
 void disks_pump(struct world *world, struct node *node); /* Whatever is staged is on its way. */
 void disks_crashed(struct node *node);
+/* Of a store that is synced later: something is visible that is not synced. */
+void disks_sync_soon(struct world *world, struct node *node);
 bool disks_store_is_idle(const struct node *node);
 
 /* ---- client.c ---- */
@@ -239,6 +242,8 @@ struct answer {
 };
 
 void execute_push(struct world *world, struct node *node, struct stele_ordered *command);
+/* Everything up to this stamp, of which this one has left something, survives a power cut. */
+void execute_synced(struct node *node, uint64_t stamp, uint64_t effect);
 void execute_durable(struct world *world, struct node *node);
 void execute_crashed(struct world *world, struct node *node);
 /* Looks back, then proposes. */
@@ -274,6 +279,13 @@ struct node {
     size_t answers_count, answers_capacity;
     bool fetching; /* The replica waits for it. */
     struct fetch fetch;
+    uint64_t visible;          /* Everything up to this stamp can be read here … */
+    uint64_t effect;           /* … and the last of it that has left something. */
+    struct simdisk_sync *sync; /* Of the store, and what it makes durable. */
+    struct stele_log_sync sync_log;
+    uint64_t sync_visible, sync_effect;
+    bool sync_scheduled;
+    bool power_cut;    /* That is how its last life has ended. */
     uint64_t promised; /* The highest stamp whose effect was said to be durable here. */
     uint32_t read;     /* Events of the model that were read here. */
 };
