@@ -124,13 +124,29 @@ static void finish_one(struct run *run)
     CHECK_EQ(world_write(run->world, &run->groups[index]), STELE_OK);
     stele_log_done(run->world->log, run->groups[index].id, STELE_OK);
     run->groups[index] = run->groups[--run->out];
-    run->acked = events_below(run->world, stele_log_durable(run->world->log));
+    run->acked = events_below(run->world, stele_log_synced(run->world->log));
+}
+
+/* A sync that takes its time: something else is written meanwhile. */
+static void sync_slowly(struct run *run)
+{
+    struct stele_log *const log = run->world->log;
+    struct stele_log_sync sync;
+    if (stele_log_sync_begin(log, &sync)) {
+        if (run->out > 0) {
+            finish_one(run);
+        }
+        stele_log_sync_end(log, &sync, run->world->disk.io.ops->sync(sync.file, NULL));
+    }
+    run->acked = events_below(run->world, stele_log_synced(log));
 }
 
 static void one_step(struct run *run)
 {
     struct world *const world = run->world;
-    if (run->out > 0 && rng_one_in(&run->rng, 3)) {
+    if (world->options.syncs_later && rng_one_in(&run->rng, 10)) {
+        sync_slowly(run);
+    } else if (run->out > 0 && rng_one_in(&run->rng, 3)) {
         finish_one(run);
     } else if (rng_one_in(&run->rng, 2)) {
         const uint16_t groups = (uint16_t)rng_between(&run->rng, 1, 4);
@@ -141,13 +157,13 @@ static void one_step(struct run *run)
                 finish_one(run);
             }
             CHECK_EQ(world_flush(world), STELE_OK);
-            run->acked = world->count;
             uint64_t spare = 0;
             if (stele_log_wants_spare(world->log, &spare) && rng_one_in(&run->rng, 2)) {
                 CHECK_EQ(stele_log_make_spare(&world->disk.io, spare, NULL), STELE_OK);
                 stele_log_have_spare(world->log, spare);
             }
             CHECK_EQ(stele_log_roll(world->log, 20000, &world->err), STELE_OK);
+            run->acked = world->count;
         }
     } else if (run->out < STELE_COMMITS_IN_FLIGHT_MAX) {
         run->out += stele_log_take(world->log, &run->groups[run->out]) ? 1 : 0;
@@ -159,10 +175,11 @@ static void one_step(struct run *run)
     stele_log_check(world->log);
 }
 
-static void check_power_cuts(uint64_t seed)
+static void check_power_cuts(uint64_t seed, bool syncs_later)
 {
     struct run run = {.world = world_create(32768, 131072)};
     struct world *const world = run.world;
+    world->options.syncs_later = syncs_later;
     rng_init(&run.rng, seed, 3);
     rng_init(&world->disk.rng, seed, 4);
     for (int life = 0; life < 4; life++) {
@@ -194,8 +211,40 @@ static void check_power_cuts(uint64_t seed)
 TEST(no_power_cut_loses_what_was_acknowledged_or_tears_a_group)
 {
     for (uint64_t seed = 1; seed <= 100; seed++) {
-        check_power_cuts(seed);
+        check_power_cuts(seed, false);
     }
+}
+
+TEST(no_power_cut_loses_what_was_synced_and_none_is_damage)
+{
+    for (uint64_t seed = 1; seed <= 100; seed++) {
+        check_power_cuts(seed, true);
+    }
+}
+
+TEST(a_sync_that_fails_fences_and_what_was_written_may_be_gone)
+{
+    struct world *const world = world_create(16384, 65536);
+    world->options.syncs_later = true;
+    world_open(world);
+    world_append(world, 1, 1, 20);
+    CHECK_EQ(stele_log_sync(world->log, &world->err), STELE_OK);
+    CHECK_EQ(stele_log_synced(world->log), stele_log_durable(world->log));
+    world_append(world, 1, 1, 20);
+    CHECK(stele_log_synced(world->log) < stele_log_durable(world->log));
+    world->disk.fail_mask = MEMIO_SYNC;
+    world->disk.calls = 0;
+    world->disk.fail_at = 1;
+    CHECK_EQ(stele_log_sync(world->log, &world->err), STELE_E_IO);
+    CHECK(stele_log_is_fenced(world->log));
+    CHECK(stele_log_synced(world->log) < stele_log_durable(world->log));
+    CHECK_EQ(world_stage(world, 1, 1, 20), STELE_E_FENCED);
+    world->disk.fail_at = 0;
+    world_close(world);
+    memio_crash(&world->disk, MEMIO_KEEP_NONE);
+    world_open(world);
+    CHECK_EQ(settle(world), 1);
+    world_destroy(world);
 }
 
 /* ---- Damaged ---- */

@@ -195,7 +195,10 @@ static inline int world_stage(struct world *world, uint16_t groups, uint32_t eve
 
 static inline int world_write(struct world *world, const struct stele_log_group *group)
 {
-    return world->disk.io.ops->write_durable(group->file, group->offset, group->bytes, NULL);
+    const struct stele_io_ops *const ops = world->disk.io.ops;
+    return world->options.syncs_later
+               ? ops->write(group->file, group->offset, group->bytes, NULL)
+               : ops->write_durable(group->file, group->offset, group->bytes, NULL);
 }
 
 /* Writes all that is staged. */
