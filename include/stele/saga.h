@@ -248,9 +248,9 @@ struct stele_saga_input {
 /* Most events of one decision. */
 #define STELE_SAGA_EVENTS_MAX (4u * STELE_SAGA_STEPS_MAX + 4u)
 
-/* What happens now. The events are to be appended in one piece, with saga->events as the expected
- * revision's successor, and then folded with stele_saga_evolve(); only then may the requests that
- * they contain be made. *saga is not changed. Words and results in the events are borrowed from the
+/* What happens now. The events are to be appended in one piece, expecting the revision of the last event
+ * that was folded, and then folded with stele_saga_evolve(); only then may the requests that they
+ * contain be made. *saga is not changed. Words and results in the events are borrowed from the
  * input, or constant.
  *
  * A person's input makes one event: what follows from it is decided by the runner, with a tick.
@@ -331,6 +331,153 @@ STELE_API int stele_breaker_permit(struct stele_breaker *breaker, int64_t now_us
  * state of the circuit say nothing about this one, and are not counted. */
 STELE_API void stele_breaker_report(struct stele_breaker *breaker, int64_t now_us, uint64_t ticket,
                                     int succeeded, uint64_t random);
+
+/* ---- Running ------------------------------------------------------------------------------ */
+
+/* What a handler is asked for. Everything is borrowed for the call. */
+struct stele_saga_call {
+    const char *kind;
+    const char *id;
+    const char *step;
+    const char *command; /* The table's request, or its compensation. */
+    const char *key;     /* The same for every attempt. */
+    int compensation;
+    uint32_t attempt;
+    int64_t due_us;          /* When the answer is no longer waited for; microseconds since 1970. */
+    struct stele_text input; /* The data of the event that started the saga. */
+    /* What the request was answered with; of compensations, and empty if nobody knows. */
+    struct stele_text result;
+    /* For the metadata of what follows: "$correlationId", "$causationId", "traceparent" (or ""). */
+    const char *correlation_id;
+    const char *causation_id;
+    const char *traceparent;
+    const void *of; /* For stele_saga_call_result(). */
+};
+
+/* What a step before it was answered with; empty if it was not done, or does not exist. */
+STELE_API struct stele_text stele_saga_call_result(const struct stele_saga_call *call,
+                                                   const char *step);
+
+struct stele_saga_reply {
+    char reason[STELE_SAGA_WORDS_SIZE_MAX]; /* In words, why it was not done. */
+    struct stele_text
+        result;             /* JSON is kept as such. Borrowed until the handler is called again. */
+    int64_t retry_after_ms; /* 0: as the table says. */
+};
+
+/* Does what is asked, or has it done: returns STELE_SAGA_DONE, _REFUSED, _NOT_DONE, _UNKNOWN,
+ * _NEEDS_HELP, or _LATER: then stele_saga_runner_answer() tells. Of a step whose table names an event
+ * for the answer, _DONE means that the command has been delivered. Runs on the runner's thread,
+ * and must not call the runner. */
+typedef int (*stele_saga_handler)(void *context, const struct stele_saga_call *call,
+                                  struct stele_saga_reply *reply);
+
+/* Which saga an event belongs to: one that starts sagas, or answers. 0: *id is set; anything else:
+ * to none. */
+typedef int (*stele_saga_identify)(void *context, const struct stele_event *event,
+                                   char id[STELE_SAGA_ID_SIZE_MAX + 1]);
+
+/* Everything is borrowed as long as the runner lives. */
+struct stele_saga_definition {
+    const struct stele_saga_table *table;
+    const char *const *triggers; /* Types of the events that start a saga. */
+    size_t triggers_count;
+    stele_saga_identify identify; /* NULL: the stream's name behind its first "-". */
+    stele_saga_handler handle;
+    void *context; /* Of both. */
+};
+
+struct stele_saga_runner_options {
+    size_t struct_size;
+    /* Of this runner among those of the same kind, which may be many on one store; default "runner". Two
+     * of one name must not run at once: a runner that starts takes up what its name had begun. */
+    const char *name;
+    /* Where a kind that never ran looks for events that start sagas: STELE_FROM_END (default) for
+     * those that come from now on, 0 for all there are: a replay of side effects that has to be asked
+     * for. Has no effect later, when there is a checkpoint. */
+    uint64_t from;
+    int rebuild; /* 1: look for sagas at work in all streams of the kind, not in the checkpoint. */
+    uint32_t
+        active_max; /* Sagas at work, about 4 KiB each; default 100,000. Above it none is started
+                          * before others end. */
+    uint32_t
+        checkpoint_events; /* A checkpoint at the latest after so many events (default 1,000) … */
+    uint32_t checkpoint_ms;              /* … or so long (default 10,000). */
+    struct stele_breaker_config breaker; /* Each step has a circuit. */
+    /* Told of what goes wrong with one saga, and does not end the runner. May be NULL. */
+    void (*on_problem)(void *context, const char *id, const char *words);
+    void *context;
+};
+#define STELE_SAGA_RUNNER_OPTIONS_INIT                                                             \
+    {                                                                                              \
+        sizeof(struct stele_saga_runner_options), NULL, STELE_FROM_END, 0, 0, 0, 0,                \
+            {0, 0, 0, 0, 0, 0}, NULL, NULL                                                         \
+    }
+
+struct stele_saga_runner;
+
+/* A runner of one kind of sagas, on an embedded or a remote store, which has to outlive it. Loads what was
+ * at work; nothing is asked for before the first turn.
+ *
+ * STELE_E_INVALID, STELE_E_LIMIT  The table; see stele_saga_plan_init(). Nothing was written.
+ * Else what reading and appending end with. */
+STELE_API int stele_saga_runner_create(struct stele *store,
+                                       const struct stele_saga_definition *definition,
+                                       const struct stele_saga_runner_options *options,
+                                       struct stele_saga_runner **out_runner,
+                                       struct stele_error *err);
+
+/* Does what there is to do, without waiting: new events, answers, timers. *out_due_us: when the next
+ * timer is due (STELE_SAGA_NEVER), 0 if there is more to do at once. An error leaves nothing half done;
+ * the next turn tries again. One thread at a time. */
+STELE_API int stele_saga_runner_turn(struct stele_saga_runner *runner, int64_t *out_due_us,
+                                     struct stele_error *err);
+
+/* Takes turns and waits in between, until stele_saga_runner_stop() or an error. */
+STELE_API int stele_saga_runner_run(struct stele_saga_runner *runner, struct stele_error *err);
+
+/* From any thread, also from a signal's handler: run returns soon. */
+STELE_API void stele_saga_runner_stop(struct stele_saga_runner *runner);
+
+/* The answer to a call that returned STELE_SAGA_LATER, from any thread. Also an answer that comes after
+ * everybody has given up is worth telling. result is copied.
+ *
+ * STELE_E_INVALID     The key is none of this kind.
+ * STELE_E_OVERLOADED  Too many answers wait for a turn. */
+STELE_API int stele_saga_runner_answer(struct stele_saga_runner *runner, const char *key,
+                                       uint32_t attempt, int answer,
+                                       const struct stele_saga_reply *reply);
+
+struct stele_saga_runner_stats {
+    uint64_t active;    /* Sagas at work. */
+    uint64_t started;   /* By this runner, as all that follows. */
+    uint64_t ended;     /* Completed, compensated, abandoned. */
+    uint64_t parked;    /* Times. */
+    uint64_t calls;     /* Of the handler. */
+    uint64_t not_tried; /* Calls that an open circuit kept back. */
+    uint64_t timers;    /* That were due. */
+    uint64_t conflicts; /* Decisions that others were faster with. */
+    uint64_t position;  /* Everything up to it has been looked at. */
+};
+STELE_API void stele_saga_runner_stats(struct stele_saga_runner *runner,
+                                       struct stele_saga_runner_stats *out_stats);
+
+/* Writes a checkpoint, if it can, and releases everything. NULL is fine. */
+STELE_API void stele_saga_runner_destroy(struct stele_saga_runner *runner);
+
+/* ---- For people --------------------------------------------------------------------------- */
+
+/* Folds a saga's stream. *out_plan is the one that the saga was started with.
+ * STELE_NO_STREAM  There is no such saga. STELE_E_CORRUPT  Its events do not follow each other. */
+STELE_API int stele_saga_load(struct stele *store, const char *kind, const char *id,
+                              struct stele_saga_plan *out_plan, struct stele_saga *out_saga,
+                              struct stele_error *err);
+
+/* Appends what a person wants (STELE_SAGA_INPUT_PARK … _ABANDON); step is the step's name, or NULL where
+ * none is needed. The runner sees it and goes on.
+ * STELE_CONDITION_FAILED  It does not fit the saga's state. STELE_NOT_FOUND  There is no such step. */
+STELE_API int stele_saga_operate(struct stele *store, const char *kind, const char *id, int input,
+                                 const char *step, const char *reason, struct stele_error *err);
 
 #ifdef __cplusplus
 }
