@@ -3,8 +3,9 @@
 
 #include <stdlib.h>
 
-#define TRIES 8               /* Decisions that others may be faster with, one after the other. */
-#define APPENDS 3             /* Of the same events, while nobody knows whether they were stored. */
+#define TRIES 8   /* Decisions that others may be faster with, one after the other. */
+#define APPENDS 3 /* Of the same events, while nobody knows whether they were stored. */
+#define RESTING_MAX 1000
 #define LOOK_AGAIN_US 1000000 /* After an append that failed. */
 
 void stele_runner__saga_problem(struct stele_saga_runner *runner, const char *id, const char *words)
@@ -285,6 +286,7 @@ static void settle(struct stele_saga_runner *runner, struct saga_entry *entry)
         entry->rest_next = NULL;
         *runner->rest_end = entry;
         runner->rest_end = &entry->rest_next;
+        runner->resting_count++;
     }
 }
 
@@ -401,13 +403,16 @@ void stele_runner__saga_forget(struct stele_saga_runner *runner)
                                               offsetof(struct saga_entry, rest_next))
                       : NULL;
     bool more = entry != NULL;
-    while (more && entry->position <= runner->position) {
+    /* Its own events are still to come by, and are recognised as old news as long as it is here; if there
+     * are too many like it, it is read once more then. */
+    while (more && (entry->position <= runner->position || runner->resting_count > RESTING_MAX)) {
         more = entry != last;
         runner->rest_first = entry->rest_next;
         if (runner->rest_first == NULL) {
             runner->rest_end = &runner->rest_first;
         }
         entry->resting = false;
+        runner->resting_count--;
         if (stele_runner__saga_may_rest(entry)) {
             if (entry->open == 0 && !entry->queued && !entry->stale) {
                 stele_runner__saga_set_remove(&runner->set, entry);

@@ -56,7 +56,7 @@ static bool is_type(const struct stele_event *event, const char *type)
 
 static bool is_full(struct stele_saga_runner *runner)
 {
-    runner->full = runner->set.count >= runner->options.active_max;
+    runner->full = runner->set.count - runner->resting_count >= runner->options.active_max;
     return runner->full;
 }
 

@@ -191,6 +191,7 @@ struct stele_saga_runner {
     bool full;      /* An event would have started one saga too many. */
     uint32_t later; /* Calls whose answer will come from another thread. */
     struct saga_entry *rest_first, **rest_end;
+    size_t resting_count;
     struct stele_breaker breakers[STELE_SAGA_STEPS_MAX];
     struct stele_saga_event events[STELE_SAGA_EVENTS_MAX];
     struct stele_saga_runner_stats stats;

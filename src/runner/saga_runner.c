@@ -190,7 +190,7 @@ static int fire_timers(struct stele_saga_runner *runner, struct stele_error *err
 /* A checkpoint is as long as there are sagas at work: the more, the rarer. */
 static bool is_checkpoint_due(const struct stele_saga_runner *runner)
 {
-    const uint64_t active = runner->set.count;
+    const uint64_t active = runner->set.count - runner->resting_count;
     const uint64_t events = runner->options.checkpoint_events;
     const int64_t wait_us =
         (int64_t)runner->options.checkpoint_ms * 1000 * (int64_t)(1 + active / 1000);

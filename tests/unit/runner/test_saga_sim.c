@@ -109,6 +109,8 @@ struct world {
     uint64_t kill_at; /* Operation, 0: none. */
     bool kill_after;  /* Its effect is there, its answer is not. */
     uint32_t kill_one_in;
+    uint32_t fail_one_in; /* Appends that go wrong, and nobody dies of it. */
+    bool first_stays_dead;
     uint32_t deaths;
     uint32_t calls, calls_lives;
     uint8_t called[SAGAS][STEPS][2][64]; /* By attempt. */
@@ -196,6 +198,16 @@ static struct stele_event view(const struct world *w, size_t index)
 
 /* ---- The port ------------------------------------------------------------------------------ */
 
+static bool is_stored(const struct world *w, const struct stele_event_draft *draft)
+{
+    for (size_t i = w->events_count; i-- > 0;) {
+        if (memcmp(w->events[i].id, draft->id, sizeof draft->id) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int sim_append(struct saga_port *port, const char *stream, uint64_t expected,
                       const struct stele_event_draft *events, size_t count, uint64_t *out_position,
                       struct stele_error *err)
@@ -205,7 +217,15 @@ static int sim_append(struct saga_port *port, const char *stream, uint64_t expec
     if (dies_before(port, &after)) {
         return stele_fail(err, STELE_E_CLOSED, 0, "dead");
     }
+    if (is_stored(w, events)) {
+        *out_position = w->events_count;
+        return after ? STELE_E_CLOSED : STELE_OK; /* The same again. */
+    }
     const uint64_t last = last_revision(w, stream);
+    if (w->fail_one_in != 0 && rng_one_in(&w->rng, w->fail_one_in)) {
+        return stele_fail(err, rng_one_in(&w->rng, 2) ? STELE_E_UNKNOWN : STELE_E_NO_SPACE, 0,
+                          "bad luck");
+    }
     if (expected != STELE_EXPECT_ANY && expected != last) {
         return after ? STELE_E_CLOSED : STELE_WRONG_REVISION;
     }
@@ -213,6 +233,11 @@ static int sim_append(struct saga_port *port, const char *stream, uint64_t expec
         put(w, stream, &events[i]);
     }
     *out_position = w->events_count;
+    if (w->fail_one_in != 0 && rng_one_in(&w->rng, w->fail_one_in)) {
+        /* Stored, and the same append will not be told so either. */
+        return stele_fail(err, rng_one_in(&w->rng, 2) ? STELE_E_UNKNOWN : STELE_E_FENCED, 0,
+                          "bad luck");
+    }
     return after ? STELE_E_CLOSED : STELE_OK;
 }
 
@@ -452,6 +477,7 @@ static void deliver(struct world *w, const struct message *m)
         draft.data = "{\"items\":3}";
         draft.data_size = strlen(draft.data);
         put(w, stream, &draft);
+        draft.id[0] ^= 1;
         put(w, stream, &draft); /* Told twice: a saga starts once. */
     } else if (m->kind == ANSWER_EVENT) {
         (void)snprintf(stream, sizeof stream, "stock-%d", m->saga);
@@ -501,7 +527,7 @@ static bool bear(struct world *w, struct process *p)
     const int outcome =
         stele_runner__saga_create(&p->port, &p->alloc.base, definition, &options, &p->runner, &err);
     if (outcome != STELE_OK) {
-        CHECK(p->dead);
+        CHECK(p->dead || w->fail_one_in != 0);
         CHECK_EQ(p->alloc.blocks, 0);
         p->runner = NULL;
         return false;
@@ -517,6 +543,12 @@ static void turn_until_idle(struct world *w)
         idle = true;
         for (size_t i = 0; i < w->processes_count; i++) {
             struct process *const p = &w->processes[i];
+            if (i == 0 && w->first_stays_dead && p->dead) {
+                if (p->runner != NULL) {
+                    bury(p);
+                }
+                continue;
+            }
             if (p->runner == NULL || p->dead) {
                 if (p->runner != NULL) {
                     bury(p);
@@ -529,8 +561,9 @@ static void turn_until_idle(struct world *w)
             struct stele_error err = {0};
             const size_t before = w->events_count;
             const int outcome = stele_saga_runner_turn(p->runner, &due_us, &err);
-            CHECK(outcome == STELE_OK || p->dead);
-            idle = idle && !p->dead && due_us > w->now_us && before == w->events_count;
+            CHECK(outcome == STELE_OK || p->dead || w->fail_one_in != 0);
+            idle = idle && !p->dead && outcome == STELE_OK && due_us > w->now_us &&
+                   before == w->events_count;
         }
     }
 }
@@ -542,7 +575,7 @@ static int64_t next_time(struct world *w, size_t *out_message)
     for (size_t i = 0; i < w->processes_count; i++) {
         int64_t due_us = 0;
         struct process *const p = &w->processes[i];
-        if (p->runner->set.heap_count > 0) {
+        if (p->runner != NULL && p->runner->set.heap_count > 0) {
             due_us = p->runner->set.heap[0]->due_us;
             at_us = due_us < at_us ? due_us : at_us;
         }
@@ -566,7 +599,7 @@ struct judging {
     int64_t stock_done_at_us;
 };
 
-static void judge_event(struct judging *j, const struct stele_event *event)
+static void judge_event(const struct world *w, struct judging *j, const struct stele_event *event)
 {
     struct saga_decoded decoded;
     struct stele_error err = {0};
@@ -586,7 +619,9 @@ static void judge_event(struct judging *j, const struct stele_event *event)
         j->stock_done_at_us = e->at_us;
     }
     if (e->kind == STELE_SAGA_EVENT_STEP_REQUESTED && e->step == WAIT && e->attempt == 1) {
-        CHECK_EQ(e->at_us, j->stock_done_at_us + 60 * SECOND); /* To the microsecond. */
+        /* To the microsecond, unless the store made it wait. */
+        const int64_t late_us = e->at_us - j->stock_done_at_us - 60 * SECOND;
+        CHECK(late_us == 0 || (late_us > 0 && w->fail_one_in != 0));
     }
     stele_runner__saga_decoded_deinit(&decoded);
 }
@@ -600,7 +635,7 @@ static int judge(const struct world *w, int saga)
     for (size_t i = 0; i < w->events_count; i++) {
         if (strcmp(w->events[i].stream, stream) == 0) {
             const struct stele_event event = view(w, i);
-            judge_event(&j, &event);
+            judge_event(w, &j, &event);
         }
     }
     CHECK(j.saga.state == STELE_SAGA_COMPLETED || j.saga.state == STELE_SAGA_COMPENSATED);
@@ -653,8 +688,10 @@ static void run_world(struct world *w, int ends[STELE_SAGA_ABANDONED + 1])
         ends[judge(w, i)]++;
     }
     for (size_t i = 0; i < w->processes_count; i++) {
-        CHECK(w->processes[i].runner->set.count == 0); /* Nothing is remembered for ever. */
-        bury(&w->processes[i]);
+        if (w->processes[i].runner != NULL) {
+            CHECK_EQ(w->processes[i].runner->set.count, 0); /* Nothing is remembered for ever. */
+            bury(&w->processes[i]);
+        }
     }
     for (size_t i = 0; i < w->events_count; i++) {
         free(w->events[i].data);
@@ -729,6 +766,28 @@ TEST(two_runners_never_ask_for_the_same_attempt)
     for (uint64_t seed = 0; seed < 150; seed++) {
         struct world *const w = fresh(seed, 2);
         w->kill_one_in = seed % 2 == 0 ? 0 : 20;
+        run_world(w, ends);
+    }
+}
+
+TEST(appends_that_fail_or_of_which_nobody_knows_change_no_end)
+{
+    int ends[STELE_SAGA_ABANDONED + 1] = {0};
+    for (uint64_t seed = 0; seed < 150; seed++) {
+        struct world *const w = fresh(seed, 1 + seed % 2);
+        w->fail_one_in = 4;
+        w->kill_one_in = seed % 3 == 0 ? 20 : 0;
+        run_world(w, ends);
+    }
+}
+
+TEST(another_runner_goes_on_with_what_one_left_behind_for_ever)
+{
+    int ends[STELE_SAGA_ABANDONED + 1] = {0};
+    for (uint64_t seed = 0; seed < 150; seed++) {
+        struct world *const w = fresh(seed, 2);
+        w->first_stays_dead = true;
+        w->kill_at = 5 + seed;
         run_world(w, ends);
     }
 }
