@@ -416,6 +416,7 @@ static void on_due(struct stele_timer *timer)
     }
     int64_t due_us =
         earlier(stele_http__exchanges_go_on(conn, now_us), check_headers(conn, now_us));
+    due_us = earlier(due_us, stele_http__exchanges_linger(conn, now_us));
     if (!conn->closing && !conn->over) {
         due_us = earlier(due_us, check_idle(conn, now_us));
     }

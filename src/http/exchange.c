@@ -4,6 +4,9 @@
 #define TRAILER_PREFIX 8   /* Two sizes in front of each trailer. */
 #define HEADERS_FIRST 16
 
+/* Of a body that comes after the end of the response: more than what may have been on its way. */
+#define LINGER_SIZE_MAX ((size_t)256 * 1024)
+
 /* How far what all connections share may be behind, for each. */
 #define TELL_STEP ((size_t)16 * 1024)
 
@@ -114,6 +117,9 @@ void stele_http__exchange_over(struct stele_exchange *exchange, bool finished)
     if (exchange->held_until_us != 0) {
         conn->held_count--;
     }
+    if (exchange->linger_until_us != 0) {
+        conn->lingering--;
+    }
     if (exchange->previous != NULL) {
         exchange->previous->next = exchange->next;
     } else {
@@ -213,6 +219,32 @@ int64_t stele_http__exchanges_go_on(struct stele_http_conn *conn, int64_t now_us
     return next_us;
 }
 
+/* ---- Lingering ------------------------------------------------------------------------------- */
+
+static void end_lingering(struct stele_exchange *exchange)
+{
+    if (exchange->linger_until_us != INT64_MAX) {
+        exchange->linger_until_us = INT64_MAX;
+        stele_http__h2_end_request(exchange);
+    }
+}
+
+int64_t stele_http__exchanges_linger(struct stele_http_conn *conn, int64_t now_us)
+{
+    int64_t next_us = INT64_MAX;
+    if (conn->lingering == 0) {
+        return next_us;
+    }
+    for (struct stele_exchange *e = conn->open; e != NULL; e = e->next) {
+        if (e->linger_until_us != 0 && e->linger_until_us <= now_us) {
+            end_lingering(e);
+        } else if (e->linger_until_us != 0 && e->linger_until_us < next_us) {
+            next_us = e->linger_until_us;
+        }
+    }
+    return next_us;
+}
+
 /* ---- The request ----------------------------------------------------------------------------- */
 
 int stele_http__exchange_add_header(struct stele_exchange *exchange,
@@ -289,6 +321,10 @@ void stele_http__exchange_body(struct stele_exchange *exchange, struct stele_byt
     } else {
         /* Nobody is interested: the peer may go on, what it sends is dropped. */
         stele_exchange_consume(exchange, bytes.size);
+        exchange->dropped += bytes.size;
+        if (exchange->linger_until_us != 0 && exchange->dropped > LINGER_SIZE_MAX) {
+            end_lingering(exchange);
+        }
     }
 }
 

@@ -22,6 +22,8 @@
 /* A peer whose headers expand to this many times the limit wants us to spend memory and time. */
 #define HEADER_BOMB_FACTOR 4
 #define RESPONSE_HEADERS_MAX 64
+/* For the end of a request that is answered already. */
+#define LINGER_US INT64_C(1000000)
 
 /* ---- Memory ---------------------------------------------------------------------------------- */
 
@@ -297,14 +299,24 @@ static void start_request(struct stele_exchange *exchange)
     }
 }
 
+/* The peer has reset one. Whoever waits for an answer before it goes away makes little more work than
+ * one who reads it all (that is how subscriptions and long reads end): then it is a frame as others
+ * are. false: they are too many. */
+static bool cancel(struct stele_http_conn *conn, struct stele_exchange *exchange)
+{
+    if (exchange != NULL) {
+        exchange->cancelled = true;
+    }
+    return (exchange != NULL && exchange->head_sent) ||
+           stele_http__bucket_take(&conn->resets, 1, stele_loop_now_us(conn->loop));
+}
+
 static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
     (void)session;
     struct stele_http_conn *const conn = user;
     if (frame->hd.type == NGHTTP2_RST_STREAM) {
-        return stele_http__bucket_take(&conn->resets, 1, stele_loop_now_us(conn->loop))
-                   ? 0
-                   : too_much(conn);
+        return cancel(conn, exchange_of(conn, frame->hd.stream_id)) ? 0 : too_much(conn);
     }
     if (frame->hd.type == NGHTTP2_PING && (frame->hd.flags & NGHTTP2_FLAG_ACK) != 0) {
         conn->ping_us = 0;
@@ -355,7 +367,7 @@ static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t
         exchange->unconsumed = 0;
         (void)nghttp2_session_consume_connection(session, left);
     }
-    if (exchange->announced && !exchange->was_reset) {
+    if (exchange->announced && !exchange->was_reset && !exchange->cancelled) {
         stele_http__bucket_give(&conn->frames, 1);
     }
     stele_http__exchange_over(exchange, exchange->end_sent && !exchange->was_reset);
@@ -452,8 +464,26 @@ static int send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8
     return 0;
 }
 
+/* RFC 9113 section 8.1 lets a server say with RST_STREAM(NO_ERROR) that the rest of a request would
+ * be for nothing. Clients that have only its end left to send may take that for a failure and forget
+ * the answer (hyperium/h2 does), so they get some time for it. */
+static void linger(struct stele_exchange *exchange)
+{
+    struct stele_http_conn *const conn = exchange->conn;
+    exchange->linger_until_us = stele_loop_now_us(conn->loop) + LINGER_US;
+    conn->lingering++;
+    stele_http__conn_arm(conn, exchange->linger_until_us);
+}
+
+void stele_http__h2_end_request(struct stele_exchange *exchange)
+{
+    (void)nghttp2_submit_rst_stream(exchange->conn->session, NGHTTP2_FLAG_NONE, exchange->stream_id,
+                                    NGHTTP2_NO_ERROR);
+}
+
 static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
+    (void)session;
     struct stele_http_conn *const conn = user;
     if (frame->hd.type == NGHTTP2_RST_STREAM) {
         const struct stele_exchange *const exchange = exchange_of(conn, frame->hd.stream_id);
@@ -466,16 +496,18 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
         }
         return 0;
     }
-    if ((frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA) &&
-        (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0) {
-        struct stele_exchange *const exchange = exchange_of(conn, frame->hd.stream_id);
-        if (exchange != NULL) {
-            exchange->end_sent = true;
-            if (!exchange->request_over) {
-                /* RFC 9113 section 8.1: the rest of the request would be for nothing. */
-                return nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
-                                                 NGHTTP2_NO_ERROR);
-            }
+    if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) {
+        return 0;
+    }
+    struct stele_exchange *const exchange = exchange_of(conn, frame->hd.stream_id);
+    if (exchange == NULL) {
+        return 0;
+    }
+    exchange->head_sent = true;
+    if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0) {
+        exchange->end_sent = true;
+        if (!exchange->request_over) {
+            linger(exchange);
         }
     }
     return 0;

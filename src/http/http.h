@@ -49,7 +49,7 @@ struct stele_http_limits {
     uint32_t keepalive_ms;         /* An HTTP/2 PING after this silence. Default 10 s. */
     uint32_t keepalive_timeout_ms; /* No answer to it: the connection is lost. Default 10 s. */
     uint32_t frames_per_s;     /* Frames that bring no data (bucket of as many). Default 4000. */
-    uint32_t resets_per_s;     /* RST_STREAM of the peer. Default 400. */
+    uint32_t resets_per_s;     /* Of requests that have no answer yet. Default 400. */
     uint32_t window;           /* Of received data, of one exchange. Default 1 MiB. */
     uint32_t output_high;      /* Bytes of one exchange's output at which it is full: 256 KiB. */
     uint32_t output_low;       /* And on_writable comes: 64 KiB. */

@@ -78,6 +78,8 @@ struct stele_exchange {
     bool request_over; /* on_end was called, or the whole request came. */
     bool responded;
     bool finished;  /* finish() was called, or the response had no body. */
+    bool head_sent; /* HTTP/2: the head of the response went to the connection. */
+    bool cancelled; /* HTTP/2: the peer has reset it. */
     bool end_sent;  /* The end of the response went to the connection. */
     bool was_reset; /* By us. */
     bool deferred;  /* nghttp2 waits for resume. */
@@ -92,6 +94,10 @@ struct stele_exchange {
     void *meter_context;
     int64_t held_until_us; /* 0: it is not held. */
     size_t withheld;       /* Bytes that were consumed; the peer does not know yet. */
+
+    /* HTTP/2: answered in full, while the request goes on. */
+    int64_t linger_until_us; /* 0: it does not linger; INT64_MAX: its RST_STREAM is on its way. */
+    size_t dropped;          /* Bytes of body since. */
 
     /* The request. */
     struct stele_http__header *headers;
@@ -130,6 +136,8 @@ void stele_http__exchange_body(struct stele_exchange *exchange, struct stele_byt
 void stele_http__exchange_end(struct stele_exchange *exchange);
 /* Those that have been held long enough go on. When the next one does, INT64_MAX: none is held. */
 int64_t stele_http__exchanges_go_on(struct stele_http_conn *conn, int64_t now_us);
+/* Those that have lingered long enough are reset. When the next one is, INT64_MAX: none lingers. */
+int64_t stele_http__exchanges_linger(struct stele_http_conn *conn, int64_t now_us);
 /* Bytes of the output have gone to the connection. */
 void stele_http__exchange_took(struct stele_exchange *exchange, size_t size);
 /* The trailer at *at, which moves to the next. */
@@ -184,6 +192,7 @@ struct stele_http_conn {
     size_t pending;                  /* Bytes of output of all exchanges. */
     size_t pending_told;             /* As limits.memory knows it. */
     uint32_t held_count;             /* Exchanges that are held. */
+    uint32_t lingering;              /* Exchanges that linger. */
 
     struct stele_timer timer;
     int64_t heard_us;   /* When the last bytes came. */
@@ -239,6 +248,8 @@ void stele_http__h2_take(struct stele_http_conn *conn, struct stele_buf *out, si
 void stele_http__h2_respond(struct stele_exchange *exchange, int status,
                             const struct stele_http_header *headers, size_t count, bool end);
 void stele_http__h2_resume(struct stele_exchange *exchange);
+/* Says with RST_STREAM that the rest of the request is not wanted. The response is whole. */
+void stele_http__h2_end_request(struct stele_exchange *exchange);
 void stele_http__h2_reset(struct stele_exchange *exchange, uint32_t error);
 void stele_http__h2_consume(struct stele_exchange *exchange, size_t size);
 /* The two halves of it: others of the connection may go on, and the exchange itself. */

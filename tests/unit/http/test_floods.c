@@ -150,6 +150,38 @@ TEST(rapid_reset_is_bounded)
     tear_down();
 }
 
+/* That is how subscriptions end: a client with hundreds of them is only busy. */
+TEST(resets_of_what_is_answered_already_are_frames_as_others)
+{
+    set_up();
+    static const uint8_t cancel[4] = {0, 0, 0, NGHTTP2_CANCEL};
+    int count = 0;
+    for (; count < 100000 && !is_over(); count++) {
+        const int32_t id = open_stream("/echo", false);
+        take();
+        frame(NGHTTP2_RST_STREAM, 0, id, cancel, 4);
+    }
+    CHECK(count > 3900);
+    CHECK(count < 5000);
+    check_goaway(CALM);
+    tear_down();
+}
+
+/* Whoever does not let the answer come in between has not waited for it. */
+TEST(a_reset_behind_its_request_is_not_taken_for_a_reader)
+{
+    set_up();
+    static const uint8_t cancel[4] = {0, 0, 0, NGHTTP2_CANCEL};
+    int count = 0;
+    for (; count < 100000 && !is_over(); count++) {
+        const int32_t id = open_stream("/echo", false); /* Is answered at once. */
+        frame(NGHTTP2_RST_STREAM, 0, id, cancel, 4);
+    }
+    CHECK(count < 3000);
+    check_goaway(CALM);
+    tear_down();
+}
+
 /* CVE-2025-8671: the peer makes the server reset, which frees the stream while the work goes on. */
 TEST(made_you_reset_is_bounded)
 {
