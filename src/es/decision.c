@@ -2,6 +2,8 @@
  *
  * decide() is called from the start each time, because a function that stops in the middle and goes
  * on later would need a stack of its own; a decision is short, and most ask for one stream. */
+#include "es/decision.h"
+
 #include "base/checksum.h"
 #include "base/status.h"
 #include "es/fold.h"
@@ -231,9 +233,8 @@ int stele_decision_supply(struct stele_decision *decision, size_t index, struct 
 
 /* ---- What it causes ----------------------------------------------------------------------- */
 
-/* The id of the event number index of a command: the same whenever the command is tried, so that the
- * store recognises what it has already. RFC 9562, section 5.8: a form of one's own. */
-static void make_id(const struct stele_command *command, uint64_t index, uint8_t id[16])
+/* RFC 9562, section 5.8: a form of one's own. */
+void stele_decision_event_id(const struct stele_command *command, uint64_t index, uint8_t id[16])
 {
     uint8_t seed[24];
     static const uint8_t none[16];
@@ -329,7 +330,7 @@ int stele_decision_emit(struct stele_decision *decision, const char *stream,
         return outcome;
     }
     if (memcmp(emitted->draft.id, none, sizeof none) == 0) {
-        make_id(decision->command, decision->emitted_count, emitted->draft.id);
+        stele_decision_event_id(decision->command, decision->emitted_count, emitted->draft.id);
     }
     decision->emitted_count++;
     return STELE_OK;

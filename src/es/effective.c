@@ -5,9 +5,9 @@
  * in stored order, the slots are sorted by the time at which they count and folded. */
 #include "base/status.h"
 #include "base/text.h"
+#include "es/fold.h"
 
 #include <stdlib.h>
-#include "es/fold.h"
 
 struct slot {
     int64_t effective_us;

@@ -1,0 +1,257 @@
+/* States from the store: from a snapshot or from the start, and then on to what is new.
+ *
+ * A state that goes on is *anchored*: the last event that it has seen is read again, and has to be
+ * the same one at the same position. Otherwise the stream was deleted, cut off or restored since, and
+ * the state is made anew. The one event more costs nothing that can be measured; a balance that goes
+ * on from another history would. So a state is always that of the events that can be seen: who cuts
+ * a stream off ($tb, $maxAge, $maxCount) changes the state, snapshot or not. */
+#include "io/linux.h"
+#include "runner/command_internal.h"
+
+#define MEMORY_BLOCK_SIZE ((size_t)1024)
+
+static bool anchor_holds(const struct stele_state *state, const struct stele_event *events,
+                         size_t count)
+{
+    return count > 0 && events[0].revision == stele_state_revision(state) &&
+           events[0].position == stele_state_position(state);
+}
+
+/* STELE_NOT_FOUND: the anchor does not hold. */
+static int fold_batches(struct stele_runner *runner, struct stele_iterator *iterator,
+                        struct stele_state *state, struct stele_error *err)
+{
+    bool anchored = stele_state_revision(state) != STELE_EXPECT_NO_STREAM;
+    int outcome;
+    do {
+        const struct stele_event *events = NULL;
+        size_t count = 0;
+        size_t skip = 0;
+        outcome = stele_iterator_next(iterator, &events, &count, err);
+        if (outcome != STELE_OK && outcome != STELE_END) {
+            return outcome;
+        }
+        count = outcome == STELE_END ? 0 : count;
+        if (anchored) {
+            if (!anchor_holds(state, events, count)) {
+                return STELE_NOT_FOUND;
+            }
+            skip = 1;
+            anchored = false;
+        }
+        if (count > skip) {
+            const int folded = stele_state_apply(state, events + skip, count - skip, err);
+            if (folded != STELE_OK) {
+                return folded;
+            }
+            stele_command__count(&runner->events_folded, count - skip);
+        }
+    } while (outcome == STELE_OK);
+    return STELE_OK;
+}
+
+/* Folds what comes behind the state. STELE_NOT_FOUND: the state is not one of this stream. */
+static int read_on(struct stele_runner *runner, struct stele_state *state, const char *stream,
+                   uint64_t as_of, struct stele_error *err)
+{
+    const uint64_t revision = stele_state_revision(state);
+    const bool anchored = revision != STELE_EXPECT_NO_STREAM;
+    struct stele_read_options options = STELE_READ_OPTIONS_INIT;
+    options.from = anchored ? revision : STELE_FROM_START;
+    options.as_of = as_of;
+    struct stele_iterator *iterator;
+    int outcome = stele_read_stream(runner->store, stream, &options, &iterator, err);
+    if (outcome == STELE_NO_STREAM) {
+        return anchored ? STELE_NOT_FOUND : STELE_OK;
+    }
+    if (outcome != STELE_OK) {
+        return outcome;
+    }
+    outcome = fold_batches(runner, iterator, state, err);
+    stele_iterator_destroy(iterator);
+    return outcome;
+}
+
+static int from_snapshot(struct stele_runner *runner, const struct stele_fold *fold,
+                         const char *stream, uint64_t as_of, struct stele_memory *memory,
+                         struct stele_state **out_state, uint64_t *out_count, int64_t *out_us,
+                         struct stele_error *err)
+{
+    struct stele_snapshot snapshot;
+    int outcome = stele_snapshot__find(runner, fold, stream, as_of, memory, &snapshot);
+    if (outcome != STELE_OK) {
+        return outcome;
+    }
+    struct stele_state *state;
+    outcome = stele_state_decode(memory, fold, snapshot.data, snapshot.data_size, snapshot.count,
+                                 snapshot.revision, snapshot.position, &state, err);
+    if (outcome == STELE_OK) {
+        outcome = read_on(runner, state, stream, as_of, err);
+    } else if (outcome != STELE_E_NO_MEMORY) {
+        outcome = STELE_NOT_FOUND;
+    }
+    if (outcome == STELE_NOT_FOUND) {
+        stele_command__count(&runner->snapshots_unusable, 1);
+        return outcome;
+    }
+    if (outcome == STELE_OK) {
+        stele_command__count(&runner->snapshots_used, 1);
+        *out_state = state;
+        *out_count = snapshot.count;
+        *out_us = snapshot.created_us;
+    }
+    return outcome;
+}
+
+int stele_load__state(struct stele_runner *runner, const struct stele_fold *fold,
+                      const char *stream, uint64_t as_of, struct stele_memory *memory,
+                      struct stele_state **out_state, uint64_t *out_snapshot_count,
+                      int64_t *out_snapshot_us, struct stele_error *err)
+{
+    int outcome = STELE_NOT_FOUND;
+    if (runner->options.snapshot_events > 0 || runner->options.snapshot_hours > 0) {
+        outcome = from_snapshot(runner, fold, stream, as_of, memory, out_state, out_snapshot_count,
+                                out_snapshot_us, err);
+    }
+    if (outcome != STELE_NOT_FOUND) {
+        return outcome;
+    }
+    struct stele_state *state;
+    outcome = stele_state_create(memory, fold, &state, err);
+    if (outcome == STELE_OK) {
+        outcome = read_on(runner, state, stream, as_of, err);
+    }
+    if (outcome == STELE_OK) {
+        *out_state = state;
+        *out_snapshot_count = 0;
+        *out_snapshot_us = stele_command__now_us();
+    }
+    return outcome;
+}
+
+int stele_load__refresh(struct stele_runner *runner, struct stele_kept *kept,
+                        struct stele_error *err)
+{
+    int outcome = STELE_NOT_FOUND;
+    if (kept->state != NULL) {
+        outcome = read_on(runner, kept->state, kept->stream, 0, err);
+    }
+    if (outcome == STELE_NOT_FOUND) {
+        stele_kept__forget(kept);
+        kept->memory = stele_memory_create_in(runner->alloc, MEMORY_BLOCK_SIZE);
+        if (kept->memory == NULL) {
+            return stele_fail(err, STELE_E_NO_MEMORY, 0, "no memory for a state of %s",
+                              kept->stream);
+        }
+        outcome = stele_load__state(runner, kept->fold, kept->stream, 0, kept->memory, &kept->state,
+                                    &kept->snapshot_count, &kept->snapshot_us, err);
+    }
+    if (outcome != STELE_OK) {
+        stele_kept__forget(kept);
+        return outcome;
+    }
+    stele_snapshot__consider(runner, kept->state, kept->stream, &kept->snapshot_count,
+                             &kept->snapshot_us);
+    return STELE_OK;
+}
+
+/* ---- Effective order ---------------------------------------------------------------------- */
+
+struct history {
+    struct stele_memory *memory;
+    struct stele_event *events;
+    size_t count;
+    size_t capacity;
+};
+
+static bool copy_bytes(struct stele_memory *memory, const void **data, size_t size)
+{
+    *data = stele_memory_copy(memory, *data, size);
+    return *data != NULL;
+}
+
+static bool copy_text(struct stele_memory *memory, struct stele_text *text)
+{
+    text->data = stele_memory_copy(memory, text->data, text->size);
+    return text->data != NULL;
+}
+
+static int keep(struct history *history, const struct stele_event *event)
+{
+    struct stele_event *all = stele_memory_grow(
+        history->memory, history->events, &history->capacity, history->count + 1, sizeof *all);
+    if (all == NULL) {
+        return STELE_E_NO_MEMORY;
+    }
+    history->events = all;
+    struct stele_event *copy = &all[history->count];
+    *copy = *event;
+    size_t tags_size = 0;
+    for (uint32_t i = 0; i < event->tags_count; i++) {
+        tags_size += 1 + (size_t)event->tags[tags_size];
+    }
+    const void *tags = event->tags;
+    struct stele_memory *memory = history->memory;
+    if (!copy_text(memory, &copy->stream) || !copy_text(memory, &copy->type) ||
+        !copy_text(memory, &copy->content_type) ||
+        !copy_bytes(memory, &copy->data, copy->data_size) ||
+        !copy_bytes(memory, &copy->metadata, copy->metadata_size) ||
+        !copy_bytes(memory, &tags, tags_size)) {
+        return STELE_E_NO_MEMORY;
+    }
+    copy->tags = tags;
+    history->count++;
+    return STELE_OK;
+}
+
+static int read_history(struct stele_runner *runner, const char *stream, uint64_t known_at,
+                        struct history *history, struct stele_error *err)
+{
+    struct stele_read_options options = STELE_READ_OPTIONS_INIT;
+    options.as_of = known_at;
+    struct stele_iterator *iterator;
+    int outcome = stele_read_stream(runner->store, stream, &options, &iterator, err);
+    if (outcome != STELE_OK) {
+        return outcome == STELE_NO_STREAM ? STELE_OK : outcome;
+    }
+    const struct stele_event *events;
+    size_t count;
+    while ((outcome = stele_iterator_next(iterator, &events, &count, err)) == STELE_OK) {
+        for (size_t i = 0; i < count && outcome == STELE_OK; i++) {
+            outcome = keep(history, &events[i]);
+        }
+        if (outcome != STELE_OK) {
+            (void)stele_fail(err, outcome, 0, "no memory for all events of %s at once", stream);
+            break;
+        }
+    }
+    stele_iterator_destroy(iterator);
+    stele_command__count(&runner->events_folded, history->count);
+    return outcome == STELE_END ? STELE_OK : outcome;
+}
+
+int stele_runner_load_effective(struct stele_runner *runner, const struct stele_fold *fold,
+                                const char *stream, uint64_t known_at, int64_t until_us,
+                                struct stele_memory *memory, struct stele_state **out_state,
+                                struct stele_error *err)
+{
+    struct stele_state *state;
+    int outcome = stele_state_create(memory, fold, &state, err);
+    if (outcome != STELE_OK) {
+        return outcome;
+    }
+    struct history history = {.memory = stele_memory_create_in(runner->alloc, 0)};
+    if (history.memory == NULL) {
+        return stele_fail(err, STELE_E_NO_MEMORY, 0, "no memory for the events of %s", stream);
+    }
+    outcome = read_history(runner, stream, known_at, &history, err);
+    if (outcome == STELE_OK) {
+        outcome = stele_state_apply_effective(state, history.events, history.count, known_at,
+                                              until_us, err);
+    }
+    stele_memory_destroy(history.memory);
+    if (outcome == STELE_OK) {
+        *out_state = state;
+    }
+    return outcome;
+}
