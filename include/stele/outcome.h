@@ -47,6 +47,7 @@ extern "C" {
 #define STELE_E_PERMISSION (-16)  /* The operating system denies access. */
 #define STELE_E_UNSUPPORTED (-17) /* Not possible on this store, system or file system. */
 #define STELE_E_CLOSED (-18)      /* The store or iterator is being closed. */
+#define STELE_E_KEY (-19) /* A key is missing, shredded or not the right one; <stele/keys.h>. */
 
 /* What went wrong, in words for a person. Filled only when the outcome says so. Every call that
  * takes one accepts NULL. */

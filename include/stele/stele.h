@@ -164,6 +164,8 @@ struct stele_event {
 };
 #define STELE_EVENT_JSON 1u      /* The content type is application/json. */
 #define STELE_EVENT_TOMBSTONE 2u /* Closes its stream. */
+#define STELE_EVENT_SHREDDED                                                                       \
+    4u /* Data was lost with its key: null stands for it; <stele/keys.h>. */
 
 /* The tag number index (from 0) of an event; size 0 and data NULL past the last. */
 STELE_API struct stele_text stele_event_tag(const struct stele_event *event, uint32_t index);

@@ -84,6 +84,8 @@ const char *stele_outcome_name(int outcome)
         return "unsupported";
     case STELE_E_CLOSED:
         return "closed";
+    case STELE_E_KEY:
+        return "key";
     default:
         return "other";
     }

@@ -167,6 +167,8 @@ static const struct words all_words[] = {
     {STELE_E_UNSUPPORTED, STELE_CLI_FORMAT, "not possible on this store, system or file system",
      "see `stele help`"},
     {STELE_E_CLOSED, STELE_CLI_FAILURE, "the store is being closed", "open it again"},
+    {STELE_E_KEY, STELE_CLI_PERMISSION, "a key is missing, shredded or not the right one",
+     "see `stele keys --help`"},
 };
 
 static const struct words *words_of(int outcome)

@@ -1,5 +1,6 @@
 /* Appending, synchronously and not. */
 #include "client/client.h"
+#include "client/keyring.h"
 #include "client/remote.h"
 
 /* More than that is written by a writer, while the one who stages goes on. */
@@ -82,15 +83,12 @@ int stele_client__append(struct stele *store, struct stele_prepared *prepared,
 
 /* ---- The public calls ---- */
 
-int stele_append_many(struct stele *store, const struct stele_append *streams, size_t streams_count,
-                      const struct stele_condition *conditions, size_t conditions_count,
-                      uint64_t *revisions_last, struct stele_append_result *out_result,
-                      struct stele_error *err)
+int stele_client__append_plain(struct stele *store, const struct stele_append *streams,
+                               size_t streams_count, const struct stele_condition *conditions,
+                               size_t conditions_count, uint64_t *revisions_last,
+                               struct stele_append_result *out_result, struct stele_error *err)
 {
-    int outcome = stele_client__enter(store, err);
-    if (outcome != STELE_OK) {
-        return outcome;
-    }
+    int outcome = STELE_OK;
     if (store->far != NULL) {
         return stele_remote_append(store->far, streams, streams_count, conditions, conditions_count,
                                    revisions_last, out_result, err);
@@ -106,6 +104,23 @@ int stele_append_many(struct stele *store, const struct stele_append *streams, s
     }
     stele_client__prepared_release(store, prepared);
     return outcome;
+}
+
+int stele_append_many(struct stele *store, const struct stele_append *streams, size_t streams_count,
+                      const struct stele_condition *conditions, size_t conditions_count,
+                      uint64_t *revisions_last, struct stele_append_result *out_result,
+                      struct stele_error *err)
+{
+    const int outcome = stele_client__enter(store, err);
+    if (outcome != STELE_OK) {
+        return outcome;
+    }
+    return store->sealer != NULL
+               ? stele_client__append_sealed(store, streams, NULL, streams_count, conditions,
+                                             conditions_count, revisions_last, out_result, NULL,
+                                             NULL, err)
+               : stele_client__append_plain(store, streams, streams_count, conditions,
+                                            conditions_count, revisions_last, out_result, err);
 }
 
 int stele_append(struct stele *store, const char *stream, uint64_t expected,
@@ -213,13 +228,29 @@ static int append_async(struct stele *store, const struct stele_append *streams,
     return outcome;
 }
 
+int stele_client__append_plain_async(struct stele *store, const struct stele_append *streams,
+                                     size_t streams_count, const struct stele_condition *conditions,
+                                     size_t conditions_count, stele_append_callback callback,
+                                     void *context, struct stele_error *err)
+{
+    return append_async(store, streams, streams_count, conditions, conditions_count, NULL, NULL,
+                        callback, context, false, err);
+}
+
 int stele_append_async(struct stele *store, const struct stele_append *streams,
                        size_t streams_count, const struct stele_condition *conditions,
                        size_t conditions_count, stele_append_callback callback, void *context,
                        struct stele_error *err)
 {
-    return append_async(store, streams, streams_count, conditions, conditions_count, NULL, NULL,
-                        callback, context, false, err);
+    const int outcome = stele_client__enter(store, err);
+    if (outcome != STELE_OK || store->sealer == NULL || callback == NULL) {
+        return outcome != STELE_OK
+                   ? outcome
+                   : stele_client__append_plain_async(store, streams, streams_count, conditions,
+                                                      conditions_count, callback, context, err);
+    }
+    return stele_client__append_sealed(store, streams, NULL, streams_count, conditions,
+                                       conditions_count, NULL, NULL, callback, context, err);
 }
 
 int stele_client_append_stage(struct stele *store, const struct stele_append *streams,

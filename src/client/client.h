@@ -49,9 +49,11 @@ struct live {
 };
 
 struct far;
+struct sealer;
 
 struct stele {
     struct stele_alloc *alloc;
+    struct sealer *sealer; /* It uses a keyring: see client/keyring.h. */
     struct far *far; /* The store is another process': see client/remote.h. Most of what follows is
                       * not used then. */
     struct stele_io *io;
@@ -152,6 +154,19 @@ void stele_client__prepared_release(struct stele *store, struct stele_prepared *
 int stele_client__append(struct stele *store, struct stele_prepared *prepared,
                          uint64_t *revisions_last, struct stele_append_result *out_result,
                          struct stele_error *err);
+
+/* As stele_append_many(), stele_append_async() and stele_read_…(), whatever keyring the store uses. */
+int stele_client__append_plain(struct stele *store, const struct stele_append *streams,
+                               size_t streams_count, const struct stele_condition *conditions,
+                               size_t conditions_count, uint64_t *revisions_last,
+                               struct stele_append_result *out_result, struct stele_error *err);
+int stele_client__append_plain_async(struct stele *store, const struct stele_append *streams,
+                                     size_t streams_count, const struct stele_condition *conditions,
+                                     size_t conditions_count, stele_append_callback callback,
+                                     void *context, struct stele_error *err);
+int stele_client__read_plain(struct stele *store, const char *stream,
+                             const struct stele_read_options *options,
+                             struct stele_iterator **out_iterator, struct stele_error *err);
 
 /* Under the lock. Room for one more completion: taken by stele_client__complete(), or given back. */
 int stele_client__reserve(struct stele *store, struct stele_error *err);

@@ -1,6 +1,7 @@
 /* Opening and closing; threads for background work. */
 #include "base/limits.h"
 #include "client/client.h"
+#include "client/keyring.h"
 #include "client/remote.h"
 
 #include <errno.h>
@@ -384,8 +385,12 @@ int stele_close(struct stele *store)
     if (store->forks != atomic_load(&forks)) {
         return STELE_E_FORKED; /* Threads and locks are the parent's: what memory there is stays. */
     }
+    /* Last, because callbacks that still come may append. */
+    struct sealer *sealer = store->sealer;
     if (store->far != NULL) {
-        return stele_remote_close(store);
+        const int closed = stele_remote_close(store);
+        stele_client__sealer_destroy(sealer);
+        return closed;
     }
     (void)pthread_mutex_lock(&store->lock);
     store->closing = true;
@@ -412,5 +417,6 @@ int stele_close(struct stele *store)
         (void)pthread_mutex_unlock(&store->lock);
     }
     destroy(store);
+    stele_client__sealer_destroy(sealer);
     return outcome;
 }

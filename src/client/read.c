@@ -1,5 +1,6 @@
 /* Reading. */
 #include "client/client.h"
+#include "client/keyring.h"
 #include "client/remote.h"
 
 #include <stdlib.h>
@@ -12,6 +13,8 @@ struct stele_iterator {
     struct stele_read *read;
     bool bounded;             /* scan_max was given. */
     struct far_iterator *far; /* Of a remote store; then read is NULL. */
+    struct opener *opener;    /* The store used a keyring when the read began. */
+    bool backwards;
 };
 
 int stele_token_position(const char *token, uint64_t *out_position)
@@ -78,8 +81,9 @@ static int begin_read(struct stele *store, const char *stream,
     return outcome;
 }
 
-static int begin(struct stele *store, const char *stream, const struct stele_read_options *given,
-                 struct stele_iterator **out_iterator, struct stele_error *err)
+int stele_client__read_plain(struct stele *store, const char *stream,
+                             const struct stele_read_options *given,
+                             struct stele_iterator **out_iterator, struct stele_error *err)
 {
     struct stele_read_options options;
     int outcome = stele_client__enter(store, err);
@@ -98,6 +102,7 @@ static int begin(struct stele *store, const char *stream, const struct stele_rea
     }
     iterator->store = store;
     iterator->bounded = options.scan_max != 0;
+    iterator->backwards = options.backwards != 0;
     if (store->far != NULL) {
         outcome = stele_remote_read(store->far, stream, &options, &iterator->far, err);
         if (outcome != STELE_OK) {
@@ -112,6 +117,28 @@ static int begin(struct stele *store, const char *stream, const struct stele_rea
     (void)pthread_mutex_unlock(&store->lock);
     if (outcome != STELE_OK) {
         stele_release(store->alloc, iterator, sizeof *iterator);
+        return outcome;
+    }
+    *out_iterator = iterator;
+    return STELE_OK;
+}
+
+static int begin(struct stele *store, const char *stream, const struct stele_read_options *given,
+                 struct stele_iterator **out_iterator, struct stele_error *err)
+{
+    struct stele_iterator *iterator = NULL;
+    int outcome = stele_client__enter(store, err);
+    if (outcome == STELE_OK && out_iterator == NULL) {
+        outcome = stele_fail(err, STELE_E_INVALID, 0, "read: no place for the iterator");
+    }
+    if (outcome == STELE_OK) {
+        outcome = stele_client__read_plain(store, stream, given, &iterator, err);
+    }
+    if (outcome == STELE_OK && store->sealer != NULL) {
+        outcome = stele_client__opener_create(store->sealer, &iterator->opener, err);
+    }
+    if (outcome != STELE_OK) {
+        stele_iterator_destroy(iterator);
         return outcome;
     }
     *out_iterator = iterator;
@@ -146,17 +173,13 @@ static int refill(struct stele_iterator *iterator, struct stele_error *err)
     return outcome;
 }
 
-int stele_iterator_next(struct stele_iterator *iterator, const struct stele_event **out_events,
-                        size_t *out_count, struct stele_error *err)
+static int next(struct stele_iterator *iterator, const struct stele_event **out_events,
+                size_t *out_count, struct stele_error *err)
 {
-    if (iterator == NULL || out_events == NULL || out_count == NULL) {
-        return stele_fail(err, STELE_E_INVALID, 0,
-                          "read: the iterator, or a place for its events, is NULL");
-    }
-    int outcome = stele_client__enter(iterator->store, err);
+    int outcome = STELE_OK;
     size_t count = 0;
     bool again = true;
-    if (outcome == STELE_OK && iterator->far != NULL) {
+    if (iterator->far != NULL) {
         return stele_remote_next(iterator->far, out_events, out_count, err);
     }
     while (outcome == STELE_OK && count == 0 && again) {
@@ -173,10 +196,40 @@ int stele_iterator_next(struct stele_iterator *iterator, const struct stele_even
     return outcome;
 }
 
+int stele_iterator_next(struct stele_iterator *iterator, const struct stele_event **out_events,
+                        size_t *out_count, struct stele_error *err)
+{
+    if (iterator == NULL || out_events == NULL || out_count == NULL) {
+        return stele_fail(err, STELE_E_INVALID, 0,
+                          "read: the iterator, or a place for its events, is NULL");
+    }
+    int outcome = stele_client__enter(iterator->store, err);
+    if (outcome != STELE_OK || iterator->opener == NULL) {
+        return outcome != STELE_OK ? outcome : next(iterator, out_events, out_count, err);
+    }
+    if (!stele_client__opener_has_more(iterator->opener)) {
+        const struct stele_event *events = NULL;
+        size_t count = 0;
+        outcome = next(iterator, &events, &count, err);
+        if (outcome != STELE_OK || count == 0) {
+            stele_client__opener_give(iterator->opener, NULL, 0);
+            *out_count = outcome == STELE_OK ? 0 : *out_count;
+            return outcome;
+        }
+        stele_client__opener_give(iterator->opener, events, count);
+    }
+    return stele_client__opener_next(iterator->opener, out_events, out_count, err);
+}
+
 uint64_t stele_iterator_position(const struct stele_iterator *iterator)
 {
     if (iterator == NULL) {
         return 0;
+    }
+    if (iterator->opener != NULL && stele_client__opener_has_more(iterator->opener)) {
+        /* Of the batch that was read only a part has been handed out. */
+        const struct stele_event *event = &iterator->opener->raw[iterator->opener->raw_at];
+        return iterator->backwards ? event->position + 1 : event->position - 1;
     }
     return iterator->far != NULL ? stele_remote_position(iterator->far)
                                  : stele_read_position(iterator->read);
@@ -190,6 +243,7 @@ uint64_t stele_iterator_scanned(const struct stele_iterator *iterator)
 
 uint64_t stele_iterator_ordinal(const struct stele_iterator *iterator, size_t index)
 {
+    index += iterator->opener != NULL ? iterator->opener->raw_first : 0;
     return iterator->far != NULL ? stele_remote_ordinal(iterator->far, index)
                                  : stele_read_ordinal(iterator->read, index);
 }
@@ -217,6 +271,7 @@ void stele_iterator_destroy(struct stele_iterator *iterator)
     if (stele_client__enter(store, NULL) != STELE_OK) {
         return; /* In a child of fork() the views belong to the parent. */
     }
+    stele_client__opener_destroy(iterator->opener);
     if (iterator->far != NULL) {
         stele_remote_iterator_destroy(iterator->far);
         stele_release(store->alloc, iterator, sizeof *iterator);
@@ -315,7 +370,55 @@ struct stele_subscription {
     pthread_t thread;
     bool stopping;                /* Under the store's lock. */
     struct far_subscription *far; /* Of a remote store. */
+    /* The store used a keyring: the callbacks above are ours then. */
+    struct opener *opener;
+    stele_event_callback opened_on_events;
+    stele_end_callback opened_on_end;
+    void *opened_context;
+    struct stele_error failed; /* What could not be opened, or its outcome is STELE_OK. */
 };
+
+/* Hands on what could be opened; the first event that could not be ends the subscription. */
+static int on_sealed_events(void *context, const struct stele_event *events, size_t count,
+                            uint64_t checkpoint)
+{
+    struct stele_subscription *subscription = context;
+    struct opener *opener = subscription->opener;
+    if (count == 0) {
+        return subscription->opened_on_events(subscription->opened_context, events, count,
+                                              checkpoint);
+    }
+    stele_client__opener_give(opener, events, count);
+    while (stele_client__opener_has_more(opener)) {
+        const struct stele_event *opened = NULL;
+        size_t opened_count = 0;
+        const int outcome =
+            stele_client__opener_next(opener, &opened, &opened_count, &subscription->failed);
+        if (outcome != STELE_OK) {
+            subscription->failed.outcome = outcome;
+            return 1;
+        }
+        const bool all = !stele_client__opener_has_more(opener);
+        const int stop =
+            subscription->opened_on_events(subscription->opened_context, opened, opened_count,
+                                           all ? checkpoint : opened[opened_count - 1].position);
+        if (stop != 0) {
+            return stop;
+        }
+    }
+    return 0;
+}
+
+static void on_sealed_end(void *context, int outcome, const struct stele_error *err)
+{
+    const struct stele_subscription *subscription = context;
+    const bool failed = subscription->failed.outcome != STELE_OK;
+    if (subscription->opened_on_end != NULL) {
+        subscription->opened_on_end(subscription->opened_context,
+                                    failed ? subscription->failed.outcome : outcome,
+                                    failed ? &subscription->failed : err);
+    }
+}
 
 /* The end was reached: says so once, then sleeps until there is more. */
 static int wait_for_more(struct stele_subscription *subscription, bool *caught_up, uint64_t *seen,
@@ -393,6 +496,12 @@ static void *run_subscription(void *context)
     return NULL;
 }
 
+static void release_subscription(struct stele_subscription *subscription)
+{
+    stele_client__opener_destroy(subscription->opener);
+    stele_release(subscription->store->alloc, subscription, sizeof *subscription);
+}
+
 int stele_subscribe(struct stele *store, const char *stream, const struct stele_read_options *given,
                     stele_event_callback on_events, stele_end_callback on_end, void *context,
                     struct stele_subscription **out_subscription, struct stele_error *err)
@@ -420,11 +529,24 @@ int stele_subscribe(struct stele *store, const char *stream, const struct stele_
     }
     *subscription = (struct stele_subscription){
         .store = store, .on_events = on_events, .on_end = on_end, .context = context};
+    if (store->sealer != NULL) {
+        outcome = stele_client__opener_create(store->sealer, &subscription->opener, err);
+        if (outcome != STELE_OK) {
+            stele_release(store->alloc, subscription, sizeof *subscription);
+            return outcome;
+        }
+        subscription->opened_on_events = on_events;
+        subscription->opened_on_end = on_end;
+        subscription->opened_context = context;
+        subscription->on_events = on_events = on_sealed_events;
+        subscription->on_end = on_end = on_sealed_end;
+        subscription->context = context = subscription;
+    }
     if (store->far != NULL) {
         outcome = stele_remote_subscribe(store->far, stream, &options, on_events, on_end, context,
                                          &subscription->far, err);
         if (outcome != STELE_OK) {
-            stele_release(store->alloc, subscription, sizeof *subscription);
+            release_subscription(subscription);
             return outcome;
         }
         *out_subscription = subscription;
@@ -442,7 +564,7 @@ int stele_subscribe(struct stele *store, const char *stream, const struct stele_
     }
     (void)pthread_mutex_unlock(&store->lock);
     if (outcome != STELE_OK) {
-        stele_release(store->alloc, subscription, sizeof *subscription);
+        release_subscription(subscription);
         return outcome;
     }
     *out_subscription = subscription;
@@ -457,7 +579,7 @@ void stele_unsubscribe(struct stele_subscription *subscription)
     struct stele *store = subscription->store;
     if (subscription->far != NULL) {
         stele_remote_unsubscribe(subscription->far);
-        stele_release(store->alloc, subscription, sizeof *subscription);
+        release_subscription(subscription);
         return;
     }
     (void)pthread_mutex_lock(&store->lock);
@@ -468,5 +590,5 @@ void stele_unsubscribe(struct stele_subscription *subscription)
     (void)pthread_mutex_lock(&store->lock);
     stele_read_end(store->core, subscription->read);
     (void)pthread_mutex_unlock(&store->lock);
-    stele_release(store->alloc, subscription, sizeof *subscription);
+    release_subscription(subscription);
 }

@@ -5,7 +5,7 @@
 #include "lib/check.h"
 #include "lib/dies.h"
 
-#define OUTCOMES 28 /* In stele/outcome.h: 0 … 8 and -1 … -18. */
+#define OUTCOMES 29 /* In stele/outcome.h: 0 … 8 and -1 … -19. */
 
 TEST(every_outcome_has_a_name_of_its_own_and_nothing_else_has)
 {
@@ -23,7 +23,7 @@ TEST(every_outcome_has_a_name_of_its_own_and_nothing_else_has)
     }
     CHECK_EQ(named, OUTCOMES);
     CHECK_TEXT_EQ(stele_outcome_name(STELE_REJECTED + 1), "other");
-    CHECK_TEXT_EQ(stele_outcome_name(STELE_E_CLOSED - 1), "other");
+    CHECK_TEXT_EQ(stele_outcome_name(STELE_E_KEY - 1), "other");
 }
 
 TEST(names_are_words_with_dashes)
