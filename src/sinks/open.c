@@ -14,5 +14,14 @@ int stele_sink_open(const char *where, uint32_t flags, struct stele_sink **out_s
     if (strlen(where) > 4000) {
         return stele_fail(err, STELE_E_LIMIT, 0, "open a sink: its name has more than 4000 bytes");
     }
-    return stele_sinks_open_sql(&stele_sinks_sqlite, where, flags, out_sink, err);
+    const bool postgres =
+        strncmp(where, "postgresql://", 13) == 0 || strncmp(where, "postgres://", 11) == 0;
+    if (!postgres && strstr(where, "://") != NULL) {
+        return stele_fail(
+            err, STELE_E_INVALID, 0,
+            "open a sink: addresses of databases begin with postgresql://; everything "
+            "else is a file");
+    }
+    return stele_sinks_open_sql(postgres ? &stele_sinks_postgres : &stele_sinks_sqlite, where,
+                                flags, out_sink, err);
 }

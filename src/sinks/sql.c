@@ -24,10 +24,59 @@ static struct stele_sinks_sql *sql_of(struct stele_sink *base)
 
 /* ---- Transactions ---- */
 
+struct lane_row {
+    bool found;
+    uint64_t position, effects_after, generation;
+};
+
+static int on_lane_row(void *context, const struct stele_text *columns, size_t count)
+{
+    (void)count;
+    *(struct lane_row *)context = (struct lane_row){.found = true,
+                                                    .position = stele_sinks__parse(columns[0]),
+                                                    .effects_after = stele_sinks__parse(columns[1]),
+                                                    .generation = stele_sinks__parse(columns[2])};
+    return STELE_OK;
+}
+
+static int read_lane(struct stele_sinks_sql *sink, uint32_t lane, const char *lock,
+                     struct lane_row *out_row, struct stele_error *err)
+{
+    const struct stele_sinks_value values[] = {
+        stele_sinks_text(sink->projection->name),
+        stele_sinks_number(sink->build),
+        stele_sinks_number(lane),
+    };
+    char sql[200];
+    *out_row = (struct lane_row){.found = false};
+    (void)snprintf(
+        sql, sizeof sql,
+        "SELECT position, effects_after, generation FROM stele_lanes WHERE name = ?1 AND "
+        "build = ?2 AND lane = ?3%s",
+        lock);
+    return sink->driver->query(sink->lanes[lane].db, sql, values, STELE_COUNT_OF(values),
+                               on_lane_row, out_row, NULL, err);
+}
+
+/* Where a database locks rows, that of the lane comes first: a switch of builds that waited for it
+ * behind rows of the read model would be a deadlock. */
 static int begin(struct stele_sink *base, uint32_t lane, struct stele_error *err)
 {
     struct stele_sinks_sql *const sink = sql_of(base);
-    return sink->driver->begin(sink->lanes[lane].db, err);
+    struct lane_row row = {.found = false};
+    int outcome = sink->driver->begin(sink->lanes[lane].db, err);
+    if (outcome == STELE_OK && sink->driver->for_update[0] != '\0') {
+        outcome = read_lane(sink, lane, sink->driver->for_update, &row, err);
+        if (outcome == STELE_OK && (!row.found || row.generation != sink->lanes[lane].generation)) {
+            outcome =
+                stele_fail(err, STELE_E_FENCED, 0, "projection %s: another process has moved it",
+                           sink->projection->name);
+        }
+        if (outcome != STELE_OK) {
+            sink->driver->rollback(sink->lanes[lane].db);
+        }
+    }
+    return outcome;
 }
 
 static void rollback(struct stele_sink *base, uint32_t lane)
@@ -137,37 +186,12 @@ static int end(struct stele_sink *base, uint64_t *out_culprit, struct stele_erro
 
 /* ---- Looking again ---- */
 
-struct lane_row {
-    bool found;
-    uint64_t position, effects_after, generation;
-};
-
-static int on_lane_row(void *context, const struct stele_text *columns, size_t count)
-{
-    (void)count;
-    *(struct lane_row *)context = (struct lane_row){.found = true,
-                                                    .position = stele_sinks__parse(columns[0]),
-                                                    .effects_after = stele_sinks__parse(columns[1]),
-                                                    .generation = stele_sinks__parse(columns[2])};
-    return STELE_OK;
-}
-
 static int reload(struct stele_sink *base, uint32_t lane, struct stele_sink_lane *out_lane,
                   struct stele_error *err)
 {
     struct stele_sinks_sql *const sink = sql_of(base);
-    const struct stele_sinks_value values[] = {
-        stele_sinks_text(sink->projection->name),
-        stele_sinks_number(sink->build),
-        stele_sinks_number(lane),
-    };
-    struct lane_row row = {.found = false};
-    const int outcome =
-        sink->driver->query(sink->lanes[lane].db,
-                            "SELECT position, effects_after, generation FROM stele_lanes WHERE "
-                            "name = ?1 AND build = ?2 "
-                            "AND lane = ?3",
-                            values, STELE_COUNT_OF(values), on_lane_row, &row, NULL, err);
+    struct lane_row row;
+    const int outcome = read_lane(sink, lane, "", &row, err);
     if (outcome != STELE_OK) {
         return outcome;
     }

@@ -211,7 +211,9 @@ static void sweep(bool rebuild)
     char *const parked =
         world_ask(&world, "SELECT position, stream FROM stele_parked ORDER BY position");
     CHECK(strlen(parked) > 20);
-    for (int fault = 0; fault < FAULTS; fault++) {
+    /* On a server each try takes a good part of a second: half of the ways do. */
+    const int step = world_postgres() != NULL ? 2 : 1;
+    for (int fault = step - 1; fault < FAULTS; fault += step) {
         bool well = false;
         for (unsigned n = 1; !well; n++) {
             world_fresh_db(&world, "model");

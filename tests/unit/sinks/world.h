@@ -65,7 +65,7 @@ static inline void world_open(struct world *world, uint64_t seed)
 {
     struct stele_error err = {0};
     memset(world, 0, sizeof *world);
-    world->driver = &stele_sinks_sqlite;
+    world->driver = world_postgres() != NULL ? &stele_sinks_postgres : &stele_sinks_sqlite;
     rng_init(&world->rng, seed, 0);
     scratch_make(&world->scratch);
     (void)snprintf(world->store_path, sizeof world->store_path, "%s/store", world->scratch.path);
