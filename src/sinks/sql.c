@@ -67,10 +67,9 @@ static int begin(struct stele_sink *base, uint32_t lane, struct stele_error *err
     int outcome = sink->driver->begin(sink->lanes[lane].db, err);
     if (outcome == STELE_OK && sink->driver->for_update[0] != '\0') {
         outcome = read_lane(sink, lane, sink->driver->for_update, &row, err);
-        if (outcome == STELE_OK && (!row.found || row.generation != sink->lanes[lane].generation)) {
-            outcome =
-                stele_fail(err, STELE_E_FENCED, 0, "projection %s: another process has moved it",
-                           sink->projection->name);
+        if (outcome == STELE_OK && !row.found) {
+            outcome = stele_fail(err, STELE_E_FENCED, 0, "projection %s: its build is gone",
+                                 sink->projection->name);
         }
         if (outcome != STELE_OK) {
             sink->driver->rollback(sink->lanes[lane].db);
