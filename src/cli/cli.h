@@ -44,6 +44,7 @@ int stele_cli_info(int argc, char **argv);
 int stele_cli_meta(int argc, char **argv);
 int stele_cli_project(int argc, char **argv);
 int stele_cli_read(int argc, char **argv);
+int stele_cli_run(int argc, char **argv);
 int stele_cli_scavenge(int argc, char **argv);
 int stele_cli_serve(int argc, char **argv);
 int stele_cli_streams(int argc, char **argv);

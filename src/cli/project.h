@@ -29,5 +29,7 @@ int stele_cli_project_drop(const struct stele_cli_project *project);
 int stele_cli_project_load(const char *path, struct stele_projection **out_projection);
 /* What a call of the library ended with; a bad file is bad input and no misuse of an option. */
 int stele_cli_project_fail(int outcome, const struct stele_error *err, const char *what);
+/* Says how far a run has come. */
+void stele_cli_project_out(const char *name, const struct stele_project_progress *progress);
 
 #endif

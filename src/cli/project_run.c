@@ -60,7 +60,7 @@ static int on_progress(void *context, const struct stele_project_progress *progr
     return stele_cli_interrupted() ? 1 : 0;
 }
 
-static void out_progress(const char *name, const struct stele_project_progress *progress)
+void stele_cli_project_out(const char *name, const struct stele_project_progress *progress)
 {
     if (stele_cli_globals.json) {
         stele_cli_out("{\"name\":");
@@ -91,7 +91,7 @@ static int run(const struct stele_cli_project *project, struct stele *store,
     if (outcome != STELE_OK) {
         return stele_cli_project_fail(outcome, &err, "project");
     }
-    out_progress(name, &progress);
+    stele_cli_project_out(name, &progress);
     if (options->follow == 0 && stele_cli_interrupted()) {
         return stele_cli_fail(STELE_CLI_INTERRUPTED, "interrupted",
                               "%s: interrupted; the same command goes on from there",

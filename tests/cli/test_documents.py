@@ -86,7 +86,7 @@ def test_help_examples(s: Stele):
                 prepare(own, 1 if command == "append" else 8)
                 if command == "user" and " add " not in example:
                     own.shell("printf 'a first password' | stele user add ada", code=None)
-                if command == "project":
+                if command in ("project", "run"):
                     prepare_projection(own)
                 limit = "timeout -s INT 1 " if command == "tail" else ""
                 if "| while" in example:
@@ -114,6 +114,7 @@ def prepare(s, orders):
 def prepare_projection(s):
     s.write("totals.sql", "-- @projection totals\n-- @version 1\n-- @tables\n"
             "CREATE TABLE t (stream TEXT);\n-- @on OrderPlaced\nINSERT INTO t VALUES (:stream);\n")
+    s.write("stele.yaml", "projections:\n  - file: totals.sql\n    into: totals.db\n")
     s.run("project", "run", "totals.sql", "--into", "totals.db", "--once")
 
 
