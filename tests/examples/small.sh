@@ -8,6 +8,11 @@ check "the second time its expected revision is refused" same 'account-1 is open
 read {"owner":"Ada"}
 followed AccountOpened' "$("$build/examples/hello" hello-data)"
 
+check "two phones that were apart have the same list" same 'phone 1: 5 milk
+phone 2: 6 eggs
+phone 1: 6 eggs 2 milk
+phone 2: 6 eggs 2 milk' "$("$build/examples/shared-list")"
+
 dcb=$build/examples/dcb
 check "an address can be registered" "$dcb" users ada ada@example.org
 check "but once" fails 3 "$dcb" users bob ada@example.org
