@@ -3,6 +3,7 @@
  * The rules are in account.c; this file turns a command line into a command, has it executed, and
  * prints what the account then is. */
 #include "account.h"
+#include "customer.h"
 #include "money.h"
 
 #include <stele/run.h>
@@ -18,7 +19,7 @@
 #define HOURS_OF_MONTH (30 * 24)
 
 static const char usage[] =
-    "bank [--store PATH] COMMAND\n"
+    "bank [--store PATH] [--keyring PATH --master FILE] COMMAND\n"
     "\n"
     "  open ACCOUNT CUSTOMER CURRENCY\n"
     "  deposit ACCOUNT AMOUNT [--on DATE]\n"
@@ -26,6 +27,9 @@ static const char usage[] =
     "  transfer ACCOUNT ACCOUNT AMOUNT [--received AMOUNT]\n"
     "  correct ACCOUNT REVISION AMOUNT REASON\n"
     "  balance ACCOUNT [--until DATE] [--known TIME]\n"
+    "  register CUSTOMER NAME MAIL\n"
+    "  customer CUSTOMER\n"
+    "  forget CUSTOMER\n"
     "\n"
     "Accounts are named account-…; DATE is 2026-03-31, TIME is 2026-03-31T15:00:00Z. --on says "
     "from\n"
@@ -38,7 +42,8 @@ struct bank {
     struct stele_memory *memory;
     const char *words[8];
     size_t count;
-    const char *path, *on, *received, *until, *known;
+    struct stele_keyring *keyring;
+    const char *path, *keyring_path, *master, *on, *received, *until, *known;
 };
 
 static _Noreturn void fail(const char *what, const char *message)
@@ -61,10 +66,9 @@ static void parse(struct bank *bank, int argc, char **argv)
     const struct {
         const char *name;
         const char **value;
-    } options[] = {{"--store", &bank->path},
-                   {"--on", &bank->on},
-                   {"--received", &bank->received},
-                   {"--until", &bank->until},
+    } options[] = {{"--store", &bank->path},        {"--keyring", &bank->keyring_path},
+                   {"--master", &bank->master},     {"--on", &bank->on},
+                   {"--received", &bank->received}, {"--until", &bank->until},
                    {"--known", &bank->known}};
     const size_t options_count = sizeof options / sizeof options[0];
     for (int i = 1; i < argc; i++) {
@@ -298,13 +302,54 @@ static int run_balance(struct bank *bank)
     return EXIT_SUCCESS;
 }
 
+/* ---- Customers ---- */
+
+static int refused(const struct stele_error *err)
+{
+    (void)fprintf(stderr, "bank: refused: %s\n", err->message);
+    return EXIT_REJECTED;
+}
+
+static int run_register(struct bank *bank)
+{
+    struct stele_error err;
+    const int outcome =
+        customer_register(bank->store, bank->words[1], bank->words[2], bank->words[3], &err);
+    if (outcome == STELE_WRONG_REVISION || outcome == STELE_E_KEY || outcome == STELE_E_INVALID) {
+        return refused(&err);
+    }
+    check(outcome, &err, bank->words[1]);
+    check(customer_print(bank->store, bank->words[1], &err), &err, bank->words[1]);
+    return EXIT_SUCCESS;
+}
+
+static int run_customer(struct bank *bank)
+{
+    struct stele_error err;
+    check(customer_print(bank->store, bank->words[1], &err), &err, bank->words[1]);
+    return EXIT_SUCCESS;
+}
+
+static int run_forget(struct bank *bank)
+{
+    struct stele_error err;
+    const int outcome = stele_shred(bank->store, bank->words[1], 0, NULL, &err);
+    if (outcome == STELE_NOT_FOUND) {
+        return refused(&err);
+    }
+    check(outcome, &err, bank->words[1]);
+    (void)printf("%s  forgotten\n", bank->words[1]);
+    return EXIT_SUCCESS;
+}
+
 static const struct {
     const char *name;
     size_t words;
     int (*run)(struct bank *bank);
 } commands[] = {
-    {"open", 4, run_open},         {"deposit", 3, run_deposit}, {"withdraw", 3, run_withdraw},
-    {"transfer", 4, run_transfer}, {"correct", 5, run_correct}, {"balance", 2, run_balance},
+    {"open", 4, run_open},         {"deposit", 3, run_deposit},   {"withdraw", 3, run_withdraw},
+    {"transfer", 4, run_transfer}, {"correct", 5, run_correct},   {"balance", 2, run_balance},
+    {"register", 4, run_register}, {"customer", 2, run_customer}, {"forget", 2, run_forget},
 };
 
 static int run(struct bank *bank)
@@ -324,6 +369,12 @@ int main(int argc, char **argv)
     struct stele_error err;
     parse(&bank, argc, argv);
     check(stele_open(bank.path, NULL, &bank.store, &err), &err, bank.path);
+    if (bank.keyring_path != NULL) {
+        check(customer_keyring(bank.store, bank.keyring_path,
+                               bank.master != NULL ? bank.master : "master.key", &bank.keyring,
+                               &err),
+              &err, bank.keyring_path);
+    }
     /* A snapshot of every account that changed, once a month. */
     struct stele_runner_options options = STELE_RUNNER_OPTIONS_INIT;
     options.snapshot_hours = HOURS_OF_MONTH;
@@ -336,5 +387,6 @@ int main(int argc, char **argv)
     stele_memory_destroy(bank.memory);
     stele_runner_destroy(bank.runner);
     (void)stele_close(bank.store);
+    stele_keyring_close(bank.keyring);
     return code;
 }

@@ -28,6 +28,7 @@ run_blocks() {
 }
 
 check "README.md" run_blocks "$source/README.md"
+check "examples/bank/README.md" run_blocks "$source/examples/bank/README.md"
 check "examples/README.md" run_blocks "$source/examples/README.md"
 if command -v dpkg-query >/dev/null; then
     check "examples/package-history/README.md" \
