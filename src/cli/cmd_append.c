@@ -8,6 +8,8 @@
 #include "cli/sink.h"
 #include "cli/text.h"
 
+#include <stele/keys.h>
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,7 +52,10 @@ struct request {
     uint64_t expected;
     struct stele_condition conditions[2];
     size_t conditions_count;
-    uint64_t batch; /* 0: as it comes. */
+    uint64_t batch;      /* 0: as it comes. */
+    const char *subject; /* For which all of it is sealed; NULL: the policy says. */
+    struct stele_cli_list fields;
+    bool seals_metadata;
 };
 
 /* ---- Results ---- */
@@ -119,6 +124,26 @@ static void add_result(struct summary *summary, size_t count,
 
 /* ---- Appending ---- */
 
+static int append_one(struct stele *store, const struct request *request,
+                      const struct stele_append *one, struct stele_append_result *result,
+                      struct stele_error *err)
+{
+    if (request->subject == NULL) {
+        return stele_append_many(store, one, 1, request->conditions, request->conditions_count,
+                                 NULL, result, err);
+    }
+    struct stele_seal *const seals = stele_cli_alloc(one->count * sizeof *seals);
+    for (size_t i = 0; i < one->count; i++) {
+        seals[i] = (struct stele_seal){request->subject, request->fields.items,
+                                       request->fields.count, request->seals_metadata ? 1 : 0};
+    }
+    const struct stele_seal *const all[] = {seals};
+    const int outcome = stele_append_sealed(store, one, all, 1, request->conditions,
+                                            request->conditions_count, NULL, result, err);
+    free(seals);
+    return outcome;
+}
+
 /* Appends one batch; *request says what holds for the next one afterwards. */
 static int append_batch(struct stele *store, struct request *request,
                         struct stele_event_draft *events, size_t count, const char *where,
@@ -127,8 +152,7 @@ static int append_batch(struct stele *store, struct request *request,
     struct stele_append_result result = {.failed = 0};
     struct stele_error err = {0};
     const struct stele_append one = {request->stream, request->expected, events, count};
-    const int outcome = stele_append_many(store, &one, 1, request->conditions,
-                                          request->conditions_count, NULL, &result, &err);
+    const int outcome = append_one(store, request, &one, &result, &err);
     if (outcome != STELE_OK) {
         const struct stele_cli_attempt attempt = {
             where, "append to", request->stream, request->expected, events, count};
@@ -404,6 +428,11 @@ int stele_cli_append(int argc, char **argv)
          &conditions.after},
         {"batch", "N", "from standard input: so many lines in one append, no more, no less",
          STELE_CLI_POSITIVE, &request.batch},
+        {"subject", "S", "seal the events for this data subject (`stele keys --help`)",
+         STELE_CLI_TEXT, &request.subject},
+        {"seal-field", "POINTER", "seal this field alone, like /name; several times",
+         STELE_CLI_LIST, &request.fields},
+        {"seal-metadata", NULL, "seal the metadata, too", STELE_CLI_FLAG, &request.seals_metadata},
     };
     int code = stele_cli_parse(command, options, STELE_COUNT_OF(options), argc, argv,
                                &request.stream, 1, 1, &count);
@@ -417,6 +446,10 @@ int stele_cli_append(int argc, char **argv)
     if (code == STELE_CLI_GO_ON) {
         code = stele_cli_conditions(command, &conditions, request.conditions,
                                     &request.conditions_count);
+    }
+    if (code == STELE_CLI_GO_ON && request.subject == NULL &&
+        (request.fields.count > 0 || request.seals_metadata)) {
+        code = stele_cli_usage_error(command, "--seal-field and --seal-metadata need --subject");
     }
     if (code == STELE_CLI_GO_ON && request.batch > STELE_APPEND_EVENTS_MAX) {
         code = stele_cli_usage_error(command, "--batch: one append has at most %u events",

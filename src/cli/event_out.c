@@ -154,6 +154,9 @@ static void out_json(const struct stele_event *event, bool exact)
     if ((event->flags & STELE_EVENT_TOMBSTONE) != 0) {
         stele_cli_out(",\"tombstone\":true");
     }
+    if ((event->flags & STELE_EVENT_SHREDDED) != 0) {
+        stele_cli_out(",\"shredded\":true");
+    }
     stele_cli_out("}\n");
 }
 
@@ -348,6 +351,10 @@ static void out_human(const struct stele_event *event, const struct stele_cli_co
     if ((event->flags & STELE_EVENT_TOMBSTONE) != 0) {
         stele_cli_out("  ");
         stele_cli_out_colored(STELE_CLI_RED, "(closes the stream)");
+    }
+    if ((event->flags & STELE_EVENT_SHREDDED) != 0) {
+        stele_cli_out("  ");
+        stele_cli_out_colored(STELE_CLI_RED, "(shredded)");
     }
     stele_cli_out("\n");
 }

@@ -1,5 +1,6 @@
 /* Opening and closing the store. */
 #include "cli/cli.h"
+#include "cli/keyring.h"
 #include "cli/options.h"
 
 #include <stdio.h>
@@ -14,7 +15,7 @@ static int open_with(const char *path, int create, int read_only, struct stele *
     return stele_open(path, &options, out_store, err);
 }
 
-int stele_cli_open(enum stele_cli_access access, struct stele **out_store)
+int stele_cli_open_plain(enum stele_cli_access access, struct stele **out_store)
 {
     const char *const path = stele_cli_store_path();
     struct stele_error err = {0};
@@ -41,9 +42,21 @@ int stele_cli_open(enum stele_cli_access access, struct stele **out_store)
     return STELE_CLI_OK;
 }
 
+int stele_cli_open(enum stele_cli_access access, struct stele **out_store)
+{
+    const struct stele_cli_keyring environment = {.path = NULL};
+    const int code = stele_cli_open_plain(access, out_store);
+    if (code != STELE_CLI_OK || !stele_cli_keyring_is_named()) {
+        return code;
+    }
+    const int used = stele_cli_keyring_use(*out_store, &environment, access == STELE_CLI_READ);
+    return used == STELE_CLI_OK ? STELE_CLI_OK : stele_cli_close(*out_store, used);
+}
+
 int stele_cli_close(struct stele *store, int code)
 {
     const int outcome = stele_close(store);
+    stele_cli_keyring_close();
     if (outcome != STELE_OK && code == STELE_CLI_OK) {
         return stele_cli_fail_outcome(outcome, NULL, "close the store");
     }

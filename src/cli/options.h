@@ -74,8 +74,11 @@ enum stele_cli_access {
     STELE_CLI_WRITE,  /* It must be there. */
     STELE_CLI_CREATE, /* It is made if there is none, and a note says so. */
 };
-/* Opens it; returns STELE_CLI_OK or, after telling why not, the exit code. */
+/* Opens it, with the keyring that the environment names; returns STELE_CLI_OK or, after telling why not,
+ * the exit code. */
 int stele_cli_open(enum stele_cli_access access, struct stele **out_store);
+/* Without a keyring: events as they are stored. */
+int stele_cli_open_plain(enum stele_cli_access access, struct stele **out_store);
 /* Closes it. Returns code, or if that is STELE_CLI_OK what closing ended with. */
 int stele_cli_close(struct stele *store, int code);
 
