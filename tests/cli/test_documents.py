@@ -59,6 +59,13 @@ def test_projections_md(s: Stele):
     compare("projections.md", pairs, run_session(s, pairs), "…")
 
 
+def test_shredding_md(s: Stele):
+    """docs/shredding.md shows what happens"""
+    pairs = commands_of(console_blocks(read(os.path.join(DOCS, "shredding.md"))))
+    assert len(pairs) > 20
+    compare("shredding.md", pairs, run_session(s, pairs), "…")
+
+
 def test_manual_examples(s: Stele):
     """the examples of every manual page of section 1 show what happens"""
     pages = sorted(glob.glob(os.path.join(DOCS, "man/*.1")))
@@ -86,6 +93,8 @@ def test_help_examples(s: Stele):
                 prepare(own, 1 if command == "append" else 8)
                 if command == "user" and " add " not in example:
                     own.shell("printf 'a first password' | stele user add ada", code=None)
+                if command in ("keys", "shred") and " init " not in example:
+                    prepare_keyring(own)
                 if command in ("project", "run"):
                     prepare_projection(own)
                 limit = "timeout -s INT 1 " if command == "tail" else ""
@@ -96,6 +105,13 @@ def test_help_examples(s: Stele):
                 assert ended.code in allowed, f"{example}\n{ended.code}: {ended.err}"
             finally:
                 own.remove()
+
+
+def prepare_keyring(s):
+    s.run("keys", "init", "--keyring", "ring", "--key-file", "master.key")
+    s.env.update(STELE_KEYRING=s.path("ring"), STELE_KEY_FILE=s.path("master.key"))
+    s.write("policy.json", '{"seal":[]}')
+    s.run("keys", "add", "customer-4711")
 
 
 def prepare(s, orders):

@@ -1,7 +1,7 @@
 # Completion of stele(1) for fish. Names of streams, types, categories and tags come from the store that
 # the command line names.
 
-set -g __stele_commands append read tail streams info meta delete import export verify digest scavenge project run serve user cluster bench version help
+set -g __stele_commands append read tail streams info meta delete import export verify digest scavenge keys shred project run serve user cluster bench version help
 
 # The command of the command line that is being written; nothing if there is none yet.
 function __stele_command
@@ -57,6 +57,8 @@ complete -c stele -n __stele_none -a import -d 'Append events of many streams fr
 complete -c stele -n __stele_none -a export -d 'Write events as JSON lines'
 complete -c stele -n __stele_none -a verify -d 'Read everything and check that it is what was written'
 complete -c stele -n __stele_none -a digest -d 'Print a digest of all history'
+complete -c stele -n __stele_none -a keys -d 'Look after the keyring with which events are sealed'
+complete -c stele -n __stele_none -a shred -d 'Destroy the key of a data subject'
 complete -c stele -n __stele_none -a scavenge -d 'Reclaim the space of events that were deleted or are beyond their limits'
 complete -c stele -n __stele_none -a serve -d 'Serve the store to clients over the network'
 complete -c stele -n __stele_none -a project -d 'Keep read models in a database up to date'
@@ -126,6 +128,20 @@ complete -c stele -n '__stele_is meta' -l truncate-before -x -d 'hide events bef
 complete -c stele -n '__stele_is meta' -l cache-control -x -d 'how long HTTP answers may be cached'
 complete -c stele -n '__stele_is meta' -l acl -x -d 'who may do what'
 complete -c stele -n '__stele_is meta' -l expect -x -a 'any none exists' -d 'the revision that the metadata must be at'
+complete -c stele -n '__stele_is keys' -l keyring -x -a '(__fish_complete_directories)' -d 'the keyring’s directory'
+complete -c stele -n '__stele_is keys' -l key-file -r -d 'its master key'
+complete -c stele -n '__stele_is keys' -l passphrase-file -r -d 'its passphrase'
+complete -c stele -n '__stele_is keys' -l new-key-file -r -d 'the new master key'
+complete -c stele -n '__stele_is keys' -l new-passphrase-file -r -d 'the new passphrase'
+complete -c stele -n '__stele_is keys' -l public-key -x -d 'the key of the signatures'
+complete -c stele -n '__stele_is keys' -a 'init list add policy backup restore rewrap check verify-erasure'
+complete -c stele -n '__stele_is shred' -l anonymous -d 'the redaction event does not name the subject'
+complete -c stele -n '__stele_is shred' -l keyring -x -a '(__fish_complete_directories)' -d 'the keyring’s directory'
+complete -c stele -n '__stele_is shred' -l key-file -r -d 'its master key'
+complete -c stele -n '__stele_is shred' -l passphrase-file -r -d 'its passphrase'
+complete -c stele -n '__stele_is append' -l subject -x -d 'seal the events for this data subject'
+complete -c stele -n '__stele_is append' -l seal-field -x -d 'seal this field alone'
+complete -c stele -n '__stele_is append' -l seal-metadata -d 'seal the metadata, too'
 complete -c stele -n '__stele_is delete' -l tombstone -d 'close the stream for ever'
 complete -c stele -n '__stele_is delete' -l expect -x -a 'any none exists' -d 'where the stream must be'
 complete -c stele -n '__stele_is import' -l batch -x -d 'at most so many events in one append (default'
