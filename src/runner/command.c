@@ -2,7 +2,9 @@
 #include "es/decision.h"
 #include "runner/command_internal.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <time.h>
 
 #define PAUSE_AFTER 3                      /* Conflicts that are decided again at once. */
 #define PAUSE_NS_MIN ((uint64_t)50 * 1000) /* Then this, doubled each time, … */
@@ -12,6 +14,40 @@
 #define MEMORY_BLOCK_SIZE ((size_t)8 * 1024)
 /* Nobody writes to it, so that "it exists" never holds. */
 #define NOWHERE "$stele-nowhere"
+
+/* ---- What all files of the runner use ------------------------------------------------------- */
+
+int64_t stele_command__now_us(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+uint64_t stele_command__ticks_ns(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+void stele_command__pause(uint64_t ns)
+{
+    struct timespec left = {.tv_sec = (time_t)(ns / 1000000000),
+                            .tv_nsec = (long)(ns % 1000000000)};
+    while (nanosleep(&left, &left) != 0 && errno == EINTR) {
+    }
+}
+
+char *stele_command__text(struct stele_alloc *alloc, const char *text)
+{
+    const size_t size = strlen(text) + 1;
+    char *copy = stele_allocate(alloc, size);
+    if (copy != NULL) {
+        memcpy(copy, text, size);
+    }
+    return copy;
+}
 
 /* What the decision wants at the same index: a kept state, or that of a query. */
 struct held {

@@ -4,41 +4,8 @@
 
 #include <errno.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #define SNAPSHOTS_KEPT_MAX 100u
-
-int64_t stele_command__now_us(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
-
-uint64_t stele_command__ticks_ns(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
-void stele_command__pause(uint64_t ns)
-{
-    struct timespec left = {.tv_sec = (time_t)(ns / 1000000000),
-                            .tv_nsec = (long)(ns % 1000000000)};
-    while (nanosleep(&left, &left) != 0 && errno == EINTR) {
-    }
-}
-
-char *stele_command__text(struct stele_alloc *alloc, const char *text)
-{
-    const size_t size = strlen(text) + 1;
-    char *copy = stele_allocate(alloc, size);
-    if (copy != NULL) {
-        memcpy(copy, text, size);
-    }
-    return copy;
-}
 
 static int check_options(const struct stele_runner_options *options, struct stele_error *err)
 {
