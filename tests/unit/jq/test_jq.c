@@ -1,0 +1,91 @@
+/* A jq program reads older events as newer ones, and what it does wrong is told.
+ *
+ * Method: programs for one to one, one to many and many to none, in chains with versions; then
+ * programs that do not compile, that fail on an event, and that give what is no event. */
+#include "lib/check.h"
+#include "unit/es/bank.h"
+
+#include <stele/jq.h>
+
+static char seen[500];
+
+static int see(void *context, const struct stele_event *event, uint32_t version)
+{
+    (void)context;
+    const size_t size = strlen(seen);
+    (void)snprintf(seen + size, sizeof seen - size, "%.*s/%u %.*s;", (int)event->type.size,
+                   event->type.data, version, (int)event->data_size, (const char *)event->data);
+    return STELE_OK;
+}
+
+static int apply(const char *program, uint32_t version, const char *data, char words[200])
+{
+    struct stele_memory *memory = stele_memory_create();
+    struct stele_jq *jq = NULL;
+    struct stele_upcaster upcasters[2];
+    struct stele_upcasters *all = NULL;
+    struct stele_error err = {0};
+    const struct stele_event event = event_of("A", data, "{\"who\":1}", 4);
+    seen[0] = '\0';
+    CHECK_OK(stele_jq_create("a.jq", program, &jq, &err), err);
+    CHECK_EQ(stele_jq_upcaster(jq, "A", version, &upcasters[0]), STELE_OK);
+    CHECK_EQ(stele_jq_upcaster(jq, "A", version + 1, &upcasters[1]), STELE_OK);
+    CHECK_OK(stele_upcasters_create(memory, upcasters, version > 0 ? 2 : 1, &all, &err), err);
+    const int outcome = stele_upcasters_apply(all, &event, memory, see, NULL, &err);
+    stele_jq_last_error(jq, words, 200);
+    stele_memory_destroy(memory);
+    stele_jq_destroy(jq);
+    return outcome;
+}
+
+TEST(programs_make_one_many_and_none)
+{
+    char words[200];
+    CHECK_EQ(apply(".type = \"B\" | .data |= (.first = (.name | split(\" \")[0]) | del(.name))", 0,
+                   "{\"name\":\"Ada Lovelace\"}", words),
+             STELE_OK);
+    CHECK_TEXT_EQ(seen, "B/0 {\"first\":\"Ada\"};");
+    CHECK_EQ(apply(".data.items[] as $i | {type: \"Item\", data: $i}", 0,
+                   "{\"items\":[1,\"\xc3\xa9\"]}", words),
+             STELE_OK);
+    CHECK_TEXT_EQ(seen, "Item/0 1;Item/0 \"\xc3\xa9\";");
+    CHECK_EQ(apply("empty", 0, "{}", words), STELE_OK);
+    CHECK_TEXT_EQ(seen, "");
+    CHECK_EQ(apply("{type: \"B\"}", 0, "no json", words), STELE_OK);
+    CHECK_TEXT_EQ(seen, "B/0 no json;");
+}
+
+TEST(chains_go_on_from_version_to_version)
+{
+    char words[200];
+    CHECK_EQ(apply(".data.v = (.data.v // []) + [.version]", 1, "{}", words), STELE_OK);
+    CHECK_TEXT_EQ(seen, "A/3 {\"v\":[1,2]};");
+}
+
+TEST(a_malformed_program_is_told_with_its_line)
+{
+    struct stele_jq *jq = NULL;
+    struct stele_error err = {0};
+    CHECK_EQ(stele_jq_create("a.jq", ".type = \"B\"\n| .data |= (", &jq, &err), STELE_E_INVALID);
+    CHECK_TEXT_HAS(err.message, "a.jq:2: syntax error");
+    CHECK_EQ(stele_jq_create("a.jq", "nothing_of_that_name", &jq, &err), STELE_E_INVALID);
+    CHECK_TEXT_HAS(err.message, "a.jq:1: nothing_of_that_name/0 is not defined");
+    CHECK_EQ(stele_jq_open("/nowhere/a.jq", &jq, &err), STELE_NOT_FOUND);
+    CHECK_EQ(stele_jq_open("/", &jq, &err), STELE_E_IO);
+    CHECK(jq == NULL);
+    stele_jq_destroy(NULL);
+}
+
+TEST(what_goes_wrong_on_an_event_ends_its_fold)
+{
+    char words[200];
+    CHECK_EQ(apply(".data.a.b", 0, "{\"a\":1}", words), STELE_E_INVALID);
+    CHECK_TEXT_HAS(words, "a.jq: Cannot index number");
+    CHECK_EQ(apply("1", 0, "{}", words), STELE_E_INVALID);
+    CHECK_TEXT_HAS(words, "no object");
+    CHECK_EQ(apply(".type = 1", 0, "{}", words), STELE_E_INVALID);
+    CHECK_TEXT_HAS(words, "no text");
+    CHECK_EQ(apply("{type: \"B\"}, error(\"stop\")", 0, "{}", words), STELE_E_INVALID);
+    CHECK_TEXT_HAS(words, "a.jq: stop");
+    CHECK_TEXT_EQ(seen, "");
+}
