@@ -20,7 +20,9 @@
 int stele_cli_project_fail(int outcome, const struct stele_error *err, const char *what)
 {
     if (outcome == STELE_E_INVALID && err->message[0] != '\0') {
-        return stele_cli_fail(STELE_CLI_INPUT, stele_outcome_name(outcome), "%s", err->message);
+        return stele_cli_fail(
+            STELE_CLI_INPUT, stele_outcome_name(outcome), "%s%s", err->message,
+            strchr(err->message, ';') != NULL ? "" : "; put it right and run the command again");
     }
     return stele_cli_fail_outcome(outcome, err, what);
 }
@@ -32,7 +34,7 @@ int stele_cli_project_load(const char *path, struct stele_projection **out_proje
     if (fd < 0) {
         const int error = errno;
         return stele_cli_fail(error == ENOENT ? STELE_CLI_NOT_FOUND : STELE_CLI_IO,
-                              error == ENOENT ? "not-found" : "io", "%s: %s", path,
+                              error == ENOENT ? "not-found" : "io", "%s: %s; check the path", path,
                               strerror(error));
     }
     char *const text = stele_cli_alloc(FILE_SIZE_MAX + 1);
@@ -46,7 +48,7 @@ int stele_cli_project_load(const char *path, struct stele_projection **out_proje
     (void)close(fd);
     if (got < 0) {
         free(text);
-        return stele_cli_fail(STELE_CLI_IO, "io", "%s: %s", path, strerror(error));
+        return stele_cli_fail(STELE_CLI_IO, "io", "%s: %s; check the path", path, strerror(error));
     }
     const int outcome = stele_projection_parse(path, text, size, out_projection, &err);
     free(text);

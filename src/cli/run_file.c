@@ -71,14 +71,34 @@ static void on_log(cyaml_log_t level, void *context, const char *format, va_list
     }
 }
 
+/* libcyaml knows where the key before an unexpected one is; this one is on its line or below. */
+static void find_key(struct complaint *complaint, char *text, size_t size)
+{
+    static const char prefix[] = "Unexpected key: ";
+    text[size] = '\0';
+    if (strncmp(complaint->words, prefix, sizeof prefix - 1) != 0) {
+        return;
+    }
+    const char *at = text;
+    for (unsigned line = 1; line < complaint->line && at != NULL; line++) {
+        at = strchr(at, '\n');
+        at = at != NULL ? at + 1 : NULL;
+    }
+    const char *const found = at != NULL ? strstr(at, complaint->words + sizeof prefix - 1) : NULL;
+    for (complaint->line = complaint->line == 0 ? 1 : complaint->line; found != NULL && at < found;
+         at++) {
+        complaint->line += *at == '\n' ? 1 : 0;
+    }
+}
+
 static char *read_all(const char *path, size_t *out_size, int *out_code)
 {
     FILE *const file = fopen(path, "rbe");
     if (file == NULL) {
         const int error = errno;
-        *out_code =
-            stele_cli_fail(error == ENOENT ? STELE_CLI_NOT_FOUND : STELE_CLI_IO,
-                           error == ENOENT ? "not-found" : "io", "%s: %s", path, strerror(error));
+        *out_code = stele_cli_fail(error == ENOENT ? STELE_CLI_NOT_FOUND : STELE_CLI_IO,
+                                   error == ENOENT ? "not-found" : "io", "%s: %s; check the path",
+                                   path, strerror(error));
         return NULL;
     }
     char *const text = stele_cli_alloc(FILE_SIZE_MAX + 1);
@@ -87,7 +107,7 @@ static char *read_all(const char *path, size_t *out_size, int *out_code)
     (void)fclose(file);
     if (failed != 0 || *out_size > FILE_SIZE_MAX) {
         *out_code = stele_cli_fail(failed != 0 ? STELE_CLI_IO : STELE_CLI_LIMIT,
-                                   failed != 0 ? "io" : "limit", "%s: %s", path,
+                                   failed != 0 ? "io" : "limit", "%s: %s; check the path", path,
                                    failed != 0 ? "it cannot be read" : "more than 1 MiB");
         free(text);
         return NULL;
@@ -153,6 +173,7 @@ int stele_cli_run_file_load(const char *path, struct stele_cli_run_file *out_fil
     const cyaml_err_t result =
         cyaml_load_data((const uint8_t *)text, size, &config, &document_schema,
                         (cyaml_data_t **)(void *)&document, NULL);
+    find_key(&complaint, text, size);
     free(text);
     if (result != CYAML_OK || document == NULL) {
         return stele_cli_fail(STELE_CLI_INPUT, "invalid", "%s:%u: %s; see `stele run --help`", path,
