@@ -149,6 +149,9 @@ struct stele_cluster_counts {
     uint64_t installs;  /* Times that this node fetched instead of executing, since it started. */
     uint64_t imbalance; /* Groups that this node leads and another one should. */
     uint64_t wal_size;  /* Bytes. */
+    uint64_t moving;    /* Partitions whose voters change places. */
+    uint64_t missing;   /* Partitions that have fewer voters than they should. */
+    uint64_t moves; /* Votes that were handed on by groups that this node led, since it started. */
     uint64_t
         mismatches; /* Windows of time in which another node executed otherwise than this one. */
 };

@@ -267,7 +267,7 @@ static int plan_drain(struct change *change)
     } else {
         (void)snprintf(change->plan, sizeof change->plan,
                        "drain %s: the %" PRId64 " groups that it leads go to others; it keeps its "
-                       "data and its vote. Take it back with: stele cluster undrain %s\n",
+                       "data, and its votes unless others can have them. Take it back with: stele cluster undrain %s\n",
                        name, stele_cli_cluster_number(change->node, "groups_led"), name);
     }
     change->body = json_pack("{s:I}", "node", (json_int_t)number_of(change->node));

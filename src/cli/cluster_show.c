@@ -52,6 +52,28 @@ const json_t *stele_cli_cluster_node(const json_t *document, const char *name)
     return NULL;
 }
 
+static unsigned spare_of(unsigned voters, unsigned alive)
+{
+    const unsigned needed = voters / 2 + 1;
+    return alive > needed ? alive - needed : 0;
+}
+
+/* Of one partition: the numbers of those who vote there. */
+static unsigned spare_in(const json_t *document, const json_t *row)
+{
+    unsigned alive = 0;
+    size_t i = 0;
+    const json_t *voter = NULL;
+    json_array_foreach(row, i, voter)
+    {
+        char number[24];
+        (void)snprintf(number, sizeof number, "%" PRId64, (int64_t)json_integer_value(voter));
+        const json_t *const node = stele_cli_cluster_node(document, number);
+        alive += node != NULL && is_alive(node) ? 1 : 0;
+    }
+    return spare_of((unsigned)json_array_size(row), alive);
+}
+
 struct stele_cli_cluster_votes stele_cli_cluster_votes(const json_t *document,
                                                        const json_t *without)
 {
@@ -65,8 +87,19 @@ struct stele_cli_cluster_votes stele_cli_cluster_votes(const json_t *document,
             votes.alive += is_alive(node) ? 1 : 0;
         }
     }
-    const unsigned needed = votes.voters / 2 + 1;
-    votes.spare = votes.alive > needed ? votes.alive - needed : 0;
+    votes.spare = spare_of(votes.voters, votes.alive);
+    /* Not all vote in each partition: then the one that is worst off counts. */
+    const int64_t factor = stele_cli_cluster_number(document, "replication_factor");
+    if (factor > 0 && (int64_t)votes.voters > factor) {
+        const unsigned spare = spare_of((unsigned)factor, (unsigned)factor);
+        votes.spare = spare < votes.spare ? spare : votes.spare;
+    }
+    const json_t *row = NULL;
+    json_array_foreach(json_object_get(document, "voters"), i, row)
+    {
+        const unsigned spare = without == NULL ? spare_in(document, row) : votes.spare;
+        votes.spare = spare < votes.spare ? spare : votes.spare;
+    }
     return votes;
 }
 
@@ -115,6 +148,16 @@ void stele_cli_cluster_show(const json_t *document)
     json_array_foreach(json_object_get(document, "nodes"), i, node)
     {
         show_node(node);
+    }
+    const int64_t factor = stele_cli_cluster_number(document, "replication_factor");
+    if (factor > 0 && factor < (int64_t)votes.voters) {
+        stele_cli_outf("%" PRId64 " nodes vote in each partition", factor);
+        const int64_t moving = stele_cli_cluster_number(document, "moving") +
+                               stele_cli_cluster_number(document, "missing");
+        if (moving > 0) {
+            stele_cli_outf("; in %" PRId64 " of them that is changing", moving);
+        }
+        stele_cli_out(is(document, "rebalance", "paused") ? "; moving is paused\n" : "\n");
     }
     stele_cli_outf("%u of %u nodes answer; %u more may fail\n", votes.alive, votes.voters,
                    votes.spare);
@@ -198,6 +241,12 @@ json_t *stele_cli_cluster_findings(const json_t *document)
     const int64_t leaderless = stele_cli_cluster_number(document, "groups_leaderless");
     const int64_t lag_us = stele_cli_cluster_number(document, "closed_lag_us");
     const int64_t lag = stele_cli_cluster_number(document, "log_lag");
+    const int64_t missing = stele_cli_cluster_number(document, "missing");
+    if (missing > 0) {
+        find(findings, "few-voters", NULL,
+             "%" PRId64 " partitions have fewer voters than they should, and are getting more",
+             missing);
+    }
     if (leaderless > 0) {
         find(findings, "no-leader", NULL, "%" PRId64 " groups have no leader", leaderless);
     }

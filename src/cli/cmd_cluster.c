@@ -22,7 +22,7 @@ const struct stele_cli_command stele_cli_cluster_command = {
         "a store that becomes another node when it is served: it gets its number and the events\n"
         "from the nodes that are there. Nodes talk to each other at --address, clients at what\n"
         "`stele serve` listens on. Three nodes survive the loss of any one of them, five that of\n"
-        "any two; two survive less than one does.\n"
+        "any two if all five vote (--replication-factor 5); two survive less than one does.\n"
         "\n"
         "What runs is looked after through any of its servers, as an administrator\n"
         "(STELE_STORE=stele://admin:PASSWORD@HOST:2113):\n"
@@ -56,6 +56,7 @@ struct making {
     const char *name, *zone, *address, *client;
     struct stele_cli_list seeds;
     uint64_t partitions;
+    uint64_t replicas;
     uint64_t replaces;
 };
 
@@ -97,6 +98,9 @@ static int check(const struct making *making, bool joins)
     }
     if (making->partitions == 0 || making->partitions > 1024) {
         return stele_cli_usage_error(self, "--partitions is from 1 to 1024");
+    }
+    if (making->replicas == 0 || making->replicas > 7) {
+        return stele_cli_usage_error(self, "--replication-factor is from 1 to 7");
     }
     if (joins && (making->seeds.count == 0 || making->seeds.count > STELE_IDENTITY_SEEDS_MAX)) {
         return stele_cli_usage_error(self,
@@ -152,6 +156,7 @@ static int make(const struct making *making, bool joins)
     struct stele_identity identity = {.founder = !joins,
                                       .number = joins ? 0 : 1,
                                       .partitions = joins ? 0 : (uint32_t)making->partitions,
+                                      .replication_factor = joins ? 0 : (uint32_t)making->replicas,
                                       .replaces = making->replaces};
     if ((!joins && getrandom(identity.cluster_id, sizeof identity.cluster_id, 0) !=
                        (ssize_t)sizeof identity.cluster_id) ||
@@ -185,7 +190,8 @@ static int make(const struct making *making, bool joins)
 
 int stele_cli_cluster(int argc, char **argv)
 {
-    struct making making = {.zone = "", .client = "localhost:2113", .partitions = 16};
+    struct making making = {
+        .zone = "", .client = "localhost:2113", .partitions = 16, .replicas = 3};
     struct stele_cli_cluster asked = {.timeout_s = 60};
     const struct stele_cli_option options[] = {
         {"name", "NAME", "what the node is called", STELE_CLI_TEXT, &making.name},
@@ -198,6 +204,10 @@ int stele_cli_cluster(int argc, char **argv)
          "of a new cluster, for ever (16): how finely leading is shared\n"
          "out; each has to say something for every append",
          STELE_CLI_NUMBER, &making.partitions},
+        {"replication-factor", "N",
+         "of a new cluster (3): how many nodes decide in each partition;\n"
+         "all nodes have all events",
+         STELE_CLI_NUMBER, &making.replicas},
         {"seed", "HOST:PORT", "join, repair: the address of a node that is there", STELE_CLI_LIST,
          &making.seeds},
         {"replace", "NUMBER", "join: in the place of this node, which is lost", STELE_CLI_NUMBER,

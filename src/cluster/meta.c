@@ -253,6 +253,25 @@ const char *stele_meta_setting(const struct stele_meta *meta, const char *key)
     return found ? meta->settings[place].value : NULL;
 }
 
+size_t stele_meta_voters_count(const struct stele_meta *meta, uint32_t partition)
+{
+    size_t count = 0;
+    while (count < STELE_META_REPLICAS_MAX && meta->voters[partition][count] != 0) {
+        count++;
+    }
+    return count;
+}
+
+bool stele_meta_should_vote(const struct stele_meta *meta, uint32_t partition, uint64_t number)
+{
+    const size_t count = stele_meta_voters_count(meta, partition);
+    bool votes = count == 0;
+    for (size_t i = 0; i < count; i++) {
+        votes = votes || meta->voters[partition][i] == number;
+    }
+    return votes;
+}
+
 uint64_t stele_meta_common_features(const struct stele_meta *meta)
 {
     uint64_t common = UINT64_MAX;
@@ -510,6 +529,38 @@ static void judge_undrain(const struct stele_meta *meta, const struct stele_meta
     }
 }
 
+/* The same for each partition that has voters of its own. */
+static bool judge_rest_of_voters(const struct stele_meta *meta,
+                                 const struct stele_meta_command *command,
+                                 const struct stele_meta_node *node,
+                                 struct stele_meta_result *result)
+{
+    for (uint32_t i = 0; i < meta->partitions && command->alive_count > 0; i++) {
+        size_t voters = 0;
+        size_t alive = 0;
+        uint64_t dead = 0;
+        const size_t count = stele_meta_voters_count(meta, i);
+        bool is_there = false;
+        for (size_t k = 0; k < count; k++) {
+            const uint64_t other = meta->voters[i][k];
+            is_there = is_there || other == node->number;
+            voters += other != node->number;
+            alive += other != node->number && is_alive(command, other);
+            dead = other != node->number && !is_alive(command, other) ? other : dead;
+        }
+        if (is_there && voters > 0 && 2 * alive <= voters) {
+            refuse(result, STELE_META_NO_QUORUM,
+                   "without node %" PRIu64
+                   " \"%s\" only %zu of the %zu voters of partition %" PRIu32
+                   " would answer, which is no majority: nothing could be stored any more; start, "
+                   "replace or remove node %" PRIu64 " first",
+                   node->number, node->name, alive, voters, i, dead);
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Those who remain without this node must be able to decide: somebody may lead, and if it is known who answers, those
  * are a majority. Otherwise this would be the last thing that the cluster ever decided. */
 static bool judge_rest(const struct stele_meta *meta, const struct stele_meta_command *command,
@@ -545,7 +596,7 @@ static bool judge_rest(const struct stele_meta *meta, const struct stele_meta_co
                node->number, node->name, alive, voters, dead->number, dead->name);
         return false;
     }
-    return true;
+    return judge_rest_of_voters(meta, command, node, result);
 }
 
 static void judge_remove(const struct stele_meta *meta, const struct stele_meta_command *command,
@@ -701,6 +752,43 @@ static void judge_prefer(const struct stele_meta *meta, const struct stele_meta_
     }
 }
 
+static void judge_place(const struct stele_meta *meta, const struct stele_meta_command *command,
+                        struct stele_meta_result *result)
+{
+    if ((meta->gates & STELE_META_FEATURE_VOTERS) == 0) {
+        refuse(result, STELE_META_SOFTWARE_TOO_OLD,
+               "partitions get voters of their own only when all nodes know what that is; bring "
+               "them to the newest version first");
+        return;
+    }
+    if (command->if_version == 0 || command->partitions != meta->partitions) {
+        refuse(result, STELE_META_INVALID,
+               "voters are placed for all %" PRIu32 " partitions, and for one version of the table",
+               meta->partitions);
+        return;
+    }
+    bool same = true;
+    for (uint32_t i = 0; i < meta->partitions; i++) {
+        unsigned before = 0;
+        for (size_t k = 0; k < STELE_META_REPLICAS_MAX; k++) {
+            const unsigned place = command->voters[i][k];
+            if (place > meta->nodes_count ||
+                (place != 0 ? place <= before || (k > 0 && before == 0) : k == 0)) {
+                refuse(result, STELE_META_INVALID,
+                       "the voters of partition %" PRIu32
+                       " are not nodes of the table, each once and by number",
+                       i);
+                return;
+            }
+            same = same && meta->voters[i][k] == (place == 0 ? 0 : meta->nodes[place - 1].number);
+            before = place;
+        }
+    }
+    if (same) {
+        result->outcome = STELE_META_SAME;
+    }
+}
+
 void stele_meta_judge_command(const struct stele_meta *meta,
                               const struct stele_meta_command *command,
                               struct stele_meta_result *out_result)
@@ -751,6 +839,9 @@ void stele_meta_judge_command(const struct stele_meta *meta,
     case STELE_META_PREFER:
         judge_prefer(meta, command, out_result);
         break;
+    case STELE_META_PLACE:
+        judge_place(meta, command, out_result);
+        break;
     }
     if (out_result->outcome == STELE_META_DONE) {
         out_result->version = meta->version + 1;
@@ -780,6 +871,22 @@ static void forget_leader(struct stele_meta *meta, uint64_t number)
     }
 }
 
+static void forget_voter(struct stele_meta *meta, uint64_t number)
+{
+    for (uint32_t i = 0; i < meta->partitions; i++) {
+        uint64_t *const row = meta->voters[i];
+        size_t kept = 0;
+        for (size_t k = 0; k < STELE_META_REPLICAS_MAX; k++) {
+            if (row[k] != 0 && row[k] != number) {
+                row[kept++] = row[k];
+            }
+        }
+        while (kept < STELE_META_REPLICAS_MAX) {
+            row[kept++] = 0;
+        }
+    }
+}
+
 static void remember_removed(struct stele_meta *meta, const struct stele_meta_node *node)
 {
     if (meta->removed_count == STELE_META_REMOVED_MAX) {
@@ -804,6 +911,7 @@ static void remove_node(struct stele_meta *meta, uint64_t number)
 {
     struct stele_meta_node *const node = find_to_change(meta, number);
     forget_leader(meta, number);
+    forget_voter(meta, number);
     remember_removed(meta, node);
     const size_t place = (size_t)(node - meta->nodes);
     meta->nodes_count--;
@@ -846,6 +954,17 @@ static void do_update(struct stele_meta *meta, const struct stele_meta_command *
     node->state = state;
 }
 
+static void do_place(struct stele_meta *meta, const struct stele_meta_command *command)
+{
+    for (uint32_t i = 0; i < meta->partitions; i++) {
+        for (size_t k = 0; k < STELE_META_REPLICAS_MAX; k++) {
+            const unsigned place = command->voters[i][k];
+            meta->voters[i][k] = place == 0 ? 0 : meta->nodes[place - 1].number;
+        }
+    }
+    meta->voters_version = meta->version;
+}
+
 static void do_command(struct stele_meta *meta, const struct stele_meta_command *command)
 {
     meta->version++;
@@ -883,6 +1002,9 @@ static void do_command(struct stele_meta *meta, const struct stele_meta_command 
     case STELE_META_PREFER:
         memcpy(meta->leaders, command->leaders, meta->partitions * sizeof(meta->leaders[0]));
         meta->leaders_version = meta->version;
+        break;
+    case STELE_META_PLACE:
+        do_place(meta, command);
         break;
     }
 }
@@ -963,6 +1085,20 @@ static const char *removed_fault(const struct stele_meta *meta)
     return NULL;
 }
 
+static const char *voters_fault(const struct stele_meta *meta)
+{
+    for (uint32_t i = 0; i < meta->partitions; i++) {
+        const uint64_t *const row = meta->voters[i];
+        for (size_t k = 0; k < STELE_META_REPLICAS_MAX && row[k] != 0; k++) {
+            if (meta->voters_version == 0 || stele_meta_find(meta, row[k]) == NULL ||
+                (k > 0 && row[k] <= row[k - 1])) {
+                return "T9: voters are nodes of the table, by number";
+            }
+        }
+    }
+    return meta->voters_version <= meta->version ? NULL : "voters are not newer than the table";
+}
+
 static const char *rest_fault(const struct stele_meta *meta)
 {
     for (size_t i = 0; i < meta->settings_count; i++) {
@@ -978,7 +1114,8 @@ static const char *rest_fault(const struct stele_meta *meta)
             return "T7: leaders are active nodes";
         }
     }
-    return meta->leaders_version <= meta->version ? NULL : "leaders are not newer than the table";
+    return meta->leaders_version <= meta->version ? voters_fault(meta)
+                                                  : "leaders are not newer than the table";
 }
 
 const char *stele_meta__fault(const struct stele_meta *meta)

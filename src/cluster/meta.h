@@ -16,7 +16,7 @@
  * once. T3 an incarnation is in the table at most once, removed ones included. T4 names and cluster
  * addresses of nodes that are not removed differ. T5 at least one node is ACTIVE. T6 every node
  * has all features of the gates. T7 leaders are ACTIVE nodes. T8 the version grows by one with every change,
- * and only then. */
+ * and only then. T9 voters are nodes of the table, each once in a row and by number. */
 #ifndef STELE_CLUSTER_META_H
 #define STELE_CLUSTER_META_H
 
@@ -27,8 +27,12 @@
 #define STELE_META_NODES_MAX 64 /* Not removed: as many as a Raft group can have. */
 /* Removed ones whose incarnation is remembered; the oldest is forgotten first. Their numbers are
  * refused for ever all the same. */
-#define STELE_META_REMOVED_MAX 200
+#define STELE_META_REMOVED_MAX 128
 #define STELE_META_SETTINGS_MAX 32
+/* Settings that mean something to the cluster itself. */
+#define STELE_META_REPLICATION_FACTOR "replication-factor" /* 1 … 7: voters of each partition. */
+#define STELE_META_REBALANCE "rebalance"                   /* "paused": nothing moves. */
+#define STELE_META_REPLICAS_MAX 7
 /* Bytes of text, without the zero at the end. */
 #define STELE_META_NAME_MAX 32
 #define STELE_META_ADDRESS_MAX 260 /* The longest host name, ":" and a port. */
@@ -47,7 +51,8 @@
 /* What this version knows beyond that, a bit for each. It is used from when the gate has risen, which it
  * does when every node of the table has it, and it never falls again. */
 #define STELE_META_FEATURE_HASHES UINT64_C(1) /* Nodes tell each other hashes.h's hashes. */
-#define STELE_META_FEATURES STELE_META_FEATURE_HASHES
+#define STELE_META_FEATURE_VOTERS UINT64_C(2) /* Partitions have voters of their own: PLACE. */
+#define STELE_META_FEATURES (STELE_META_FEATURE_HASHES | STELE_META_FEATURE_VOTERS)
 
 enum stele_meta_state {
     STELE_META_JOINING = 1, /* Gets the events; no voter yet, or not in every group. */
@@ -81,7 +86,7 @@ struct stele_meta_setting {
     char value[STELE_META_VALUE_MAX + 1];
 };
 
-/* To read; changed by stele_meta_apply() only. About 80 KiB: keep it off small stacks. */
+/* To read; changed by stele_meta_apply() only. About 140 KiB: keep it off small stacks. */
 struct stele_meta {
     uint64_t version; /* 0: not founded, and nothing else counts. */
     uint8_t cluster_id[STELE_META_ID_SIZE];
@@ -91,11 +96,15 @@ struct stele_meta {
     uint64_t next_number;
     uint64_t gates;
     uint64_t leaders_version; /* Of the table, when the leaders last changed. */
+    uint64_t voters_version;  /* And the voters; 0: they were never placed. */
     size_t nodes_count, removed_count, settings_count;
     struct stele_meta_node nodes[STELE_META_NODES_MAX];          /* By number. */
     struct stele_meta_removed removed[STELE_META_REMOVED_MAX];   /* By number. */
     struct stele_meta_setting settings[STELE_META_SETTINGS_MAX]; /* By key. */
     uint64_t leaders[STELE_PARTITIONS_MAX]; /* Who should lead each partition; 0: anybody. */
+    /* Who should vote in each partition, by number, then 0; nobody: every node should. The others get its log as well,
+     * and do not count. */
+    uint64_t voters[STELE_PARTITIONS_MAX][STELE_META_REPLICAS_MAX];
 };
 
 /* ---- Outcomes, of commands and of greetings ---- */
@@ -154,6 +163,7 @@ enum stele_meta_kind {
     STELE_META_GATE = 9,     /* features: gates to raise. */
     STELE_META_SET = 10,     /* setting; an empty value takes it away. */
     STELE_META_PREFER = 11,  /* leaders of all partitions */
+    STELE_META_PLACE = 12,   /* voters of all partitions; if_version is not 0 */
 };
 
 /* Only what stands at the kind counts. */
@@ -172,6 +182,8 @@ struct stele_meta_command {
     uint64_t features;
     struct stele_meta_setting setting;
     uint64_t leaders[STELE_PARTITIONS_MAX]; /* The first `partitions` ones. */
+    /* Of the first `partitions` ones: 1 + the places of nodes in the table, growing, then 0. */
+    uint8_t voters[STELE_PARTITIONS_MAX][STELE_META_REPLICAS_MAX];
 };
 
 /* Returns the size. What is encoded has to fit: texts end within their arrays, counts are in their bounds. */
@@ -202,6 +214,10 @@ void stele_meta_judge_command(const struct stele_meta *meta,
 /* NULL: there is no such node, or it has been removed. */
 const struct stele_meta_node *stele_meta_find(const struct stele_meta *meta, uint64_t number);
 const struct stele_meta_node *stele_meta_find_name(const struct stele_meta *meta, const char *name);
+/* How many voters a partition has in the table; 0: every node votes. */
+size_t stele_meta_voters_count(const struct stele_meta *meta, uint32_t partition);
+/* Should this node of the table vote in this partition? */
+bool stele_meta_should_vote(const struct stele_meta *meta, uint32_t partition, uint64_t number);
 /* NULL: it is not set. */
 const char *stele_meta_setting(const struct stele_meta *meta, const char *key);
 /* Features that every node has: what GATE may raise. All bits if there is no node. */

@@ -10,13 +10,16 @@
  *               features    8                                             GATE
  *               setting     key  value                                    SET
  *               leaders     2 count  8 each                               PREFER
+ *               voters      2 count  1 width  of each: so many places     PLACE
  *
- *     table     4 "STmt"   4 layout = 1   4 CRC-32C of the rest   8 version, and if that is not 0:
+ *     table     4 "STmt"   4 layout       4 CRC-32C of the rest   8 version, and if that is not 0:
  *               cluster   8 next number  8 gates  8 version of the leaders
  *               1 nodes    { 8 number  1 state  node }
  *               2 removed  { 8 number  16 incarnation  name }
  *               1 settings { key  value }
  *               1 for each partition: 0, or 1 + which node in the list above leads it
+ *               and in layout 2, which it is as soon as voters were placed:
+ *               8 version of the voters  1 width  { width times: as above, who votes }
  *
  *     greeting  4 "SThi"   4 layout = 1   cluster  8 number  16 incarnation  8 features  8 starts  8 boot
  *               8 table version  8 durable  version
@@ -28,6 +31,7 @@
 #include "cluster/meta_internal.h"
 
 #define LAYOUT 1
+#define LAYOUT_VOTERS 2
 #define TABLE_MAGIC UINT32_C(0x746d5453) /* "STmt" */
 #define HELLO_MAGIC UINT32_C(0x69685453) /* "SThi" */
 #define TABLE_HEAD 12
@@ -43,7 +47,8 @@
 _Static_assert(TABLE_HEAD + 8 + CLUSTER_SIZE + 3 * 8 + 1 +
                        STELE_META_NODES_MAX * (9 + NODE_SIZE_MAX) + 2 +
                        STELE_META_REMOVED_MAX * (8 + 16 + 2 + STELE_META_NAME_MAX) + 1 +
-                       STELE_META_SETTINGS_MAX * SETTING_SIZE_MAX + STELE_PARTITIONS_MAX <=
+                       STELE_META_SETTINGS_MAX * SETTING_SIZE_MAX +
+                       STELE_PARTITIONS_MAX * (1 + STELE_META_REPLICAS_MAX) + 9 <=
                    STELE_META_SNAPSHOT_SIZE_MAX,
                "the fullest table fits into a snapshot");
 _Static_assert(12 + 8 + CLUSTER_SIZE + NODE_SIZE_MAX + 1 + 8 * STELE_META_NODES_MAX <=
@@ -51,6 +56,9 @@ _Static_assert(12 + 8 + CLUSTER_SIZE + NODE_SIZE_MAX + 1 + 8 * STELE_META_NODES_
                "the longest REPLACE fits into a command");
 _Static_assert(12 + 2 + 8 * STELE_PARTITIONS_MAX <= STELE_META_COMMAND_SIZE_MAX,
                "the longest PREFER fits into a command");
+_Static_assert(12 + 3 + STELE_META_REPLICAS_MAX * STELE_PARTITIONS_MAX <=
+                   STELE_META_COMMAND_SIZE_MAX,
+               "the longest PLACE fits into a command");
 _Static_assert(8 + CLUSTER_SIZE + 7 * 8 + 16 + 2 + STELE_META_VERSION_MAX <=
                    STELE_META_HELLO_SIZE_MAX,
                "the longest greeting fits");
@@ -120,6 +128,26 @@ static uint8_t *put_node(uint8_t *to, const struct stele_meta_node *node)
     to = put_u64(to, node->features);
     to = put_u64(to, node->starts);
     return put_u64(to, node->boot);
+}
+
+/* As wide as the widest row. */
+static uint8_t *put_places(uint8_t *to, uint32_t partitions,
+                           const uint8_t voters[STELE_PARTITIONS_MAX][STELE_META_REPLICAS_MAX])
+{
+    size_t width = 0;
+    STELE_ASSERT(partitions <= STELE_PARTITIONS_MAX);
+    for (uint32_t i = 0; i < partitions; i++) {
+        for (size_t k = width; k < STELE_META_REPLICAS_MAX; k++) {
+            width = voters[i][k] != 0 ? k + 1 : width;
+        }
+    }
+    to = put_u16(to, partitions);
+    to = put_u8(to, width);
+    for (uint32_t i = 0; i < partitions; i++) {
+        memcpy(to, voters[i], width);
+        to += width;
+    }
+    return to;
 }
 
 static uint8_t *put_setting(uint8_t *to, const struct stele_meta_setting *setting)
@@ -239,6 +267,7 @@ static void get_setting(struct reader *reader, struct stele_meta_setting *settin
 #define HAS_FEATURES 16U
 #define HAS_SETTING 32U
 #define HAS_LEADERS 64U
+#define HAS_VOTERS 128U
 
 /* What a command consists of, in the order of these bits; 0: there is no such kind. */
 static unsigned parts_of(unsigned kind)
@@ -255,6 +284,7 @@ static unsigned parts_of(unsigned kind)
         [STELE_META_GATE] = HAS_FEATURES,
         [STELE_META_SET] = HAS_SETTING,
         [STELE_META_PREFER] = HAS_LEADERS,
+        [STELE_META_PLACE] = HAS_VOTERS,
     };
     return kind < STELE_COUNT_OF(parts) ? parts[kind] : 0;
 }
@@ -298,8 +328,26 @@ size_t stele_meta_command_encode(const struct stele_meta_command *command,
             at = put_u64(at, command->leaders[i]);
         }
     }
+    if ((parts & HAS_VOTERS) != 0) {
+        at = put_places(at, command->partitions, command->voters);
+    }
     STELE_ASSERT((size_t)(at - to) <= STELE_META_COMMAND_SIZE_MAX);
     return (size_t)(at - to);
+}
+
+static void get_places(struct reader *reader, uint32_t *partitions,
+                       uint8_t voters[STELE_PARTITIONS_MAX][STELE_META_REPLICAS_MAX])
+{
+    *partitions = (uint32_t)get_count(reader, get_u16(reader), STELE_PARTITIONS_MAX);
+    const size_t width = get_count(reader, get_u8(reader), STELE_META_REPLICAS_MAX);
+    bool full = width == 0;
+    for (uint32_t i = 0; i < *partitions; i++) {
+        for (size_t k = 0; k < width; k++) {
+            voters[i][k] = get_u8(reader);
+        }
+        full = full || voters[i][width - 1] != 0;
+    }
+    reader->bad = reader->bad || !full; /* One spelling of each. */
 }
 
 static void get_parts(struct reader *reader, unsigned parts, struct stele_meta_command *command)
@@ -331,6 +379,9 @@ static void get_parts(struct reader *reader, unsigned parts, struct stele_meta_c
         for (uint32_t i = 0; i < command->partitions; i++) {
             command->leaders[i] = get_u64(reader);
         }
+    }
+    if ((parts & HAS_VOTERS) != 0) {
+        get_places(reader, &command->partitions, command->voters);
     }
 }
 
@@ -365,6 +416,36 @@ static uint8_t *put_leaders(uint8_t *to, const struct stele_meta *meta)
     return to;
 }
 
+static uint8_t place_of(const struct stele_meta *meta, uint64_t number)
+{
+    const struct stele_meta_node *const node = stele_meta_find(meta, number);
+    STELE_ASSERT(node != NULL);
+    return (uint8_t)(node - meta->nodes + 1);
+}
+
+static size_t width_of(const struct stele_meta *meta)
+{
+    size_t width = 0;
+    for (uint32_t i = 0; i < meta->partitions; i++) {
+        const size_t count = stele_meta_voters_count(meta, i);
+        width = count > width ? count : width;
+    }
+    return width;
+}
+
+static uint8_t *put_voters(uint8_t *to, const struct stele_meta *meta)
+{
+    const size_t width = width_of(meta);
+    to = put_u64(to, meta->voters_version);
+    to = put_u8(to, width);
+    for (uint32_t i = 0; i < meta->partitions; i++) {
+        for (size_t k = 0; k < width; k++) {
+            to = put_u8(to, meta->voters[i][k] == 0 ? 0 : place_of(meta, meta->voters[i][k]));
+        }
+    }
+    return to;
+}
+
 static uint8_t *put_body(uint8_t *to, const struct stele_meta *meta)
 {
     to = put_cluster(to, meta->cluster_id, meta->format, meta->partitions, meta->partition_key);
@@ -387,7 +468,8 @@ static uint8_t *put_body(uint8_t *to, const struct stele_meta *meta)
     for (size_t i = 0; i < meta->settings_count; i++) {
         to = put_setting(to, &meta->settings[i]);
     }
-    return put_leaders(to, meta);
+    to = put_leaders(to, meta);
+    return meta->voters_version == 0 ? to : put_voters(to, meta);
 }
 
 size_t stele_meta_encode(const struct stele_meta *meta, uint8_t to[STELE_META_SNAPSHOT_SIZE_MAX])
@@ -400,7 +482,7 @@ size_t stele_meta_encode(const struct stele_meta *meta, uint8_t to[STELE_META_SN
     const size_t size = (size_t)(at - to);
     STELE_ASSERT(size <= STELE_META_SNAPSHOT_SIZE_MAX);
     stele_store_u32le(to, TABLE_MAGIC);
-    stele_store_u32le(to + 4, LAYOUT);
+    stele_store_u32le(to + 4, meta->voters_version == 0 ? LAYOUT : LAYOUT_VOTERS);
     stele_store_u32le(to + 8, stele_crc32c((struct stele_bytes){.data = to + TABLE_HEAD,
                                                                 .size = size - TABLE_HEAD}));
     return size;
@@ -418,7 +500,27 @@ static void get_leaders(struct reader *reader, struct stele_meta *meta)
     }
 }
 
-static void get_body(struct reader *reader, struct stele_meta *meta)
+static void get_voters(struct reader *reader, struct stele_meta *meta)
+{
+    meta->voters_version = get_u64(reader);
+    const size_t width = get_count(reader, get_u8(reader), STELE_META_REPLICAS_MAX);
+    if (reader->bad || meta->voters_version == 0) {
+        reader->bad = true;
+        return;
+    }
+    for (uint32_t i = 0; i < meta->partitions; i++) {
+        bool ended = false;
+        for (size_t k = 0; k < width; k++) {
+            const size_t place = get_count(reader, get_u8(reader), meta->nodes_count);
+            reader->bad = reader->bad || (ended && place != 0);
+            ended = place == 0;
+            meta->voters[i][k] = place == 0 ? 0 : meta->nodes[place - 1].number;
+        }
+    }
+    reader->bad = reader->bad || width != width_of(meta); /* One spelling of each table. */
+}
+
+static void get_body(struct reader *reader, struct stele_meta *meta, uint32_t layout)
 {
     get_cluster(reader, meta->cluster_id, &meta->format, &meta->partitions, &meta->partition_key);
     meta->next_number = get_u64(reader);
@@ -443,6 +545,9 @@ static void get_body(struct reader *reader, struct stele_meta *meta)
         get_setting(reader, &meta->settings[i]);
     }
     get_leaders(reader, meta);
+    if (layout >= LAYOUT_VOTERS && !reader->bad) {
+        get_voters(reader, meta);
+    }
 }
 
 int stele_meta_decode(struct stele_bytes bytes, struct stele_meta *out_meta)
@@ -454,7 +559,7 @@ int stele_meta_decode(struct stele_bytes bytes, struct stele_meta *out_meta)
     if (reader.bad || magic != TABLE_MAGIC || layout == 0) {
         return STELE_E_CORRUPT;
     }
-    if (layout > LAYOUT) {
+    if (layout > LAYOUT_VOTERS) {
         return STELE_E_FORMAT;
     }
     if (stele_crc32c((struct stele_bytes){.data = reader.at, .size = reader.left}) != crc) {
@@ -462,8 +567,9 @@ int stele_meta_decode(struct stele_bytes bytes, struct stele_meta *out_meta)
     }
     stele_meta_init(out_meta);
     out_meta->version = get_u64(&reader);
+    reader.bad = reader.bad || (out_meta->version == 0 && layout != LAYOUT);
     if (out_meta->version != 0) {
-        get_body(&reader, out_meta);
+        get_body(&reader, out_meta, layout);
     }
     if (reader.bad || reader.left > 0) {
         return STELE_E_CORRUPT;

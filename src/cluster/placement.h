@@ -7,7 +7,8 @@
  * Thorup, Zadimoghaddam, 2016). What is still uneven then is evened out by moving single replicas, or chains of
  * them where zones stand in the way. A table that is there is changed as little as possible.
  *
- * While every node holds every partition, only leaders are placed: stele_placement_leaders() with replicas NULL.
+ * Replicas are votes here, since every node has every partition's events; where all nodes vote, only leaders are placed:
+ * stele_placement_leaders() with replicas NULL. cluster/plan.h asks for all of it.
  *
  * Pure, integers only: the same input gives the same table everywhere, in whatever order nodes are listed.
  *

@@ -1,21 +1,32 @@
-/* What the table of nodes asks for: who should lead each partition.
+/* What the table of nodes asks for: who should lead each partition, who should vote in it, and what its leader does next
+ * so that it becomes so.
  *
- *     table of nodes, who answers ──▶ [ placement ] ──▶ leaders
+ *     table of nodes ──▶ [ placement ] ──▶ voters ──▶ into the table
+ *     table, who answers ──▶ [ placement ] ──▶ leaders
+ *     table, members of a group ──▶ next step of the group's leader
  *
- * Every node computes it for itself, from the same table, and gets the same as long as it hears the same nodes. Where
- * two hear different ones for a moment, leadership may go to and fro, which costs time and nothing else.
+ * Voters are part of the table: the node that leads the cluster proposes them, and the difference between the table and
+ * what the groups are is all there is of a plan. So whoever leads after a crash goes on where the last one was.
+ * Leaders are not: every node computes them for itself and gets the same as long as it hears the same nodes. Where two
+ * hear different ones for a moment, leadership may go to and fro, which costs time and nothing else.
  *
- * Pure, as placement.h, which does the computing. */
+ * Pure, as placement.h, which does the computing.
+ *
+ * Invariants: V1 of a node of the table the vote is taken only when everybody votes who should. V2 of partitions whose voters change places,
+ * at most STELE_PLACEMENT_MOVES_MAX are begun at once. V3 what is missing is not counted as a move, and never waits. */
 #ifndef STELE_CLUSTER_PLAN_H
 #define STELE_CLUSTER_PLAN_H
 
 #include "base/alloc.h"
 #include "cluster/meta.h"
+#include "cluster/placement.h"
 
 /* Sets of nodes are bits here, by their place in the table's list: valid for one version of it. */
 _Static_assert(STELE_META_NODES_MAX <= 64, "a node is a bit");
 
-/* Who should lead each partition: of the active nodes those in `able`; 0: nobody can.
+/* ---- Leaders ---- */
+
+/* Who should lead each partition: of the active nodes those in `able` that may vote there; 0: nobody can.
  *
  * Among all active nodes leaders are spread by the ring, whoever is able at the moment; what those lead who are not
  * able goes to the others meanwhile. So a node that goes and comes moves what is its own, and nothing else. Leaders
@@ -25,5 +36,57 @@ _Static_assert(STELE_META_NODES_MAX <= 64, "a node is a bit");
 STELE_MUST_USE
 int stele_plan_leaders(struct stele_alloc *alloc, const struct stele_meta *meta, uint64_t able,
                        uint64_t *out_leaders);
+
+/* ---- Voters ---- */
+
+/* How many voters each partition should have; 0: all nodes vote, because nobody has said how many. */
+uint32_t stele_plan_replicas(const struct stele_meta *meta);
+/* "replication-factor": 1 … 7, or nothing. */
+bool stele_plan_is_replicas(const char *value);
+bool stele_plan_is_paused(const struct stele_meta *meta);
+
+/* Makes out_command the one that places voters as they should be, with as little change as may be: STELE_META_PLACE
+ * for this version of the table. Nodes that are drained give theirs to others as far as there are others.
+ * balances: also what is only uneven. STELE_OK; STELE_NOT_FOUND: it is so already, or not for the table to say;
+ * STELE_E_NO_MEMORY. */
+STELE_MUST_USE
+int stele_plan_voters(struct stele_alloc *alloc, const struct stele_meta *meta, bool balances,
+                      struct stele_meta_command *out_command);
+/* Has every partition as many voters in the table as it should? */
+bool stele_plan_is_filled(const struct stele_meta *meta);
+
+/* What a node is in a group: as enum stele_raft_member. */
+enum stele_plan_role { STELE_PLAN_NONE, STELE_PLAN_STANDBY, STELE_PLAN_VOTER };
+
+/* A group as one node sees it. The meta group is partition meta->partitions: everybody votes there. */
+struct stele_plan_group {
+    uint32_t partition;
+    size_t count;
+    const uint64_t *nodes;
+    const enum stele_plan_role *roles;
+};
+
+/* What a node of the table should be in a group. */
+enum stele_plan_role stele_plan_role(const struct stele_meta *meta, uint32_t partition,
+                                     uint64_t number);
+
+enum stele_plan_state {
+    STELE_PLAN_SETTLED, /* It is what the table says, as far as nodes answer. */
+    STELE_PLAN_FILLING, /* Somebody is missing who should vote. */
+    STELE_PLAN_MOVING,  /* Others vote in the place of those who should. */
+};
+/* alive: who answers, as bits. */
+enum stele_plan_state stele_plan_state(const struct stele_meta *meta,
+                                       const struct stele_plan_group *group, uint64_t alive);
+
+struct stele_plan_step {
+    uint64_t node;
+    enum stele_plan_role role;
+};
+/* The next change of a group, as its leader makes it; some may have to wait, so that the one after it is asked for: `skip`
+ * so many. may_begin: a place may change now (V2). false: there is none.
+ * A step that takes the vote of the leader itself means that another should lead. */
+bool stele_plan_step(const struct stele_meta *meta, const struct stele_plan_group *group,
+                     uint64_t alive, bool may_begin, size_t skip, struct stele_plan_step *out_step);
 
 #endif

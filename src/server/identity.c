@@ -101,6 +101,9 @@ static bool parse(const json_t *from, struct stele_identity *to)
     if (!good) {
         return false;
     }
+    uint64_t factor = 0; /* Older files have none. */
+    (void)get_number(from, "replication-factor", 7, &factor);
+    to->replication_factor = (uint32_t)factor;
     to->founder = json_is_true(json_object_get(from, "founder"));
     /* Older ones have no such thing. */
     if (json_object_get(from, "repairs") != NULL &&
@@ -155,12 +158,13 @@ static json_t *render(const struct stele_identity *identity)
         (void)json_array_append_new(seeds, json_string(identity->seeds[i]));
     }
     json_t *json = json_pack(
-        "{s:i, s:s, s:s, s:I, s:b, s:s, s:s, s:s, s:s, s:o, s:I, s:i, s:i, s:I}", "version", 1,
+        "{s:i, s:s, s:s, s:I, s:b, s:s, s:s, s:s, s:s, s:o, s:I, s:i, s:i, s:I, s:i}", "version", 1,
         "cluster", cluster, "incarnation", incarnation, "number", (json_int_t)identity->number,
         "founder", (int)identity->founder, "name", identity->name, "zone", identity->zone,
         "address", identity->address, "client-address", identity->client_address, "seeds", seeds,
         "replaces", (json_int_t)identity->replaces, "partitions", (int)identity->partitions,
-        "partition-key", (int)identity->partition_key, "starts", (json_int_t)identity->starts);
+        "partition-key", (int)identity->partition_key, "starts", (json_int_t)identity->starts,
+        "replication-factor", (int)identity->replication_factor);
     if (json != NULL && identity->repairs != 0) {
         (void)json_object_set_new(json, "repairs", json_integer((json_int_t)identity->repairs));
     }

@@ -25,6 +25,7 @@ struct stele_identity {
     uint64_t starts; /* How often it has been started. */
     uint64_t
         repairs; /* The number whose data are being set aside (repair.h), and until then nobody may serve it. */
+    uint32_t replication_factor; /* That a founder begins with; 0: every node votes. */
 };
 
 /* STELE_NOT_FOUND: the store is no node's. STELE_E_CORRUPT: the file is no such file. */

@@ -4,7 +4,8 @@
 #include <stdio.h>
 #include <time.h>
 
-#define SECOND_US 250000 /* How often the node looks after the cluster. */
+#define SECOND_US 250000 /* How often the node looks after the cluster … */
+#define BUSY_US 25000    /* … and while members of groups change. */
 #define HAND_OVER_US 1000000
 
 void stele_member__log(struct stele_member *member, enum stele_server_log level, const char *format,
@@ -115,7 +116,8 @@ static void on_second(struct stele_timer *timer)
         stele_member__send_hashes(member);
     }
     stele_member__view_refresh(member);
-    member->base->ops->timer_start(member->base, timer, stele_member__now_us(member) + SECOND_US);
+    const int64_t next_us = member->busy ? BUSY_US : SECOND_US;
+    member->base->ops->timer_start(member->base, timer, stele_member__now_us(member) + next_us);
     stele_member__want_turn(member);
 }
 

@@ -128,6 +128,11 @@ struct stele_member {
     /* Who should lead each partition, as of a version of the table and those who were able then (bits, by place). */
     uint64_t *wanted_leaders;
     uint64_t wanted_version, wanted_able;
+    uint64_t planned_version; /* Of the table, in which voters are as they should be. */
+    int64_t asked_place_us;
+    uint32_t moves, missing; /* Partitions that change voters, and that have too few. */
+    uint64_t moved;          /* Votes that were handed on by groups that this node led. */
+    bool busy;               /* With the members of groups: look again soon. */
 
     /* Inbox: from front loops. */
     pthread_mutex_t inbox_lock;
@@ -261,12 +266,18 @@ struct stele_member__ask *stele_member__ask_create(struct stele_member *member,
 void stele_member__on_ask(struct stele_member *member, uint64_t from, struct stele_bytes message);
 void stele_member__on_answer(struct stele_member *member, uint64_t from,
                              struct stele_bytes message);
-/* Who should lead a group; 0: nobody can, or it is not known. */
-uint64_t stele_member__wanted_leader(struct stele_member *member, uint32_t group);
 /* Once in a while: founds, updates, activates; brings the groups towards the table. */
 void stele_member__look_after(struct stele_member *member);
 void stele_member__asks_work(struct stele_member *member);
 void stele_member__asks_end(struct stele_member *member);
+/* ---- member_place.c ---- */
+/* Who should lead a group; 0: nobody can, or it is not known. */
+uint64_t stele_member__wanted_leader(struct stele_member *member, uint32_t group);
+/* Is this node in every group what the table says? */
+bool stele_member__is_placed(struct stele_member *member);
+/* Brings the table and the groups that this node leads a step further. */
+void stele_member__place(struct stele_member *member);
+
 /* ---- member_command.c: what operators ask for ---- */
 void stele_member__command(struct stele_cluster *cluster, struct stele_cluster_command *command);
 void stele_member__run_commands(struct stele_member *member);

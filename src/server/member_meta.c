@@ -6,8 +6,6 @@
 
 #define ASK_AGAIN_US 1000000
 #define ASK_END_US 15000000
-#define CALM_US 3000000 /* After the last election, before leaders are moved. */
-#define CHANGES_MAX 64  /* Of members or leaders, in one look. */
 #define SNAPSHOT_EVERY 64
 #define ANSWER_SIZE 40 /* id, outcome, meta outcome, number, version */
 
@@ -395,6 +393,10 @@ static void ask_about_self(struct stele_member *member, enum stele_meta_kind kin
     command->partition_key = member->identity.partition_key;
     memcpy(command->cluster_id, member->identity.cluster_id, sizeof command->cluster_id);
     describe_self(member, &command->node);
+    (void)snprintf(command->setting.key, sizeof command->setting.key, "%s",
+                   STELE_META_REPLICATION_FACTOR);
+    (void)snprintf(command->setting.value, sizeof command->setting.value, "%u",
+                   member->identity.replication_factor);
     struct stele_member__ask *ask = stele_member__ask_create(member, command);
     stele_release(member->alloc, command, sizeof *command);
     if (ask != NULL) {
@@ -404,23 +406,12 @@ static void ask_about_self(struct stele_member *member, enum stele_meta_kind kin
     }
 }
 
-static bool votes_everywhere(struct stele_member *member)
+/* What `stele cluster init` was told, as long as nobody has said anything else since. */
+static bool is_to_set_replicas(struct stele_member *member)
 {
-    struct stele_raft *raft = stele_replica_raft(member->replica);
-    for (uint32_t g = 0; g <= member->identity.partitions; g++) {
-        uint64_t nodes[STELE_RAFT_NODES_MAX];
-        enum stele_raft_member members[STELE_RAFT_NODES_MAX];
-        const size_t count = stele_raft_members(raft, g, nodes, members);
-        bool votes = false;
-        for (size_t i = 0; i < count; i++) {
-            votes =
-                votes || (nodes[i] == member->identity.number && members[i] == STELE_RAFT_VOTER);
-        }
-        if (!votes) {
-            return false;
-        }
-    }
-    return true;
+    return member->identity.founder && member->identity.replication_factor > 0 &&
+           (member->identity.starts == 1 || member->meta->nodes_count == 1) &&
+           stele_meta_setting(member->meta, STELE_META_REPLICATION_FACTOR) == NULL;
 }
 
 static void look_after_self(struct stele_member *member)
@@ -440,6 +431,11 @@ static void look_after_self(struct stele_member *member)
     if (own == NULL || member->meta_leader == 0) {
         return;
     }
+    if (is_to_set_replicas(member)) {
+        member->updated_us = now_us;
+        ask_about_self(member, STELE_META_SET);
+        return;
+    }
     struct stele_meta_node now;
     describe_self(member, &now);
     if (own->boot != now.boot || own->starts != now.starts ||
@@ -452,112 +448,10 @@ static void look_after_self(struct stele_member *member)
     }
     struct stele_replica_counts counts;
     stele_replica_counts(member->replica, &counts);
-    if (own->state == STELE_META_JOINING && !counts.fetching && votes_everywhere(member)) {
+    if (own->state == STELE_META_JOINING && !counts.fetching && stele_member__is_placed(member)) {
         member->updated_us = now_us;
         ask_about_self(member, STELE_META_ACTIVATE);
     }
-}
-
-/* One step of one group towards the table. true: something was begun. */
-static bool configure(struct stele_member *member, uint32_t group)
-{
-    struct stele_raft *raft = stele_replica_raft(member->replica);
-    uint64_t nodes[STELE_RAFT_NODES_MAX];
-    enum stele_raft_member members[STELE_RAFT_NODES_MAX];
-    const size_t count = stele_raft_members(raft, group, nodes, members);
-    for (size_t i = 0; i < member->meta->nodes_count; i++) {
-        const uint64_t number = member->meta->nodes[i].number;
-        enum stele_raft_member is = STELE_RAFT_NONE;
-        for (size_t k = 0; k < count; k++) {
-            is = nodes[k] == number ? members[k] : is;
-        }
-        if (is == STELE_RAFT_VOTER ||
-            (is == STELE_RAFT_NONE && !stele_member__is_alive(member, number))) {
-            continue;
-        }
-        const enum stele_raft_member next =
-            is == STELE_RAFT_NONE ? STELE_RAFT_STANDBY : STELE_RAFT_VOTER;
-        return stele_raft_configure(raft, group, number, next, NULL) == STELE_OK;
-    }
-    for (size_t k = 0; k < count; k++) {
-        if (stele_meta_find(member->meta, nodes[k]) == NULL) {
-            return stele_raft_configure(raft, group, nodes[k], STELE_RAFT_NONE, NULL) == STELE_OK;
-        }
-    }
-    return false;
-}
-
-/* Those who could lead at the moment: bits, by their places in the table. */
-static uint64_t able_nodes(struct stele_member *member)
-{
-    uint64_t able = 0;
-    for (size_t i = 0; i < member->meta->nodes_count; i++) {
-        const struct stele_meta_node *node = &member->meta->nodes[i];
-        const bool ends = member->handing_over && node->number == member->identity.number;
-        if (node->state == STELE_META_ACTIVE && !ends &&
-            stele_member__is_alive(member, node->number)) {
-            able |= UINT64_C(1) << i;
-        }
-    }
-    return able;
-}
-
-uint64_t stele_member__wanted_leader(struct stele_member *member, uint32_t group)
-{
-    const struct stele_meta *meta = member->meta;
-    const uint64_t able = able_nodes(member);
-    /* The meta group stays where it is: the leader of the cluster does not change without a reason. */
-    if (group == member->identity.partitions) {
-        size_t first = 0;
-        while (first < meta->nodes_count && (able >> first & 1) == 0) {
-            first++;
-        }
-        for (size_t i = 0; i < meta->nodes_count; i++) {
-            if (meta->nodes[i].number == member->identity.number && (able >> i & 1) != 0) {
-                return member->identity.number;
-            }
-        }
-        return first == meta->nodes_count ? 0 : meta->nodes[first].number;
-    }
-    if (meta->version == 0 || meta->partitions != member->identity.partitions) {
-        return 0;
-    }
-    if (member->wanted_version != meta->version || member->wanted_able != able) {
-        member->wanted_version = 0;
-        if (stele_plan_leaders(member->alloc, meta, able, member->wanted_leaders) != STELE_OK) {
-            return 0; /* Leaders stay where they are. */
-        }
-        member->wanted_version = meta->version;
-        member->wanted_able = able;
-    }
-    return member->wanted_leaders[group];
-}
-
-static void look_after_groups(struct stele_member *member)
-{
-    struct stele_raft *raft = stele_replica_raft(member->replica);
-    const uint32_t groups = member->identity.partitions + 1;
-    const bool calm = stele_member__now_us(member) - member->elected_us > CALM_US;
-    uint32_t changes = 0;
-    for (uint32_t i = 0; i < groups && changes < CHANGES_MAX; i++) {
-        const uint32_t group = (member->round_robin + i) % groups;
-        if (stele_replica_leader(member->replica, group) != member->identity.number) {
-            continue;
-        }
-        if (!member->handing_over && configure(member, group)) {
-            changes++;
-            continue;
-        }
-        const uint64_t wanted = stele_member__wanted_leader(member, group);
-        const struct stele_meta_node *own = stele_meta_find(member->meta, member->identity.number);
-        const bool at_once =
-            member->handing_over || (own != NULL && own->state == STELE_META_DRAINING);
-        if (wanted != 0 && wanted != member->identity.number && (calm || at_once) &&
-            stele_raft_transfer(raft, group, wanted, NULL) == STELE_OK) {
-            changes++;
-        }
-    }
-    member->round_robin = groups == 0 ? 0 : (member->round_robin + changes) % groups;
 }
 
 void stele_member__look_after(struct stele_member *member)
@@ -565,7 +459,7 @@ void stele_member__look_after(struct stele_member *member)
     look_after_self(member);
     if (member->meta->version > 0) {
         stele_member__raise_gates(member);
-        look_after_groups(member);
+        stele_member__place(member);
     }
     if (member->meta_applied >= member->meta_snapshot + SNAPSHOT_EVERY &&
         member->meta->version >= member->peers_version && keep_table(member)) {

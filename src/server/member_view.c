@@ -113,6 +113,9 @@ static void look_at_numbers(struct stele_member *member, const struct stele_clus
     if (counts.wanted > counts.closed) {
         to->closed_lag_us = (stamp_ms(counts.wanted) - stamp_ms(counts.closed)) * 1000;
     }
+    to->moving = member->moves;
+    to->missing = member->missing;
+    to->moves = member->moved;
     for (uint32_t g = 0; g < to->groups; g++) {
         struct stele_raft_status status;
         stele_raft_status(stele_replica_raft(member->replica), g, &status);
@@ -163,6 +166,30 @@ static void judge_readiness(struct stele_member *member, const struct stele_clus
 }
 
 /* The document of GET /cluster. */
+/* Who votes in a partition, as far as this node's log has it. */
+static json_t *render_voters(struct stele_member *member, uint32_t group)
+{
+    uint64_t nodes[STELE_RAFT_NODES_MAX];
+    enum stele_raft_member members[STELE_RAFT_NODES_MAX];
+    const size_t count =
+        stele_raft_members(stele_replica_raft(member->replica), group, nodes, members);
+    json_t *voters = json_array();
+    for (size_t i = 0; i < count; i++) {
+        if (members[i] == STELE_RAFT_VOTER) {
+            (void)json_array_append_new(voters, json_integer((json_int_t)nodes[i]));
+        }
+    }
+    return voters;
+}
+
+static const char *rebalance_of(const struct stele_member *member)
+{
+    if (stele_plan_is_paused(member->meta)) {
+        return "paused";
+    }
+    return member->moves + member->missing > 0 ? "moving" : "idle";
+}
+
 static char *render(struct stele_member *member, const struct stele_cluster_view *view,
                     const struct stele_cluster_counts *numbers,
                     const struct stele_cluster_readiness *readiness)
@@ -203,9 +230,11 @@ static char *render(struct stele_member *member, const struct stele_cluster_view
         (void)json_array_append_new(nodes, one);
     }
     json_t *leaders = json_array();
+    json_t *voters = json_array();
     for (uint32_t g = 0; g < member->identity.partitions && member->replica != NULL; g++) {
         (void)json_array_append_new(
             leaders, json_integer((json_int_t)stele_replica_leader(member->replica, g)));
+        (void)json_array_append_new(voters, render_voters(member, g));
     }
     json_t *root = json_object();
     (void)json_object_set_new(root, "cluster", json_string(id));
@@ -225,7 +254,13 @@ static char *render(struct stele_member *member, const struct stele_cluster_view
     (void)json_object_set_new(root, "wal_size", json_integer((json_int_t)numbers->wal_size));
     (void)json_object_set_new(root, "mismatches", json_integer((json_int_t)numbers->mismatches));
     (void)json_object_set_new(root, "features", json_integer((json_int_t)member->meta->gates));
+    (void)json_object_set_new(root, "replication_factor",
+                              json_integer((json_int_t)stele_plan_replicas(member->meta)));
+    (void)json_object_set_new(root, "rebalance", json_string(rebalance_of(member)));
+    (void)json_object_set_new(root, "moving", json_integer((json_int_t)numbers->moving));
+    (void)json_object_set_new(root, "missing", json_integer((json_int_t)numbers->missing));
     (void)json_object_set_new(root, "leaders", leaders);
+    (void)json_object_set_new(root, "voters", voters);
     (void)json_object_set_new(root, "nodes", nodes);
     char *text = json_dumps(root, JSON_INDENT(2));
     json_decref(root);

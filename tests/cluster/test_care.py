@@ -31,8 +31,8 @@ def test_rolling_upgrade(s: Stele):
                 cluster[number].start()
                 cluster.wait_ready()
             for node in cluster.nodes:
-                wait_for(lambda node=node: features(node) == 1, words=lambda node=node: node.log[-3000:])
-            has(cluster[1].log + cluster[2].log + cluster[3].log, "all nodes know features 0x1")
+                wait_for(lambda node=node: features(node) == 3, words=lambda node=node: node.log[-3000:])
+            has(cluster[1].log + cluster[2].log + cluster[3].log, "all nodes know features 0x3")
             load.wait_more(30)
             # Going back is too late.
             cluster[2].stop()

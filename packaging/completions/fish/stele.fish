@@ -238,6 +238,7 @@ complete -c stele -n '__stele_is cluster' -l address -x -d 'where other nodes re
 complete -c stele -n '__stele_is cluster' -l client -x -d 'where clients reach it, until it has been served once'
 complete -c stele -n '__stele_is cluster' -l zone -x -d 'what fails together: a rack, a building'
 complete -c stele -n '__stele_is cluster' -l partitions -x -d 'of a new cluster, for ever (16)'
+complete -c stele -n '__stele_is cluster' -l replication-factor -x -d 'of a new cluster (3): how many nodes decide in each partition'
 complete -c stele -n '__stele_is cluster' -l seed -x -d 'join, repair: the address of a node that is there'
 complete -c stele -n '__stele_is cluster' -l replace -x -d 'join: in the place of this node, which is lost'
 complete -c stele -n '__stele_is cluster' -l events -d 'check: compare what is stored on all nodes, event by event'

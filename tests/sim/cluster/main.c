@@ -1,6 +1,6 @@
 /* Runs seeds and adds up. The arguments are those of ../main.c, as far as they make sense:
  * --seed N, --seeds N, --hours H, --until N, --trace, --quick, --twice, --hashes, --known F, --tap,
- * --limit S. --known: the seeds of a file, one a line, each once broke something. */
+ * --limit S, --still (everybody votes, always, as with --known). --known: the seeds of a file, one a line, each once broke something. */
 #include "world.h"
 
 #include <stdio.h>
@@ -10,15 +10,16 @@
 struct arguments {
     uint64_t seed, seeds, until;
     double hours, limit_s;
-    bool trace, quick, twice, hashes, tap;
+    bool trace, quick, twice, hashes, tap, still;
     const char *known;
 };
 
 static void usage(void)
 {
-    (void)fprintf(stderr, "usage: sim-cluster [--seed N] [--seeds N] [--hours H] [--until N] "
-                          "[--trace] [--quick] [--twice] [--hashes] [--known FILE] [--tap] "
-                          "[--limit SECONDS]\n");
+    (void)fprintf(stderr,
+                  "usage: sim-cluster [--seed N] [--seeds N] [--hours H] [--until N] "
+                  "[--trace] [--quick] [--twice] [--hashes] [--known FILE] [--tap] [--still] "
+                  "[--limit SECONDS]\n");
     exit(2);
 }
 
@@ -27,11 +28,8 @@ static bool set_flag(struct arguments *a, const char *word)
     const struct {
         const char *word;
         bool *flag;
-    } flags[] = {{"--trace", &a->trace},
-                 {"--quick", &a->quick},
-                 {"--twice", &a->twice},
-                 {"--hashes", &a->hashes},
-                 {"--tap", &a->tap}};
+    } flags[] = {{"--trace", &a->trace},   {"--quick", &a->quick}, {"--twice", &a->twice},
+                 {"--hashes", &a->hashes}, {"--still", &a->still}, {"--tap", &a->tap}};
     for (size_t i = 0; i < STELE_COUNT_OF(flags); i++) {
         if (strcmp(word, flags[i].word) == 0) {
             *flags[i].flag = true;
@@ -105,16 +103,17 @@ static void print_totals(const struct stats *s, uint64_t seeds, const char *pref
            prefix, N(crashes), N(power_cuts), N(crash_all), N(failed_opens), N(pauses), N(clocks),
            N(stalls), N(full));
     printf("%smessages %llu, lost %llu, twice %llu; partitions %llu, broken connections %llu; "
-           "elections %llu, turns %llu\n",
-           prefix, N(messages), N(lost), N(twice), N(partitions), N(breaks), N(elections),
-           N(turns));
+           "elections %llu, turns %llu; changes of members %llu\n",
+           prefix, N(messages), N(lost), N(twice), N(partitions), N(breaks), N(elections), N(turns),
+           N(moves));
 #undef N
 }
 
-static void run(const struct arguments *a, uint64_t seed, bool quick, struct stats *totals)
+static void run(const struct arguments *a, uint64_t seed, bool quick, bool still,
+                struct stats *totals)
 {
-    const uint64_t hash = world_run(seed, a->trace, quick, a->until, totals);
-    if (a->twice && hash != world_run(seed, a->trace, quick, a->until, totals)) {
+    const uint64_t hash = world_run(seed, a->trace, quick, still, a->until, totals);
+    if (a->twice && hash != world_run(seed, a->trace, quick, still, a->until, totals)) {
         printf("FAILED: seed %llu does not do the same twice\n", (unsigned long long)seed);
         exit(EXIT_FAILURE);
     }
@@ -138,7 +137,7 @@ static uint64_t run_known(const struct arguments *a, struct stats *totals)
         char *end = NULL;
         const uint64_t seed = strtoull(line, &end, 10);
         if (end != line) {
-            run(a, seed, strncmp(end, " quick", 6) == 0, totals);
+            run(a, seed, strncmp(end, " quick", 6) == 0, true, totals);
             done++;
         }
     }
@@ -157,7 +156,7 @@ int main(int argc, char **argv)
     }
     bool more = a.known == NULL;
     while (more) {
-        run(&a, a.seed + done, a.quick, &totals);
+        run(&a, a.seed + done, a.quick, a.still, &totals);
         done++;
         more = a.hours > 0 ? (double)totals.simulated_us / 1e6 / 3600 < a.hours : done < a.seeds;
         more = more && (a.limit_s <= 0 || cpu_s() < a.limit_s);

@@ -269,6 +269,7 @@ static void on_open(struct world *world, struct node *node, void *object, uint64
     node->cursor = truth_after(world, executed);
     trace(world, node, "open: executed, next, boot", executed, node->cursor, node->boot);
     node_kick(world, node);
+    place_opened(world, node);
     after(world, node, rng_exponential(&world->rng_schedule, world->config.read_us), on_look, NULL,
           NULL, 0);
     after(world, node, rng_exponential(&world->rng_schedule, SECOND), on_work, NULL, NULL, 0);

@@ -229,14 +229,14 @@ static bool has_all(const struct world *world, const struct node *node)
            node->answers_count == 0 && disks_store_is_idle(node) && !node->fetching;
 }
 
-static bool is_at_rest(const struct world *world)
+static bool is_at_rest(struct world *world)
 {
     for (uint32_t i = 0; i < world->nodes_count; i++) {
         if (!has_all(world, &world->nodes[i])) {
             return false;
         }
     }
-    return client_is_idle(world);
+    return client_is_idle(world) && place_is_done(world);
 }
 
 static void wait_for_rest(struct world *world, const char *when)
@@ -250,6 +250,9 @@ static void wait_for_rest(struct world *world, const char *when)
                  (unsigned long long)((world->now_us - world->clients[i].begun_us) / SECOND),
                  (unsigned long long)world->clients[i].tries);
         }
+    }
+    if (!place_is_done(world)) {
+        fail(world, "%s: those do not vote who should", when);
     }
     for (uint32_t i = 0; i < world->nodes_count; i++) {
         struct node *node = &world->nodes[i];
@@ -322,13 +325,15 @@ static void add_counts(struct stats *totals, const struct stats *stats)
     }
 }
 
-static struct world *world_create(uint64_t seed, bool tracing, bool quick, uint64_t until)
+static struct world *world_create(uint64_t seed, bool tracing, bool quick, bool still,
+                                  uint64_t until)
 {
     struct world *world = calloc(1, sizeof *world);
     STELE_ASSERT(world != NULL);
     world->seed = seed;
     world->tracing = tracing;
     world->quick = quick;
+    world->still = still;
     world->until = until;
     rng_init(&world->rng_config, seed, 1);
     rng_init(&world->rng_workload, seed, 2);
@@ -339,6 +344,7 @@ static struct world *world_create(uint64_t seed, bool tracing, bool quick, uint6
         config_print(&world->config);
     }
     world->nodes_count = world->config.nodes;
+    place_init(world);
     model_init(&world->model, world->config.partitions, STELE_KEY_STREAM);
     for (uint32_t i = 0; i < NODES_MAX; i++) {
         for (uint32_t k = 0; k < NODES_MAX; k++) {
@@ -359,18 +365,21 @@ static void world_destroy(struct world *world)
     client_free_all(world);
     workload_deinit(&world->workload);
     model_deinit(&world->model);
+    place_deinit(world);
     free(world->truth);
     free(world);
 }
 
-uint64_t world_run(uint64_t seed, bool tracing, bool quick, uint64_t until, struct stats *totals)
+uint64_t world_run(uint64_t seed, bool tracing, bool quick, bool still, uint64_t until,
+                   struct stats *totals)
 {
-    struct world *world = world_create(seed, tracing, quick, until);
+    struct world *world = world_create(seed, tracing, quick, still, until);
     for (uint32_t i = 0; i < world->nodes_count; i++) {
         node_start(world, &world->nodes[i]);
     }
     client_start(world);
     begin_faults(world);
+    place_start(world);
     run_for(world, world->config.duration_us);
     world->stopping = true;
     heal(world);

@@ -10,7 +10,7 @@
  *     queue     virtual time; failing, tracing     execute   commands on its store; answers
  *     net       messages between nodes             fetch     copying from another node's store
  *     world     faults, healing, peace             client    appends, retries; what they are told
- *                                                  truth     what every node has to have done
+ *     place     who votes, changed all the time    truth     what every node has to have done
  *
  * The truth is one sequence of executed commands. Whoever executes a command first extends it, by
  * what the reference model (lib/model.h) says; whoever executes it later must do the same. */
@@ -20,6 +20,7 @@
 #include "base/checksum.h"
 #include "base/limits.h"
 #include "base/position.h"
+#include "cluster/plan.h"
 #include "cluster/replica.h"
 #include "lib/model.h"
 #include "lib/rng.h"
@@ -288,6 +289,7 @@ struct node {
     bool power_cut;    /* That is how its last life has ended. */
     uint64_t promised; /* The highest stamp whose effect was said to be durable here. */
     uint32_t read;     /* Events of the model that were read here. */
+    uint32_t table;    /* The one that it knows. */
 };
 
 void node_start(struct world *world, struct node *node);
@@ -300,13 +302,23 @@ uint64_t node_number(const struct node *node);
 void node_failed(struct world *world, struct node *node, int outcome, const char *what,
                  const struct stele_error *err);
 
+/* ---- place.c ---- */
+
+struct places;
+void place_init(struct world *world);
+void place_deinit(struct world *world);
+void place_start(struct world *world);
+void place_opened(struct world *world, struct node *node);
+/* Are all groups what the newest table says? */
+bool place_is_done(struct world *world);
+
 /* ---- world.c ---- */
 
 struct stats {
     uint64_t events, operations, attempts, executed, executed_first, appended, refused, repeated,
         stale, unknown, overloaded, crashes, power_cuts, crash_all, pauses, partitions, breaks,
         clocks, stalls, full, messages, lost, twice, turns, elections, fetches, fetched, look_backs,
-        reads, failed_opens, simulated_us;
+        reads, failed_opens, moves, simulated_us;
 };
 
 struct trace_line {
@@ -318,8 +330,10 @@ struct trace_line {
 struct world {
     uint64_t seed;
     bool tracing, quick;
+    bool still;     /* Everybody votes, always. */
     uint64_t until; /* Events; 0: to the end. */
     struct config config;
+    struct places *places;
     struct stats stats;
     struct rng rng_config, rng_workload, rng_schedule, rng_fault;
     struct queue queue;
@@ -349,6 +363,7 @@ struct world {
 void config_draw(struct world *world);
 void config_print(const struct config *config);
 /* One whole run. Ends the process if a check fails. Returns its trace hash. */
-uint64_t world_run(uint64_t seed, bool tracing, bool quick, uint64_t until, struct stats *totals);
+uint64_t world_run(uint64_t seed, bool tracing, bool quick, bool still, uint64_t until,
+                   struct stats *totals);
 
 #endif

@@ -1,0 +1,99 @@
+"""Who votes in which partition: as many as were asked for, evenly, in different zones, and what changes when nodes come
+and go."""
+
+import json
+import os
+import sys
+from itertools import chain
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
+from harness import Stele, main, same  # noqa: E402
+
+from cluster import Cluster, Load, wait_for  # noqa: E402
+
+
+def note(text):
+    print(f"# {text}", flush=True)
+
+
+def voters(node):
+    return [sorted(one) for one in node.status().get("voters", [])]
+
+
+def wait_placed(cluster, width, numbers, nodes=None):
+    """Until every node that runs says that so many of these vote in each partition, evenly."""
+    nodes = nodes or cluster.nodes
+
+    def placed():
+        rows = [voters(node) for node in nodes]
+        if any(one != rows[0] for one in rows) or any(len(row) != width for row in rows[0]):
+            return False
+        votes = list(chain(*rows[0]))
+        return set(votes) == set(numbers) and all(
+            abs(votes.count(number) - len(votes) / len(numbers)) <= 1 for number in numbers)
+    wait_for(placed, words=lambda: json.dumps([node.status() for node in nodes[:2]]))
+    wait_for(lambda: all(node.status()["rebalance"] == "idle" for node in nodes))
+    return voters(nodes[0])
+
+
+def test_growing_and_shrinking(s: Stele):
+    """three of five nodes vote in each partition; nodes come, are drained and go under load, and no request fails"""
+    with Cluster(s, 3) as cluster:
+        cluster.wait_ready()
+        before = wait_placed(cluster, 3, (1, 2, 3))
+        with Load(cluster, 3) as load:
+            load.wait_more(50)
+            for number in (4, 5):
+                node = cluster.add(number)
+                node.join(cluster[1])
+                node.start()
+                cluster.wait_ready()
+                after = wait_placed(cluster, 3, range(1, number + 1))
+                moved = sum(len(set(new) - set(old)) for old, new in zip(before, after))
+                note(f"node {number} joined: {moved} of 24 votes moved")
+                assert moved <= 24 // number + 1, (before, after)
+                before = after
+                load.nodes.append(node)
+                load.wait_more(50)
+            same(cluster[3].change("drain", {"node": "n1"}).status, 200)
+            load.nodes.pop(0)
+            wait_placed(cluster, 3, (2, 3, 4, 5))
+            wait_for(lambda: cluster[2].status()["nodes"][0]["groups_led"] == 0)
+            same(cluster[3].change("remove", {"node": "n1"}).status, 200)
+            load.wait_more(50)
+            wait_placed(cluster, 3, (2, 3, 4, 5), cluster.nodes[1:])
+        same(load.failures, [])
+        note(f"{load.count()} acknowledged, the slowest took {load.slowest:.2f} s")
+        cluster[1].wait_log("stops taking part in the cluster: it was removed")
+        cluster[1].kill()
+        del cluster.nodes[0]
+        load.check(cluster.all())
+        cluster.stop()
+        cluster.verify()
+
+
+def test_a_killed_voter(s: Stele):
+    """a voter that is killed while votes move costs nothing that was acknowledged, and moving goes on without it"""
+    with Cluster(s, 4) as cluster:
+        cluster.wait_ready()
+        wait_placed(cluster, 3, (1, 2, 3, 4))
+        with Load(cluster, 3) as load:
+            # While one vote decides, or two have to, nothing goes on without that node.
+            for victim, factor, goes_on in ((3, 5, True), (1, 3, True), (2, 1, False), (4, 3, False)):
+                load.wait_more(30)
+                others = [node for node in cluster.nodes if node.number != victim]
+                same(others[0].change("set", {"key": "replication-factor", "value": str(factor)}).status, 200)
+                cluster[victim].kill()
+                if goes_on:
+                    load.wait_more(30)
+                cluster[victim].start()
+                cluster.wait_ready()
+                wait_placed(cluster, min(factor, 4), (1, 2, 3, 4))
+            load.wait_more(30)
+        load.check(cluster.all())
+        note(f"{load.count()} acknowledged, {len(load.refused)} refused, {len(load.unknown)} unknown")
+        cluster.stop()
+        cluster.verify()
+
+
+main(sys.modules[__name__])
