@@ -46,6 +46,7 @@ int stele_cli_meta(int argc, char **argv);
 int stele_cli_project(int argc, char **argv);
 int stele_cli_read(int argc, char **argv);
 int stele_cli_run(int argc, char **argv);
+int stele_cli_saga(int argc, char **argv);
 int stele_cli_scavenge(int argc, char **argv);
 int stele_cli_serve(int argc, char **argv);
 int stele_cli_shred(int argc, char **argv);

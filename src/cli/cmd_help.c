@@ -25,8 +25,8 @@ static const struct stele_cli_command *const all_commands[] = {
     &stele_cli_verify_command,  &stele_cli_digest_command, &stele_cli_scavenge_command,
     &stele_cli_keys_command,    &stele_cli_shred_command,  &stele_cli_project_command,
     &stele_cli_run_command,     &stele_cli_serve_command,  &stele_cli_cluster_command,
-    &stele_cli_user_command,    &stele_cli_bench_command,  &stele_cli_version_command,
-    &stele_cli_help_command,
+    &stele_cli_user_command,    &stele_cli_saga_command,   &stele_cli_bench_command,
+    &stele_cli_version_command, &stele_cli_help_command,
 };
 
 const struct stele_cli_command *stele_cli_command_at(size_t index)

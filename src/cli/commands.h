@@ -18,6 +18,7 @@ extern const struct stele_cli_command stele_cli_meta_command;
 extern const struct stele_cli_command stele_cli_project_command;
 extern const struct stele_cli_command stele_cli_read_command;
 extern const struct stele_cli_command stele_cli_run_command;
+extern const struct stele_cli_command stele_cli_saga_command;
 extern const struct stele_cli_command stele_cli_scavenge_command;
 extern const struct stele_cli_command stele_cli_serve_command;
 extern const struct stele_cli_command stele_cli_shred_command;

@@ -124,6 +124,8 @@ def prepare(s, orders):
     for number in (1, 2):
         s.write(f"cloudevents-{number}.jsonl",
                 '{"specversion":"1.0","id":"%d","source":"x","type":"T"}\n' % number)
+    started = '{"kind":"order","id":"17","steps":[{"name":"payment"}]}'
+    s.shell(f"stele append saga.order-17 --type SagaStarted --data '{started}'")
     s.shell("stele export | gzip > old.jsonl.gz; cp -r stele-data a; stele digest > digest-of-monday")
 
 
@@ -193,7 +195,7 @@ def test_bash_completion_works(s: Stele):
         return sorted(out.split())
 
     same(complete("re"), ["read"])
-    same(complete("s"), ["scavenge", "serve", "streams"])
+    same(complete("s"), ["saga", "scavenge", "serve", "streams"])
     same(complete("read", "--stream-"), ["--stream-prefix", "--stream-regex"])
     same(complete("read", "ord"), ["order-1", "order-2"])
     same(complete("read", "--type", "Or"), ["OrderPlaced"])

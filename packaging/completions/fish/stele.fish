@@ -1,7 +1,7 @@
 # Completion of stele(1) for fish. Names of streams, types, categories and tags come from the store that
 # the command line names.
 
-set -g __stele_commands append read tail streams info meta delete import export verify digest scavenge keys shred project run serve user cluster bench version help
+set -g __stele_commands append read tail streams info meta delete import export verify digest scavenge keys shred project run serve user saga cluster bench version help
 
 # The command of the command line that is being written; nothing if there is none yet.
 function __stele_command
@@ -63,6 +63,7 @@ complete -c stele -n __stele_none -a scavenge -d 'Reclaim the space of events th
 complete -c stele -n __stele_none -a serve -d 'Serve the store to clients over the network'
 complete -c stele -n __stele_none -a project -d 'Keep read models in a database up to date'
 complete -c stele -n __stele_none -a run -d 'Run everything that a file declares: projections'
+complete -c stele -n __stele_none -a saga -d 'Look at sagas, and decide for those that are parked'
 complete -c stele -n __stele_none -a user -d 'Look after the users of a store'
 complete -c stele -n __stele_none -a cluster -d 'Make nodes of a cluster, and look after them'
 complete -c stele -n __stele_none -a bench -d 'Measures how fast a store is on this machine and this disk'
@@ -228,6 +229,10 @@ complete -c stele -n '__stele_is project' -l position -x -d 'wait: until this'
 complete -c stele -n '__stele_is project' -l timeout -x -d 'wait: at most so long'
 complete -c stele -n '__stele_is project' -a 'run rebuild status wait park drop'
 complete -c stele -n '__stele_is run' -l once -d 'end when everything that is there is done'
+complete -c stele -n '__stele_is saga' -l all -d 'status: also sagas that have ended'
+complete -c stele -n '__stele_is saga' -l parked -d 'status: only sagas that wait for a person'
+complete -c stele -n '__stele_is saga' -l reason -x -d 'why, for those who read the saga’s stream'
+complete -c stele -n '__stele_is saga' -a 'status park resume retry skip cancel abandon'
 complete -c stele -n '__stele_is user' -l group -x -d 'add: a group of the user'
 complete -c stele -n '__stele_is user' -l full-name -x -d 'add: what people call the user'
 complete -c stele -n '__stele_is user' -l random -d 'add, passwd: make the password and print it'
