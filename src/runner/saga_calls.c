@@ -189,9 +189,11 @@ int stele_runner__saga_make_calls(struct stele_saga_runner *runner, struct stele
         entry->to_call &= ~(UINT32_C(1) << index);
         outcome = call(runner, entry, index, err);
     }
-    memmove(runner->calls, runner->calls + at,
-            (runner->calls_count - at) * sizeof(struct saga_entry *));
-    runner->calls_count -= at;
+    if (at > 0) {
+        memmove(runner->calls, runner->calls + at,
+                (runner->calls_count - at) * sizeof(struct saga_entry *));
+        runner->calls_count -= at;
+    }
     return outcome;
 }
 
