@@ -123,9 +123,11 @@ static int move_all(const char *from, const char *to, const char *const *stay, s
         for (size_t i = 0; i < stay_count; i++) {
             stays = stays || strncmp(entry->d_name, stay[i], strlen(stay[i])) == 0;
         }
-        (void)snprintf(old, sizeof old, "%s/%s", from, entry->d_name);
-        (void)snprintf(new, sizeof new, "%s/%s", to, entry->d_name);
-        if (!stays && rename(old, new) != 0) {
+        const bool fits =
+            (size_t)snprintf(old, sizeof old, "%s/%s", from, entry->d_name) < sizeof old &&
+            (size_t)snprintf(new, sizeof new, "%s/%s", to, entry->d_name) < sizeof new;
+        errno = ENAMETOOLONG; /* Of a path that does not fit; rename() says why otherwise. */
+        if (!stays && (!fits || rename(old, new) != 0)) {
             outcome = fail_at(old, "cannot be set aside", err);
         }
     }
