@@ -629,6 +629,17 @@ void stele_replica_done(struct stele_replica *replica, uint64_t id, int outcome)
     stele_raft_done(replica->raft, id, outcome);
 }
 
+bool stele_replica_expects(const struct stele_replica *replica)
+{
+    for (uint32_t i = 0; i < replica->options.partitions; i++) {
+        const struct group *group = &replica->groups[i];
+        if (!group->leads && group->leader != 0 && group->stamp < replica->wanted) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void stele_replica_executed(struct stele_replica *replica, uint64_t stamp)
 {
     STELE_ASSERT(stamp <= replica->executing);

@@ -92,6 +92,10 @@ int64_t stele_replica_due_us(const struct stele_replica *replica);
 bool stele_replica_take(struct stele_replica *replica, struct stele_wal_group *out_group);
 void stele_replica_done(struct stele_replica *replica, uint64_t id, int outcome);
 
+/* Is something of other nodes about to come that belongs into the same write as what is staged? Their partitions have to
+ * close above the newest command that was seen. */
+bool stele_replica_expects(const struct stele_replica *replica);
+
 /* The effects of the command with this stamp, and of all before it, are durable. */
 void stele_replica_executed(struct stele_replica *replica, uint64_t stamp);
 /* The store has everything up to this stamp, durably. */

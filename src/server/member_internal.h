@@ -143,10 +143,12 @@ struct stele_member {
     bool closed; /* Nothing is taken any more. */
 
     /* Writing the WAL: one write at a time. */
-    struct stele_task
-        writes_task; /* The member thread's, like writes_posted and write_elsewhere_… */
+    struct stele_task writes_task; /* The member thread's, like what follows up to the lock. */
     bool writes_posted;
     int64_t write_elsewhere_until_us;
+    int64_t write_since_us; /* A write is held back since then; 0: none. */
+    int hold_credit;        /* How often it paid of late. */
+    uint32_t hold_skipped;
     pthread_mutex_t write_lock;
     pthread_cond_t write_wanted, write_idle;
     enum {

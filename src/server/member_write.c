@@ -8,11 +8,16 @@
  * for a while after the disk was slow, is the writer's: elections must not wait for a disk. */
 #include "server/member_internal.h"
 
+#include <sched.h>
 #include <time.h>
 
 #define HERE_MAX ((size_t)64 * 1024)
 #define SLOW_US INT64_C(5000)
 #define ELSEWHERE_US INT64_C(1000000)
+/* As long as a write and a bit: longer, and two writes would have been as fast. */
+#define HOLD_US INT64_C(150)
+#define CREDIT_MAX 16
+#define TRY_AGAIN 64 /* Where holding has not paid, once in so many writes. */
 
 static int64_t monotonic_us(void)
 {
@@ -109,11 +114,41 @@ static void write_here(struct stele_member *member, const struct stele_wal_group
     stele_replica_done(member->replica, group->id, outcome);
 }
 
+/* A command of another node makes all leaders tick, and their ticks arrive while it would be written: each append would
+ * take the disk twice, one write after the other. So the write waits a moment for them, while that pays. */
+static bool holds(struct stele_member *member)
+{
+    if (member->replica == NULL || is_writing(member)) {
+        member->write_since_us = 0;
+        return false;
+    }
+    const bool expects = stele_replica_expects(member->replica);
+    const int64_t now_us = monotonic_us();
+    if (expects && member->write_since_us == 0 && member->hold_credit > 0) {
+        member->write_since_us = now_us;
+    }
+    if (expects && member->write_since_us != 0 && now_us - member->write_since_us < HOLD_US) {
+        return true;
+    }
+    if (member->write_since_us != 0) {
+        member->hold_credit += expects ? -1 : member->hold_credit < CREDIT_MAX ? 1 : 0;
+    } else if (expects && ++member->hold_skipped % TRY_AGAIN == 0) {
+        member->hold_credit = 1;
+    }
+    member->write_since_us = 0;
+    return false;
+}
+
 static void run_writes(struct stele_task *task)
 {
     struct stele_member *member =
         (struct stele_member *)(void *)((uint8_t *)task -
                                         offsetof(struct stele_member, writes_task));
+    if (holds(member)) {
+        (void)sched_yield();
+        stele_loop_post(member->base, &member->writes_task); /* The loop looks at its sockets. */
+        return;
+    }
     member->writes_posted = false;
     bool any = false;
     struct stele_wal_group group;
@@ -148,6 +183,7 @@ void stele_member__writer_init(struct stele_member *member)
     (void)pthread_cond_init(&member->write_idle, NULL);
     member->written_task.run = run_written;
     member->writes_task.run = run_writes;
+    member->hold_credit = CREDIT_MAX;
 }
 
 void stele_member__writer_deinit(struct stele_member *member)
