@@ -513,6 +513,8 @@ int stele_keyring_rewrap(struct stele_keyring *keyring, const struct stele_maste
     if (outcome != STELE_OK) {
         return outcome;
     }
+    STELE_ASSERT(
+        io != NULL); /* begin_change() has said so; compilers that optimise much cannot see it. */
     io->ops->random(io, random, sizeof random);
     outcome = stele_ring_rewrap(&keyring->ring, &secret, random, err);
     return end_change(keyring, io, outcome, err);
