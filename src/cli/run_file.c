@@ -54,6 +54,7 @@ struct complaint {
     unsigned line;
 };
 
+STELE_PRINTF(3, 0)
 static void on_log(cyaml_log_t level, void *context, const char *format, va_list args)
 {
     struct complaint *const complaint = context;
