@@ -289,7 +289,7 @@ static int read_public_key(const struct request *request, uint8_t public_key[32]
         const int high = stele_hex_value(request->public_key[2 * i]);
         const int low = stele_hex_value(request->public_key[2 * i + 1]);
         good = high >= 0 && low >= 0;
-        public_key[i] = (uint8_t)(high << 4 | low);
+        public_key[i] = good ? (uint8_t)(high << 4 | low) : 0;
     }
     return good ? STELE_CLI_OK
                 : stele_cli_usage_error(self, "--public-key: '%s' is not 64 hexadecimal digits",

@@ -98,7 +98,7 @@ static int take_key(struct stele_cli_master *master, size_t size, const char *wh
             const int high = stele_hex_value(master->bytes[2 * i]);
             const int low = stele_hex_value(master->bytes[2 * i + 1]);
             good = high >= 0 && low >= 0;
-            key[i] = (uint8_t)(high << 4 | low);
+            key[i] = good ? (uint8_t)(high << 4 | low) : 0;
         }
         if (!good) {
             return stele_cli_fail(STELE_CLI_INPUT, "input",

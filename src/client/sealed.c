@@ -123,7 +123,9 @@ static int plan_by_policy(struct sealing *sealing, const struct stele_event_draf
         outcome = no_memory(sealing);
     }
     if (outcome == STELE_OK) {
-        memcpy(copy, name.data, name.size);
+        if (name.size > 0) {
+            memcpy(copy, name.data, name.size);
+        }
         if (!stele_ring_is_name(copy) || strlen(copy) != name.size) {
             outcome = stele_fail(sealing->err, STELE_E_INVALID, 0,
                                  "the policy finds a subject for %.100s whose name is empty, "

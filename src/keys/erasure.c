@@ -104,7 +104,7 @@ static void get_hex(struct reader *reader, const char *before, uint8_t *bytes, s
         const int high = stele_hex_value((char)reader->text.data[reader->at + 2 * i]);
         const int low = stele_hex_value((char)reader->text.data[reader->at + 2 * i + 1]);
         reader->good = high >= 0 && low >= 0;
-        bytes[i] = (uint8_t)(high << 4 | low);
+        bytes[i] = reader->good ? (uint8_t)(high << 4 | low) : 0;
     }
     reader->at += reader->good ? 2 * size : 0;
 }

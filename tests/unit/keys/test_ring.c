@@ -227,13 +227,14 @@ TEST(what_was_said_to_be_saved_survives_and_no_old_file_keeps_its_bytes)
     bool replaced = false;
     begin_disk();
     struct memio_inode *before = memio_find(&disk, STELE_RING_FILE);
-    before->refs++; /* Kept, to look at it afterwards. */
+    struct stele_file *held = NULL; /* To look at it afterwards. */
+    CHECK_OK(disk.io.ops->open(&disk.io, STELE_RING_FILE, false, &held, &err), err);
     CHECK_OK(erase_ada(&replaced), err);
     for (uint64_t i = 0; i < before->size; i++) {
         CHECK_EQ(before->cache[i], 0);
         CHECK_EQ(before->disk[i], 0);
     }
-    before->refs--;
+    disk.io.ops->close(held);
     memio_crash(&disk, MEMIO_KEEP_NONE);
     CHECK(is_ada_erased());
     memio_deinit(&disk);
@@ -246,12 +247,13 @@ TEST(what_a_crash_left_behind_of_a_new_file_is_overwritten_before_the_next_one)
     begin_disk();
     memio_put(&disk, STELE_RING_FILE_NEW, (struct stele_bytes){left, sizeof left});
     struct memio_inode *before = memio_find(&disk, STELE_RING_FILE_NEW);
-    before->refs++;
+    struct stele_file *held = NULL;
+    CHECK_OK(disk.io.ops->open(&disk.io, STELE_RING_FILE_NEW, false, &held, &err), err);
     CHECK_OK(erase_ada(&replaced), err);
     for (uint64_t i = 0; i < sizeof left; i++) {
         CHECK_EQ(before->disk[i], 0);
     }
-    before->refs--;
+    disk.io.ops->close(held);
     CHECK(is_ada_erased());
     CHECK(memio_find(&disk, STELE_RING_FILE_NEW) == NULL);
     memio_deinit(&disk);
