@@ -98,7 +98,7 @@ TEST(random_commands_do_what_plain_arithmetic_does)
                 balances[a] = 0;
                 continue;
             }
-            /* fallthrough */
+            __attribute__((fallthrough));
         case 1:
         case 2: {
             const struct order order = {.amount = amount, .events = (unsigned)rng_below(&rng, 4)};
