@@ -20,17 +20,15 @@ uint64_t stele_hashes_stamp(uint64_t window)
     return window << STELE_HASHES_WINDOW_BITS;
 }
 
-void stele_hashes_begin(struct stele_hashes *hashes)
+void stele_hashes_begin(struct stele_hashes *hashes, uint64_t stamp)
 {
-    /* What was executed before is gone from memory, or lies in front of a gap. */
-    *hashes = (struct stele_hashes){.begun = false};
+    const uint64_t from = stamp > hashes->from ? stamp : hashes->from;
+    *hashes = (struct stele_hashes){.from = from};
 }
 
 static bool is_whole(const struct stele_hashes *hashes, uint64_t window)
 {
-    /* The first one may have begun before: commands that changed nothing are not seen in the store,
-     * and may have gone from the WAL, so the last stamp of the store says too little. */
-    return hashes->begun && window > hashes->first_window;
+    return window > stele_hashes_window(hashes->from);
 }
 
 void stele_hashes_add(struct stele_hashes *hashes, uint64_t stamp, uint64_t bytes_hash, int outcome,
@@ -39,10 +37,6 @@ void stele_hashes_add(struct stele_hashes *hashes, uint64_t stamp, uint64_t byte
     struct stele_hashes_row *const open = &hashes->open;
     const uint64_t window = stele_hashes_window(stamp);
     STELE_ASSERT(stamp > open->through);
-    if (!hashes->begun) {
-        hashes->begun = true;
-        hashes->first_window = window;
-    }
     if (open->through != 0 && stele_hashes_window(open->through) != window) {
         if (is_whole(hashes, stele_hashes_window(open->through))) {
             hashes->kept[hashes->kept_count++ % STELE_HASHES_KEPT] = *open;

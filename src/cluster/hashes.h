@@ -32,15 +32,17 @@ struct stele_hashes_row {
 };
 
 struct stele_hashes {
-    bool begun;            /* Something was executed since the beginning, first in this window. */
-    uint64_t first_window; /* It may lack commands that an earlier life, or others, executed. */
+    uint64_t
+        from; /* Of what is at or below it, others or an earlier life may have executed some. */
     struct stele_hashes_row open;
     struct stele_hashes_row kept[STELE_HASHES_KEPT]; /* A ring, by their windows. */
     uint64_t kept_count;                             /* Ever. */
 };
 
-/* Everything up to now came by other means. Also how it begins. */
-void stele_hashes_begin(struct stele_hashes *hashes);
+/* Some of what is at or below this stamp is not executed here, by this life: also how it begins. After a start that is
+ * more than what the store ends with: what changed nothing is not seen there, and some of it is still in the WAL
+ * and executed again, some of it not, because partitions are trimmed one by one. */
+void stele_hashes_begin(struct stele_hashes *hashes, uint64_t stamp);
 /* A command was executed; stamps grow. bytes_hash: of the command. */
 void stele_hashes_add(struct stele_hashes *hashes, uint64_t stamp, uint64_t bytes_hash, int outcome,
                       const struct stele_append_result *result);

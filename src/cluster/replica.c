@@ -1,7 +1,7 @@
 /* The order: what Raft has committed, merged up to the closed stamp; ticks, snapshots, fetching. */
 #include "cluster/replica_internal.h"
 
-#define TIME_SIZE 16 /* kind, version, 0, wall clock */
+#define TIME_SIZE 24 /* kind, version, 0, wall clock, the highest stamp of a command */
 /* A clock that is further ahead than this of what most nodes say is not followed. */
 #define AHEAD_US ((int64_t)500000)
 #define TIME_EVERY_US ((int64_t)250000)
@@ -361,6 +361,13 @@ static int on_time(struct stele_replica *replica, uint64_t from, struct stele_by
     if (message.size != TIME_SIZE) {
         return stele_replica__fail_message(err, from, "a time of another size");
     }
+    /* Who does not hear the leader of a command's partition would never close its own ones: nobody could
+     * execute the command, although a majority has it. */
+    const uint64_t wanted = stele_load_u64le(message.data + 16);
+    if (wanted > replica->wanted && wanted <= STELE_POSITION_MAX) {
+        replica->wanted = wanted;
+        see_stamp(replica, wanted);
+    }
     const int64_t wall = (int64_t)stele_load_u64le(message.data + 8);
     const int64_t own = replica->env.wall_us(replica->context);
     size_t at = 0;
@@ -542,6 +549,7 @@ static void send_time(struct stele_replica *replica)
         stele_raft_members(replica->raft, replica->options.partitions, nodes, members);
     uint8_t bytes[TIME_SIZE] = {MESSAGE_TIME, MESSAGE_VERSION};
     stele_store_u64le(bytes + 8, (uint64_t)replica->env.wall_us(replica->context));
+    stele_store_u64le(bytes + 16, replica->wanted);
     const struct stele_bytes message = {.data = bytes, .size = sizeof bytes};
     for (size_t i = 0; i < count; i++) {
         if (nodes[i] != replica->options.raft.node) {
@@ -682,6 +690,7 @@ void stele_replica_counts(const struct stele_replica *replica,
     *out_counts = replica->counts;
     out_counts->closed = stele_merge_closed_all(replica->merge, &out_counts->slowest);
     out_counts->wanted = replica->wanted;
+    out_counts->seen = stele_position_make(replica->clock.tick, STELE_PARTITIONS_MAX - 1);
     out_counts->durable = durable_through(replica);
     out_counts->waiting = stele_merge_waiting(replica->merge);
     out_counts->proposals = replica->proposals;

@@ -111,8 +111,10 @@ uint32_t stele_replica_meta_group(const struct stele_replica *replica);
 /* 0: not known now. */
 uint64_t stele_replica_leader(const struct stele_replica *replica, uint32_t group);
 struct stele_replica_counts {
-    uint64_t closed;    /* The lowest closed stamp. */
-    uint64_t wanted;    /* The highest stamp of a command that was seen. */
+    uint64_t closed; /* The lowest closed stamp. */
+    uint64_t wanted; /* The highest stamp of a command that was seen. */
+    uint64_t
+        seen; /* No stamp that this node has ever had is above it, also those that it has trimmed. */
     uint64_t durable;   /* Everything up to this stamp is executed and durable here. */
     uint64_t executed;  /* Commands, in this life. */
     uint64_t waiting;   /* Committed and not executed. */

@@ -204,8 +204,14 @@ static int open_replica(struct stele_member *member, struct stele_error *err)
     options.catching_up = ordered.is_catching_up;
     atomic_store(&member->durable, options.executed);
     member->visible = options.executed;
-    return stele_replica_open(member->wal_io, &options, &replica_env, member,
-                              stele_member__now_us(member), &member->replica, err);
+    outcome = stele_replica_open(member->wal_io, &options, &replica_env, member,
+                                 stele_member__now_us(member), &member->replica, err);
+    if (outcome == STELE_OK) {
+        struct stele_replica_counts counts;
+        stele_replica_counts(member->replica, &counts);
+        stele_hashes_begin(&member->hashes, counts.seen);
+    }
+    return outcome;
 }
 
 int stele_member_create(const struct stele_member_config *config,

@@ -389,7 +389,7 @@ void stele_member__executor_at(struct stele_member *member, uint64_t stamp)
     }
     member->visible = stamp > member->visible ? stamp : member->visible;
     member->given = stamp > member->given ? stamp : member->given;
-    stele_hashes_begin(&member->hashes);
+    stele_hashes_begin(&member->hashes, stamp);
     (void)pthread_mutex_unlock(&member->execute_lock);
 }
 

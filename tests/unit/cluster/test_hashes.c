@@ -41,25 +41,33 @@ static unsigned run(struct command *commands, struct rng *rng, size_t wrong,
 {
     struct stele_hashes *nodes = calloc(NODES, sizeof *nodes);
     size_t at[NODES] = {0};
+    bool skip[NODES] = {false};
     unsigned found = 0;
     memset(peers, 0, sizeof(struct stele_hashes_peer) * NODES * NODES);
     while (at[0] < COMMANDS || at[1] < COMMANDS || at[2] < COMMANDS) {
         const size_t n = (size_t)rng_below(rng, NODES);
         const uint64_t dice = rng_below(rng, 200);
         if (dice == 0) {
-            /* A restart; what changed nothing is perhaps executed again. */
-            stele_hashes_begin(&nodes[n]);
-            at[n] -= at[n] > 0 && wrong == SIZE_MAX ? rng_below(rng, 2) : 0;
-        } else if (dice == 1 && wrong == SIZE_MAX) {
+            /* A restart: it has had some that it has not executed; some that changed nothing are executed again,
+             * and some are not. */
+            const size_t had = at[n] + (size_t)rng_below(rng, 5);
+            const size_t back = wrong == SIZE_MAX ? (size_t)rng_below(rng, 4) : 0;
+            stele_hashes_begin(&nodes[n], commands[had < COMMANDS ? had : COMMANDS - 1].stamp);
+            skip[n] = at[n] > back && back > 1 && rng_below(rng, 2) == 0;
+            at[n] -= at[n] > back ? back : 0;
+        } else if (dice == 1 && wrong == SIZE_MAX && at[n] < COMMANDS) {
             const size_t left = COMMANDS - at[n];
             at[n] += left > 50 ? (size_t)rng_below(rng, 50) : 0;
-            stele_hashes_begin(&nodes[n]);
+            skip[n] = false;
+            stele_hashes_begin(&nodes[n], commands[at[n]].stamp);
+            at[n]++;
         } else if (dice < 100) {
             for (uint64_t k = rng_below(rng, 12); k > 0 && at[n] < COMMANDS; k--) {
                 struct command command = commands[at[n]];
                 command.result.position_last += n == 1 && at[n] == wrong ? 1 : 0;
                 add(&nodes[n], &command);
-                at[n]++;
+                at[n] += skip[n] ? 2 : 1; /* Trimmed in one partition and not in another. */
+                skip[n] = false;
             }
         } else {
             const size_t to = (n + 1 + (size_t)rng_below(rng, NODES - 1)) % NODES;

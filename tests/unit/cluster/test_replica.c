@@ -549,6 +549,26 @@ TEST(a_partition_without_commands_ticks_when_another_has_one_and_only_then)
     end();
 }
 
+TEST(a_partition_ticks_for_a_command_that_only_others_have_heard_of)
+{
+    uint8_t bytes[24] = {4, 1};
+    begin();
+    lead(1, ME, 5);
+    stele_store_u64le(bytes + 8, (uint64_t)WALL);
+    stele_store_u64le(bytes + 16, stamp_of(7, 0));
+    CHECK_OK(stele_replica_receive(node.replica, 3,
+                                   (struct stele_bytes){.data = bytes, .size = sizeof bytes},
+                                   node.now_us, &node.err),
+             node.err);
+    turn();
+    CHECK_EQ(fake.submitted_count, 1);
+    CHECK_EQ(fake.submitted[0].entry.kind, STELE_ENTRY_TICK);
+    CHECK(fake.submitted[0].entry.stamp > stamp_of(7, 0));
+    wait_us(SECOND);
+    CHECK_EQ(fake.submitted_count, 1);
+    end();
+}
+
 TEST(a_tick_that_was_taken_back_is_made_again)
 {
     begin();
