@@ -12,10 +12,11 @@ struct stele_cli_list;
 /* ---- What is asked of a running cluster: cluster_ask.c ---- */
 
 struct stele_cli_cluster {
-    const char *verb; /* status, check, cut, replace, drain, undrain, remove, transfer, set */
-    const char *arguments[2];
+    const char *verb; /* status, check, cut, replace, drain, undrain, remove, transfer, move, … */
+    const char *arguments[3];
     size_t arguments_count;
     bool yes;
+    bool dry_run;       /* rebalance: only shown. */
     bool events;        /* check: also what is stored. */
     uint64_t timeout_s; /* Of waiting for what was begun. */
 };

@@ -231,12 +231,13 @@ static int show_replacing(struct stele_cli_ask *server, const struct stele_cli_c
 
 /* A change that is planned: what would be sent, and to whom. */
 struct change {
+    struct stele_cli_ask *server;
     const struct stele_cli_cluster *asked;
     json_t *document;
     const json_t *node; /* That it is about; NULL: none. */
     json_t *body;
     char path[48];
-    char plan[768];
+    char plan[2048];
 };
 
 static int64_t number_of(const json_t *node)
@@ -267,7 +268,8 @@ static int plan_drain(struct change *change)
     } else {
         (void)snprintf(change->plan, sizeof change->plan,
                        "drain %s: the %" PRId64 " groups that it leads go to others; it keeps its "
-                       "data, and its votes unless others can have them. Take it back with: stele cluster undrain %s\n",
+                       "data, and its votes unless others can have them. Take it back with: stele "
+                       "cluster undrain %s\n",
                        name, stele_cli_cluster_number(change->node, "groups_led"), name);
     }
     change->body = json_pack("{s:I}", "node", (json_int_t)number_of(change->node));
@@ -301,7 +303,7 @@ static int plan_remove(struct change *change)
     return STELE_CLI_GO_ON;
 }
 
-static int plan_transfer(struct change *change)
+static int partition_of(const struct change *change, int64_t *out_partition)
 {
     char *end = NULL;
     const char *const text = change->asked->arguments[0];
@@ -311,15 +313,103 @@ static int plan_transfer(struct change *change)
         return stele_cli_usage_error(self, "%s is no partition: they are 0 to %" PRId64, text,
                                      partitions - 1);
     }
-    const int code = find_node(change, change->asked->arguments[1], &change->node);
+    *out_partition = (int64_t)partition;
+    return STELE_CLI_GO_ON;
+}
+
+static int plan_transfer(struct change *change)
+{
+    int64_t partition = 0;
+    int code = partition_of(change, &partition);
+    code = code == STELE_CLI_GO_ON ? find_node(change, change->asked->arguments[1], &change->node)
+                                   : code;
     if (code != STELE_CLI_GO_ON) {
         return code;
     }
     (void)snprintf(change->plan, sizeof change->plan,
-                   "transfer: partition %lu is led by %s, until the cluster spreads leaders anew\n",
+                   "transfer: partition %" PRId64
+                   " is led by %s, until the cluster spreads leaders anew\n",
                    partition, stele_cli_cluster_text(change->node, "name"));
     change->body = json_pack("{s:I,s:I}", "partition", (json_int_t)partition, "to",
                              (json_int_t)number_of(change->node));
+    return STELE_CLI_GO_ON;
+}
+
+static int plan_move(struct change *change)
+{
+    int64_t partition = 0;
+    const json_t *from = NULL;
+    int code = partition_of(change, &partition);
+    code = code == STELE_CLI_GO_ON ? find_node(change, change->asked->arguments[1], &from) : code;
+    code = code == STELE_CLI_GO_ON ? find_node(change, change->asked->arguments[2], &change->node)
+                                   : code;
+    if (code != STELE_CLI_GO_ON) {
+        return code;
+    }
+    (void)snprintf(change->plan, sizeof change->plan,
+                   "move: in partition %" PRId64 " %s votes in the place of %s, as soon as it has "
+                   "everything\n",
+                   partition, stele_cli_cluster_text(change->node, "name"),
+                   stele_cli_cluster_text(from, "name"));
+    change->body =
+        json_pack("{s:I,s:I,s:I}", "partition", (json_int_t)partition, "from",
+                  (json_int_t)number_of(from), "to", (json_int_t)number_of(change->node));
+    return STELE_CLI_GO_ON;
+}
+
+static const char *name_of(const struct change *change, const json_t *move, const char *key)
+{
+    char number[24];
+    (void)snprintf(number, sizeof number, "%" PRId64, stele_cli_cluster_number(move, key));
+    const json_t *const node = stele_cli_cluster_node(change->document, number);
+    return node == NULL ? "nobody" : stele_cli_cluster_text(node, "name");
+}
+
+/* What would move is worked out by the cluster. */
+static int plan_rebalance(struct change *change)
+{
+    enum { SHOWN = 12 };
+    json_t *answer = NULL;
+    json_t *const question = json_pack("{s:b}", "dry_run", 1);
+    const int code = ask(change->server, "POST", "/cluster/rebalance", question, &answer);
+    json_decref(question);
+    if (code != STELE_CLI_GO_ON) {
+        return code;
+    }
+    const json_t *const moves = json_object_get(answer, "moves");
+    const size_t count = json_array_size(moves);
+    size_t size =
+        (size_t)snprintf(change->plan, sizeof change->plan, "rebalance: %zu votes move\n", count);
+    for (size_t i = 0; i < count && i < SHOWN; i++) {
+        const json_t *const move = json_array_get(moves, i);
+        size += (size_t)snprintf(change->plan + size, sizeof change->plan - size,
+                                 "  partition %" PRId64 ": from %.32s to %.32s\n",
+                                 stele_cli_cluster_number(move, "partition"),
+                                 name_of(change, move, "from"), name_of(change, move, "to"));
+    }
+    if (count > SHOWN) {
+        (void)snprintf(change->plan + size, sizeof change->plan - size, "  and %zu more\n",
+                       count - SHOWN);
+    }
+    const bool ends = count == 0 || change->asked->dry_run;
+    if (ends && stele_cli_globals.json) {
+        out_json(answer);
+    } else if (ends) {
+        stele_cli_out(count == 0 ? "votes are even: there is nothing to move\n" : change->plan);
+    }
+    change->body = json_pack("{s:O}", "if_version", json_object_get(answer, "table_version"));
+    json_decref(answer);
+    return ends ? STELE_CLI_OK : STELE_CLI_GO_ON;
+}
+
+static int plan_pause(struct change *change)
+{
+    const bool pauses = strcmp(change->asked->verb, "pause") == 0;
+    (void)snprintf(change->plan, sizeof change->plan, "%s",
+                   pauses ? "pause: votes stay where they are; what is missing is still filled. "
+                            "Take it back with: stele cluster resume\n"
+                          : "resume: votes are moved again where they are uneven\n");
+    change->body = json_object();
     return STELE_CLI_GO_ON;
 }
 
@@ -411,6 +501,37 @@ static int wait_for_drain(struct stele_cli_ask *server, const struct change *cha
                                   "cluster: %s still leads %" PRId64
                                   " groups; it goes on: look at `stele cluster status`",
                                   stele_cli_cluster_text(change->node, "name"), led);
+        }
+        wait_a_little();
+    }
+}
+
+/* Until nobody's votes change any more. How many do is told meanwhile. */
+static int wait_for_moves(struct stele_cli_ask *server, const struct change *change)
+{
+    const int64_t end = seconds() + (int64_t)change->asked->timeout_s;
+    int64_t told = -1;
+    for (;;) {
+        json_t *document = NULL;
+        const int code = get_document(server, &document);
+        if (code != STELE_CLI_GO_ON) {
+            return code;
+        }
+        const int64_t moving = stele_cli_cluster_number(document, "moving") +
+                               stele_cli_cluster_number(document, "missing");
+        json_decref(document);
+        if (moving == 0) {
+            return STELE_CLI_GO_ON;
+        }
+        if (moving != told) {
+            stele_cli_note("%" PRId64 " partitions are changing", moving);
+            told = moving;
+        }
+        if (seconds() >= end || stele_cli_interrupted()) {
+            return stele_cli_fail(STELE_CLI_TIMED_OUT, "timed-out",
+                                  "cluster: %" PRId64 " partitions are still changing; it goes on: "
+                                  "look at `stele cluster status`",
+                                  moving);
         }
         wait_a_little();
     }
@@ -514,6 +635,10 @@ static const struct verb {
     {"undrain", "a node", 1, NULL, plan_drain, false},
     {"remove", "a node", 1, NULL, plan_remove, true},
     {"transfer", "a partition and a node", 2, NULL, plan_transfer, false},
+    {"move", "a partition and two nodes", 3, NULL, plan_move, true},
+    {"rebalance", "no arguments", 0, NULL, plan_rebalance, false},
+    {"pause", "no arguments", 0, NULL, plan_pause, false},
+    {"resume", "no arguments", 0, NULL, plan_pause, false},
     {"set", "a key and a value", 2, NULL, plan_set, false},
 };
 
@@ -536,6 +661,11 @@ static int run_change(struct stele_cli_ask *server, const struct verb *verb, str
                : ask(server, "POST", change->path, change->body, &answer);
     if (code == STELE_CLI_GO_ON && strcmp(verb->name, "drain") == 0) {
         code = wait_for_drain(server, change);
+    }
+    if (code == STELE_CLI_GO_ON &&
+        (strcmp(verb->name, "move") == 0 || strcmp(verb->name, "rebalance") == 0)) {
+        wait_until_seen(server, answer);
+        code = wait_for_moves(server, change);
     }
     if (code == STELE_CLI_GO_ON) {
         wait_until_seen(server, answer);
@@ -576,7 +706,7 @@ int stele_cli_cluster_ask(const struct stele_cli_cluster *asked)
     if (verb->look != NULL) {
         return verb->look(&server, asked);
     }
-    struct change change = {.asked = asked};
+    struct change change = {.server = &server, .asked = asked};
     code = get_document(&server, &change.document);
     if (code == STELE_CLI_GO_ON) {
         code = run_change(&server, verb, &change);

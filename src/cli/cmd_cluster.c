@@ -35,6 +35,9 @@ const struct stele_cli_command stele_cli_cluster_command = {
         "  undrain NODE              takes that back\n"
         "  remove NODE               for good\n"
         "  transfer PARTITION NODE   lets that node lead it\n"
+        "  move PARTITION FROM TO    lets TO vote there in the place of FROM\n"
+        "  rebalance                 evens out votes at once; --dry-run shows what would move\n"
+        "  pause, resume             whether votes are moved for evenness' sake\n"
         "  replace NODE              how to put a new node into the place of a lost one\n"
         "  set KEY VALUE             a setting of the cluster\n"
         "\n"
@@ -214,14 +217,16 @@ int stele_cli_cluster(int argc, char **argv)
          &making.replaces},
         {"events", NULL, "check: compare what is stored on all nodes, event by event",
          STELE_CLI_FLAG, &asked.events},
+        {"dry-run", NULL, "rebalance: show what would move, and nothing else", STELE_CLI_FLAG,
+         &asked.dry_run},
         {"yes", NULL, "do what is shown", STELE_CLI_FLAG, &asked.yes},
-        {"timeout", "TIME", "drain: how long to wait until it leads nothing (60s)",
+        {"timeout", "TIME", "drain, move, rebalance: how long to wait until it is done (60s)",
          STELE_CLI_DURATION, &asked.timeout_s},
     };
-    const char *arguments[3] = {NULL};
+    const char *arguments[4] = {NULL};
     size_t count = 0;
     const int code = stele_cli_parse(self, options, sizeof options / sizeof options[0], argc, argv,
-                                     arguments, 1, 3, &count);
+                                     arguments, 1, 4, &count);
     if (code != STELE_CLI_GO_ON) {
         return code;
     }
@@ -238,12 +243,13 @@ int stele_cli_cluster(int argc, char **argv)
         asked.verb = arguments[0];
         asked.arguments[0] = arguments[1];
         asked.arguments[1] = arguments[2];
+        asked.arguments[2] = arguments[3];
         asked.arguments_count = count - 1;
         return stele_cli_cluster_ask(&asked);
     }
     return stele_cli_usage_error(
         self,
         "'%s' is none of init, join, status, check, cut, repair, drain, undrain, "
-        "remove, transfer, replace, set",
+        "remove, transfer, move, rebalance, pause, resume, replace, set",
         arguments[0]);
 }

@@ -176,7 +176,7 @@ static bool write_rows(const struct stele_meta *meta, const uint64_t *rows, size
     return differs;
 }
 
-int stele_plan_voters(struct stele_alloc *alloc, const struct stele_meta *meta, bool balances,
+int stele_plan_voters(struct stele_alloc *alloc, const struct stele_meta *meta, uint32_t begin,
                       struct stele_meta_command *out_command)
 {
     const uint32_t replicas = stele_plan_replicas(meta);
@@ -202,8 +202,8 @@ int stele_plan_voters(struct stele_alloc *alloc, const struct stele_meta *meta, 
     for (uint32_t i = 0; i < meta->partitions; i++) {
         memcpy(there + i * width, meta->voters[i], width * sizeof(uint64_t));
     }
-    const bool uneven = balances && !stele_plan_is_paused(meta) &&
-                        stele_placement_imbalance(&target, there) >= STELE_PLACEMENT_BEGIN;
+    const bool uneven =
+        !stele_plan_is_paused(meta) && stele_placement_imbalance(&target, there) >= begin;
     int outcome =
         stele_placement_adjust(alloc, &target, there, uneven ? STELE_PLACEMENT_END : 100, rows);
     if (outcome == STELE_OK) {

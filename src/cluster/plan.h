@@ -47,11 +47,20 @@ bool stele_plan_is_paused(const struct stele_meta *meta);
 
 /* Makes out_command the one that places voters as they should be, with as little change as may be: STELE_META_PLACE
  * for this version of the table. Nodes that are drained give theirs to others as far as there are others.
- * balances: also what is only uneven. STELE_OK; STELE_NOT_FOUND: it is so already, or not for the table to say;
+ * begin: the percent of unevenness from which it is evened out (STELE_PLACEMENT_BEGIN, as a rule). STELE_OK; STELE_NOT_FOUND: it is so already, or not for the table to say;
  * STELE_E_NO_MEMORY. */
 STELE_MUST_USE
-int stele_plan_voters(struct stele_alloc *alloc, const struct stele_meta *meta, bool balances,
+int stele_plan_voters(struct stele_alloc *alloc, const struct stele_meta *meta, uint32_t begin,
                       struct stele_meta_command *out_command);
+/* The same for one vote, as an operator asks for it: refused if it could not be, or would be taken back at once.
+ * alive: who answers, as bits. STELE_OK; STELE_E_INVALID, STELE_NOT_FOUND, STELE_CONDITION_FAILED, with words. */
+STELE_MUST_USE
+int stele_plan_move(struct stele_alloc *alloc, const struct stele_meta *meta, uint64_t alive,
+                    const struct stele_placement_move *move, struct stele_meta_command *out_command,
+                    struct stele_error *err);
+/* What such a command changes. from, to: 0 where a vote is more, or less. Returns how many they are, and writes the first. */
+size_t stele_plan_moves(const struct stele_meta *meta, const struct stele_meta_command *command,
+                        struct stele_placement_move *out_moves, size_t moves_max);
 /* Has every partition as many voters in the table as it should? */
 bool stele_plan_is_filled(const struct stele_meta *meta);
 

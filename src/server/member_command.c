@@ -74,10 +74,10 @@ static int to_meta(struct stele_member *member, struct stele_cluster_command *fr
     static const struct {
         const char *verb;
         enum stele_meta_kind kind;
-    } verbs[] = {{"drain", STELE_META_DRAIN},
-                 {"undrain", STELE_META_UNDRAIN},
-                 {"remove", STELE_META_REMOVE},
-                 {"set", STELE_META_SET}};
+    } verbs[] = {{"drain", STELE_META_DRAIN},   {"undrain", STELE_META_UNDRAIN},
+                 {"remove", STELE_META_REMOVE}, {"set", STELE_META_SET},
+                 {"pause", STELE_META_SET},     {"resume", STELE_META_SET},
+                 {"move", STELE_META_PLACE}};
     for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
         if (strcmp(from->verb, verbs[i].verb) == 0) {
             to->kind = verbs[i].kind;
@@ -86,11 +86,21 @@ static int to_meta(struct stele_member *member, struct stele_cluster_command *fr
     if (to->kind == 0) {
         return stele_fail(&from->err, STELE_NOT_FOUND, 0,
                           "%s: there is no such command; there are cut, digest, drain, undrain, "
-                          "remove, set and transfer",
+                          "remove, set, transfer, move, rebalance, pause and resume",
                           from->verb);
     }
     const json_t *version = json_object_get(body, "if_version");
     to->if_version = json_is_integer(version) ? (uint64_t)json_integer_value(version) : 0;
+    if (to->kind == STELE_META_PLACE) {
+        return stele_member__to_move(member, from, body, node_of(member, body, "from"),
+                                     node_of(member, body, "to"), to);
+    }
+    if (to->kind == STELE_META_SET && strcmp(from->verb, "set") != 0) {
+        (void)snprintf(to->setting.key, sizeof to->setting.key, "%s", STELE_META_REBALANCE);
+        (void)snprintf(to->setting.value, sizeof to->setting.value, "%s",
+                       strcmp(from->verb, "pause") == 0 ? "paused" : "");
+        return STELE_OK;
+    }
     if (to->kind == STELE_META_SET) {
         const char *key = json_string_value(json_object_get(body, "key"));
         const char *value = json_string_value(json_object_get(body, "value"));
@@ -99,6 +109,12 @@ static int to_meta(struct stele_member *member, struct stele_cluster_command *fr
             return stele_fail(&from->err, STELE_E_INVALID, 0,
                               "set: give a key and a value, as texts of at most %d and %d bytes",
                               STELE_META_KEY_MAX, STELE_META_VALUE_MAX);
+        }
+        if (strcmp(key, STELE_META_REPLICATION_FACTOR) == 0 && !stele_plan_is_replicas(value)) {
+            return stele_fail(&from->err, STELE_E_INVALID, 0,
+                              "set: %s is how many nodes vote in each partition: 1 to %d, or "
+                              "nothing, for all of them",
+                              STELE_META_REPLICATION_FACTOR, STELE_META_REPLICAS_MAX);
         }
         (void)snprintf(to->setting.key, sizeof to->setting.key, "%s", key);
         (void)snprintf(to->setting.value, sizeof to->setting.value, "%s", value);
@@ -190,10 +206,19 @@ static void run(struct stele_member *member, struct stele_cluster_command *comma
         return;
     }
     struct stele_meta_command *meta = stele_allocate_zeroed(member->alloc, sizeof *meta);
-    int outcome = meta == NULL ? stele_fail(&command->err, STELE_E_NO_MEMORY, 0, "no memory")
-                               : to_meta(member, command, body, meta);
+    json_t *at_once = NULL;
+    int outcome = STELE_OK;
+    if (meta == NULL) {
+        outcome = stele_fail(&command->err, STELE_E_NO_MEMORY, 0, "no memory");
+    } else if (strcmp(command->verb, "rebalance") == 0) {
+        outcome = stele_member__to_rebalance(member, command, body, meta, &at_once);
+    } else {
+        outcome = to_meta(member, command, body, meta);
+    }
     json_decref(body);
-    if (outcome == STELE_OK) {
+    if (outcome == STELE_OK && at_once != NULL) {
+        stele_member__command_answer(command, at_once);
+    } else if (outcome == STELE_OK) {
         struct stele_member__ask *ask = stele_member__ask_create(member, meta);
         if (ask == NULL) {
             outcome = stele_fail(&command->err, STELE_E_NO_MEMORY, 0, "no memory");

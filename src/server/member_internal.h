@@ -277,8 +277,21 @@ void stele_member__asks_end(struct stele_member *member);
 uint64_t stele_member__wanted_leader(struct stele_member *member, uint32_t group);
 /* Is this node in every group what the table says? */
 bool stele_member__is_placed(struct stele_member *member);
+/* Who answers: bits, by their places in the table. */
+uint64_t stele_member__alive_nodes(struct stele_member *member);
+/* Do others vote in a partition than should? */
+bool stele_member__is_moving(struct stele_member *member, uint32_t partition);
 /* Brings the table and the groups that this node leads a step further. */
 void stele_member__place(struct stele_member *member);
+
+/* ---- member_move.c: what operators ask of placement. Words go into the command. ---- */
+int stele_member__to_move(struct stele_member *member, struct stele_cluster_command *from,
+                          const json_t *body, uint64_t from_node, uint64_t to_node,
+                          struct stele_meta_command *to);
+/* *out_answer: what to answer at once; NULL: `to` is to be done. */
+int stele_member__to_rebalance(struct stele_member *member, struct stele_cluster_command *from,
+                               const json_t *body, struct stele_meta_command *to,
+                               json_t **out_answer);
 
 /* ---- member_command.c: what operators ask for ---- */
 void stele_member__command(struct stele_cluster *cluster, struct stele_cluster_command *command);

@@ -25,13 +25,20 @@ static void see_group(struct stele_member *member, uint32_t group, struct seen_g
         .partition = group, .count = count, .nodes = to->nodes, .roles = to->roles};
 }
 
-static uint64_t alive_nodes(struct stele_member *member)
+uint64_t stele_member__alive_nodes(struct stele_member *member)
 {
     uint64_t alive = 0;
     for (size_t i = 0; i < member->meta->nodes_count; i++) {
         alive |= (uint64_t)stele_member__is_alive(member, member->meta->nodes[i].number) << i;
     }
     return alive;
+}
+
+bool stele_member__is_moving(struct stele_member *member, uint32_t partition)
+{
+    struct seen_group seen;
+    see_group(member, partition, &seen);
+    return stele_plan_state(member->meta, &seen.group, UINT64_MAX) != STELE_PLAN_SETTLED;
 }
 
 /* ---- Leaders ---- */
@@ -189,7 +196,7 @@ static bool move_leader(struct stele_member *member, uint32_t group)
 static void look_after_groups(struct stele_member *member)
 {
     const uint32_t groups = member->identity.partitions + 1;
-    const uint64_t alive = alive_nodes(member);
+    const uint64_t alive = stele_member__alive_nodes(member);
     struct moving moving;
     uint32_t changes = 0;
     find_moving(member, alive, &moving);
@@ -225,7 +232,8 @@ static void look_after_voters(struct stele_member *member)
     if (command == NULL) {
         return; /* Again later. */
     }
-    const int outcome = stele_plan_voters(member->alloc, member->meta, true, command);
+    const int outcome =
+        stele_plan_voters(member->alloc, member->meta, STELE_PLACEMENT_BEGIN, command);
     if (outcome == STELE_NOT_FOUND) {
         member->planned_version = member->meta->version;
     } else if (outcome == STELE_OK) {

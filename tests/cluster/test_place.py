@@ -7,7 +7,7 @@ import sys
 from itertools import chain
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
-from harness import Stele, main, same  # noqa: E402
+from harness import Stele, has, main, same  # noqa: E402
 
 from cluster import Cluster, Load, wait_for  # noqa: E402
 
@@ -70,6 +70,52 @@ def test_growing_and_shrinking(s: Stele):
         load.check(cluster.all())
         cluster.stop()
         cluster.verify()
+
+
+def test_what_operators_do(s: Stele):
+    """votes are moved, evened out and kept where they are by commands; what cannot be is refused with words"""
+    with Cluster(s, 4) as cluster:
+        cluster.wait_ready()
+        rows = wait_placed(cluster, 3, (1, 2, 3, 4))
+        target = f"stele://localhost:{cluster[2].port}?tls=false"
+
+        def stele(*arguments, code=0):
+            ended = s.run("cluster", *arguments, "--store", target, code=code)
+            return ended.out + ended.err
+
+        def other(partition):
+            return next(number for number in (1, 2, 3, 4) if number not in rows[partition])
+        # It may be off by less than what is evened out by itself.
+        stele("rebalance", "--yes")
+        has(stele("rebalance", "--dry-run"), "nothing to move")
+        rows = voters(cluster[2])
+        from_, to = rows[3][0], other(3)
+        has(stele("move", "3", f"n{from_}", f"n{to}"), f"n{to} votes in the place of n{from_}")
+        same(voters(cluster[2]), rows)
+        has(stele("move", "3", f"n{from_}", f"n{to}", "--yes"), "move: done")
+        wait_for(lambda: voters(cluster[2])[3] == sorted({*rows[3], to} - {from_}))
+        has(stele("move", "3", f"n{from_}", f"n{to}", "--yes", code=None), f"n{from_} has no vote")
+        has(stele("move", "3", f"n{to}", "n9", "--yes", code=None), "no node n9")
+        has(stele("move", "8", f"n{to}", "n1", "--yes", code=None), "no partition")
+        has(stele("set", "replication-factor", "9", "--yes", code=None), "1 to 7")
+        has(stele("pause", "--yes"), "pause: done")
+        has(stele("status"), "moving is paused")
+        has(stele("rebalance", "--yes", code=None), "resume")
+        has(stele("move", "3", f"n{to}", f"n{from_}", "--yes", code=None), "resume")
+        has(stele("resume", "--yes"), "resume: done")
+        has(stele("move", "3", f"n{to}", f"n{from_}", "--yes"), "move: done")
+        # One node gets all that it can, until it is full.
+        words = ""
+        for partition in range(8):
+            row = voters(cluster[2])[partition]
+            if 4 not in row and "has its share" not in words:
+                words = stele("move", str(partition), f"n{row[0]}", "n4", "--yes", code=None)
+        has(words, "has its share")
+        text = cluster[1].ask("GET", "/metrics").body.decode()
+        has(text, "\nstele_cluster_moving_partitions 0\n")
+        same(cluster[1].append("a").status, 201)
+        cluster.all()
+        cluster.stop()
 
 
 def test_a_killed_voter(s: Stele):

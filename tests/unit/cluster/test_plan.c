@@ -156,7 +156,7 @@ static void set_up_voters(size_t nodes, uint32_t partitions, const char *replica
 static uint32_t place(void)
 {
     uint32_t moved = 0;
-    const int outcome = stele_plan_voters(&alloc.base, &meta, true, &command);
+    const int outcome = stele_plan_voters(&alloc.base, &meta, STELE_PLACEMENT_BEGIN, &command);
     if (outcome == STELE_NOT_FOUND) {
         return 0;
     }
@@ -174,7 +174,8 @@ static uint32_t place(void)
         memcpy(meta.voters[i], row, sizeof row);
     }
     /* What was just placed is as it should be. */
-    CHECK_EQ(stele_plan_voters(&alloc.base, &meta, true, &command), STELE_NOT_FOUND);
+    CHECK_EQ(stele_plan_voters(&alloc.base, &meta, STELE_PLACEMENT_BEGIN, &command),
+             STELE_NOT_FOUND);
     CHECK(stele_plan_is_filled(&meta));
     return moved;
 }
@@ -278,14 +279,102 @@ TEST(nothing_is_placed_before_all_nodes_know_what_that_is_or_if_nobody_said_how_
     CHECK(!stele_plan_is_filled(&meta));
     meta.gates = 0;
     CHECK(stele_plan_is_filled(&meta));
-    CHECK_EQ(stele_plan_voters(&alloc.base, &meta, true, &command), STELE_NOT_FOUND);
+    CHECK_EQ(stele_plan_voters(&alloc.base, &meta, STELE_PLACEMENT_BEGIN, &command),
+             STELE_NOT_FOUND);
     set_up(4, 16);
     meta.gates = STELE_META_FEATURE_VOTERS;
-    CHECK_EQ(stele_plan_voters(&alloc.base, &meta, true, &command), STELE_NOT_FOUND);
+    CHECK_EQ(stele_plan_voters(&alloc.base, &meta, STELE_PLACEMENT_BEGIN, &command),
+             STELE_NOT_FOUND);
     CHECK_EQ(stele_plan_role(&meta, 3, meta.nodes[2].number), STELE_PLAN_VOTER);
     CHECK(stele_plan_is_replicas("") && stele_plan_is_replicas("7"));
     CHECK(!stele_plan_is_replicas("0") && !stele_plan_is_replicas("8"));
     CHECK(!stele_plan_is_replicas("33") && !stele_plan_is_replicas("x"));
+}
+
+static struct stele_error err;
+
+static int move(uint32_t partition, uint64_t from, uint64_t to, uint64_t alive)
+{
+    const struct stele_placement_move wanted = {.partition = partition, .from = from, .to = to};
+    err.message[0] = '\0';
+    const int outcome = stele_plan_move(&alloc.base, &meta, alive, &wanted, &command, &err);
+    CHECK_EQ(err.message[0] == '\0', outcome == STELE_OK);
+    return outcome;
+}
+
+TEST(a_move_is_one_vote_of_one_partition)
+{
+    set_up_voters(4, 16, "3");
+    CHECK_EQ(move(3, 1, 2, ALL), STELE_CONDITION_FAILED); /* Nothing was placed yet. */
+    (void)place();
+    for (uint32_t i = 0; i < 16; i++) {
+        for (size_t k = 0; k < 3; k++) {
+            uint64_t to = 0;
+            for (size_t n = 0; n < 4; n++) {
+                const uint64_t number = meta.nodes[n].number;
+                to = stele_meta_should_vote(&meta, i, number) ? to : number;
+            }
+            CHECK_EQ(move(i, meta.voters[i][k], to, ALL), STELE_OK);
+            CHECK_EQ(command.kind, STELE_META_PLACE);
+            CHECK_EQ(command.if_version, meta.version);
+            struct stele_placement_move moves[2];
+            CHECK_EQ(stele_plan_moves(&meta, &command, moves, 2), 1);
+            CHECK_EQ(moves[0].partition, i);
+            CHECK_EQ(moves[0].from, meta.voters[i][k]);
+            CHECK_EQ(moves[0].to, to);
+            for (size_t p = 1; p < 3; p++) {
+                CHECK(command.voters[i][p] > command.voters[i][p - 1]);
+            }
+        }
+    }
+}
+
+TEST(a_move_that_cannot_be_is_refused_with_words)
+{
+    set_up_voters(4, 16, "3");
+    (void)place();
+    const uint64_t from = meta.voters[5][0];
+    uint64_t to = 0;
+    size_t place_of_to = 0;
+    for (size_t n = 0; n < 4; n++) {
+        const uint64_t number = meta.nodes[n].number;
+        place_of_to = stele_meta_should_vote(&meta, 5, number) ? place_of_to : n;
+        to = meta.nodes[place_of_to].number;
+    }
+    CHECK_EQ(move(16, from, to, ALL), STELE_E_INVALID);
+    CHECK_EQ(move(5, from, 77, ALL), STELE_NOT_FOUND);
+    CHECK(strstr(err.message, "77") != NULL);
+    CHECK_EQ(move(5, 77, to, ALL), STELE_NOT_FOUND);
+    CHECK_EQ(move(5, to, from, ALL), STELE_CONDITION_FAILED);
+    CHECK(strstr(err.message, "has no vote") != NULL);
+    CHECK_EQ(move(5, from, meta.voters[5][1], ALL), STELE_CONDITION_FAILED);
+    CHECK(strstr(err.message, "already") != NULL);
+    CHECK_EQ(move(5, from, to, ALL & ~(UINT64_C(1) << place_of_to)), STELE_CONDITION_FAILED);
+    CHECK(strstr(err.message, "does not answer") != NULL);
+    CHECK_EQ(move(5, from, to, UINT64_C(1) << place_of_to), STELE_CONDITION_FAILED);
+    CHECK(strstr(err.message, "no majority") != NULL);
+    meta.nodes[place_of_to].state = STELE_META_DRAINING;
+    CHECK_EQ(move(5, from, to, ALL), STELE_CONDITION_FAILED);
+    CHECK(strstr(err.message, "undrain") != NULL);
+    meta.nodes[place_of_to].state = STELE_META_JOINING;
+    CHECK_EQ(move(5, from, to, ALL), STELE_CONDITION_FAILED);
+    CHECK(strstr(err.message, "joining") != NULL);
+    meta.nodes[place_of_to].state = STELE_META_ACTIVE;
+    /* One after the other to the same node, until it is full. */
+    int outcome = STELE_OK;
+    uint32_t moved = 0;
+    for (uint32_t i = 0; i < 16 && outcome == STELE_OK; i++) {
+        if (!stele_meta_should_vote(&meta, i, to)) {
+            outcome = move(i, meta.voters[i][1], to, ALL);
+            moved += outcome == STELE_OK;
+            for (size_t k = 0; k < 3 && outcome == STELE_OK; k++) {
+                meta.voters[i][k] = meta.nodes[command.voters[i][k] - 1].number;
+            }
+        }
+    }
+    CHECK_EQ(outcome, STELE_CONDITION_FAILED);
+    CHECK(strstr(err.message, "has its share") != NULL);
+    CHECK(moved > 0);
 }
 
 TEST(leaders_are_voters)
@@ -441,7 +530,7 @@ TEST(without_memory_nothing_is_planned)
     for (uint64_t nth = 1;; nth++) {
         set_up_voters(3, 16, "3");
         alloc.fail_at = nth;
-        const int outcome = stele_plan_voters(&alloc.base, &meta, true, &command);
+        const int outcome = stele_plan_voters(&alloc.base, &meta, STELE_PLACEMENT_BEGIN, &command);
         CHECK_EQ(alloc.blocks, 0);
         if (outcome == STELE_OK) {
             CHECK(nth > 2);
