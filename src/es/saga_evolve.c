@@ -51,6 +51,7 @@ static const char *objection(const struct stele_saga_plan *plan, const struct st
     switch (event->kind) {
     case STELE_SAGA_EVENT_STEP_REQUESTED:
     case STELE_SAGA_EVENT_COMPENSATION_REQUESTED:
+        STELE_ASSERT(step != NULL); /* The table has seen to it, here and below. */
         if (step->in_flight) {
             return "it was asked for, and the answer is still awaited";
         }
@@ -61,6 +62,7 @@ static const char *objection(const struct stele_saga_plan *plan, const struct st
         }
         return NULL;
     case STELE_SAGA_EVENT_STEP_DONE:
+        STELE_ASSERT(step != NULL);
         return step->state == STELE_SAGA_STEP_DONE && !step->skipped ? "it was done before" : NULL;
     case STELE_SAGA_EVENT_CANCELLED:
         return saga->state == STELE_SAGA_PARKED && saga->parked_from != STELE_SAGA_RUNNING
@@ -121,6 +123,7 @@ static void keep_reason(struct stele_saga *saga, struct stele_text reason)
 static void end_step(struct stele_saga *saga, struct stele_saga_step_state *step, int state,
                      int64_t at_us)
 {
+    STELE_ASSERT(step != NULL);
     step->state = state;
     step->in_flight = 0;
     step->due_us = STELE_SAGA_NEVER;
@@ -131,6 +134,7 @@ static void end_step(struct stele_saga *saga, struct stele_saga_step_state *step
 /* It is asked again at once, with all its attempts. */
 static void again(struct stele_saga_step_state *step, int64_t at_us)
 {
+    STELE_ASSERT(step != NULL);
     if (step->state == STELE_SAGA_STEP_FAILED) {
         step->state = STELE_SAGA_STEP_REQUESTED;
     }
@@ -235,6 +239,7 @@ static void evolve_parking(const struct stele_saga_plan *plan, struct stele_saga
         leave_park(plan, saga, event->at_us);
         break;
     case STELE_SAGA_EVENT_STEP_SKIPPED:
+        STELE_ASSERT(step != NULL);
         if (step->state == STELE_SAGA_STEP_COMPENSATING) {
             step->state = STELE_SAGA_STEP_COMPENSATED;
             step->in_flight = 0;

@@ -106,7 +106,7 @@ static int tell_circle(const struct stele_saga_plan *plan, uint32_t open, struct
         at = (uint32_t)__builtin_ctz(before);
     }
     size_t first = 0;
-    while (path[first] != at) {
+    while (first < count && path[first] != at) {
         first++;
     }
     /* The walk went against the arrows: it is told from its end. */

@@ -526,7 +526,8 @@ static void tell(struct execution *execution, int outcome, const struct stele_or
             .events_written = execution->result.events,
             .attempts = execution->result.attempts,
             .traceparent = execution->traceparent,
-            .parent = execution->traceparent[0] != '\0' ? origin->traceparent : "",
+            .parent =
+                execution->traceparent[0] != '\0' && origin != NULL ? origin->traceparent : "",
         };
         runner->options.on_command(runner->options.context, &span);
     }

@@ -255,7 +255,7 @@ static int on_directive(struct parse *parse, const struct stele_sql_token *token
         {"@stream-prefix", &parse->prefixes},
         {"@tag", &parse->tags},
     };
-#define IS(name) (word.size == sizeof name - 1 && memcmp(word.data, name, word.size) == 0)
+#define IS(name) (word.size == sizeof(name) - 1 && memcmp(word.data, (name), word.size) == 0)
     if (IS("@tables")) {
         return begin_tables(parse, token->line);
     }

@@ -33,6 +33,32 @@ static int keep_text(struct stele_saga_runner *runner, struct saga_text *to, con
     return STELE_OK;
 }
 
+static bool is_same_retry(const struct stele_saga_retry *a, const struct stele_saga_retry *b)
+{
+    return a->attempts_max == b->attempts_max && a->backoff_ms == b->backoff_ms &&
+           a->backoff_max_ms == b->backoff_max_ms;
+}
+
+static bool is_same_step(const struct stele_saga_plan_step *a, const struct stele_saga_plan_step *b)
+{
+    return strcmp(a->name, b->name) == 0 && a->after == b->after &&
+           a->timeout_ms == b->timeout_ms && a->delay_ms == b->delay_ms &&
+           is_same_retry(&a->retry, &b->retry) &&
+           is_same_retry(&a->compensation_retry, &b->compensation_retry) &&
+           a->compensates == b->compensates && a->on_failure == b->on_failure &&
+           a->unknown == b->unknown;
+}
+
+static bool is_same_plan(const struct stele_saga_plan *a, const struct stele_saga_plan *b)
+{
+    bool same = strcmp(a->kind, b->kind) == 0 && a->deadline_ms == b->deadline_ms &&
+                a->steps_count == b->steps_count;
+    for (uint32_t i = 0; same && i < a->steps_count; i++) {
+        same = is_same_step(&a->steps[i], &b->steps[i]);
+    }
+    return same;
+}
+
 static int keep_start(struct stele_saga_runner *runner, struct saga_entry *entry,
                       const struct saga_decoded *decoded, const struct stele_event *event,
                       struct stele_error *err)
@@ -41,7 +67,7 @@ static int keep_start(struct stele_saga_runner *runner, struct saga_entry *entry
     if (outcome != STELE_OK) {
         return outcome;
     }
-    if (memcmp(decoded->plan, &runner->plan, sizeof runner->plan) == 0) {
+    if (is_same_plan(decoded->plan, &runner->plan)) {
         entry->plan = &runner->plan;
     } else {
         /* It was started with another table, and ends by it. */
@@ -405,7 +431,8 @@ void stele_runner__saga_forget(struct stele_saga_runner *runner)
     bool more = entry != NULL;
     /* Its own events are still to come by, and are recognised as old news as long as it is here; if there
      * are too many like it, it is read once more then. */
-    while (more && (entry->position <= runner->position || runner->resting_count > RESTING_MAX)) {
+    while (more && entry != NULL &&
+           (entry->position <= runner->position || runner->resting_count > RESTING_MAX)) {
         more = entry != last;
         runner->rest_first = entry->rest_next;
         if (runner->rest_first == NULL) {
