@@ -195,7 +195,7 @@ def test_bash_completion_works(s: Stele):
         return sorted(out.split())
 
     same(complete("re"), ["read"])
-    same(complete("s"), ["saga", "scavenge", "serve", "streams"])
+    same(complete("s"), ["saga", "scavenge", "serve", "shred", "streams"])
     same(complete("read", "--stream-"), ["--stream-prefix", "--stream-regex"])
     same(complete("read", "ord"), ["order-1", "order-2"])
     same(complete("read", "--type", "Or"), ["OrderPlaced"])
