@@ -101,12 +101,14 @@ static size_t replay(struct memserver *server, size_t at, struct ending *ending)
     return at < lines_count && lines[at][0] == '=' ? at + 1 : at;
 }
 
-/* Statuses that a call may end with: its own, no memory, that a part of the server is not there, and,
- * because the call is repeated while it changes things, that they are as it wants them already. */
+/* Statuses that a call may end with: its own, no memory, that it was done and there is no memory to say so
+ * (DEADLINE_EXCEEDED: unknown), that a part of the server is not there, and, because the call is repeated
+ * while it changes things, that they are as it wants them already. */
 static bool is_typed(const struct ending *ending, int usual)
 {
     return ending->reset || ending->went || ending->status == usual ||
            ending->status == STELE_GRPC_RESOURCE_EXHAUSTED ||
+           ending->status == STELE_GRPC_DEADLINE_EXCEEDED ||
            ending->status == STELE_GRPC_UNAVAILABLE || ending->status == STELE_GRPC_NOT_FOUND ||
            ending->status == STELE_GRPC_ALREADY_EXISTS || ending->status == STELE_GRPC_OK ||
            ending->status == STELE_GRPC_FAILED_PRECONDITION;

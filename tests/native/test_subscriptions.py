@@ -16,7 +16,7 @@ CODE = grpc.StatusCode
 class Follower:
     """A subscription. Its messages are read when it is asked for them, and not before."""
 
-    def __init__(self, server, stream=None, from_=0, timeout=60, **start):
+    def __init__(self, server, stream=None, from_=0, timeout=300, **start):
         self.requests = queue.Queue()
         start = v1.Start(stream=stream or "", **{"from": from_}, **start)
         self.requests.put(v1.SubscribeRequest(start=start))

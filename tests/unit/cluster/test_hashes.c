@@ -117,6 +117,7 @@ TEST(one_other_outcome_is_found_in_its_window)
     }
     /* A restart in that very second hides it, and who lags by many windows is asked too late. */
     CHECK(found > 150);
+    free(commands);
 }
 
 TEST(every_fact_counts)
