@@ -284,34 +284,47 @@ static bool is_step(struct stele_plan_step *step, size_t *skip, uint64_t node,
     return (*skip)-- == 0;
 }
 
-bool stele_plan_step(const struct stele_meta *meta, const struct stele_plan_group *group,
-                     uint64_t alive, bool may_begin, size_t skip, struct stele_plan_step *out_step)
+/* Those who answer and should be more in the group than they are: become standbys, or voters. */
+static bool step_up(const struct stele_meta *meta, const struct stele_plan_group *group,
+                    uint64_t alive, enum stele_plan_role to, size_t *skip,
+                    struct stele_plan_step *out_step)
 {
-    const bool fills = count_missing(meta, group, UINT64_MAX) > count_extra(meta, group);
     for (size_t i = 0; i < meta->nodes_count; i++) {
         const uint64_t number = meta->nodes[i].number;
         const enum stele_plan_role is = role_in(group, number);
         const enum stele_plan_role should = stele_plan_role(meta, group->partition, number);
-        if ((alive >> i & 1) == 0 || is == STELE_PLAN_VOTER || is == should) {
-            continue;
-        }
-        if (is == STELE_PLAN_NONE) {
-            if (is_step(out_step, &skip, number, STELE_PLAN_STANDBY)) {
-                return true;
-            }
-        } else if ((fills || may_begin) && is_step(out_step, &skip, number, STELE_PLAN_VOTER)) {
-            return true;
-        }
-    }
-    const bool may_take = count_missing(meta, group, UINT64_MAX) == 0; /* V1. */
-    for (size_t i = 0; i < group->count; i++) {
-        const uint64_t number = group->nodes[i];
-        const enum stele_plan_role should = stele_plan_role(meta, group->partition, number);
-        const bool goes = should == STELE_PLAN_NONE || (may_take && should == STELE_PLAN_STANDBY &&
-                                                        group->roles[i] == STELE_PLAN_VOTER);
-        if (goes && is_step(out_step, &skip, number, should)) {
+        const enum stele_plan_role next =
+            is == STELE_PLAN_NONE ? STELE_PLAN_STANDBY : STELE_PLAN_VOTER;
+        if ((alive >> i & 1) != 0 && is != STELE_PLAN_VOTER && is != should && next == to &&
+            is_step(out_step, skip, number, to)) {
             return true;
         }
     }
     return false;
+}
+
+/* Those who should be less: gone from the group, or standbys. */
+static bool step_down(const struct stele_meta *meta, const struct stele_plan_group *group,
+                      enum stele_plan_role to, size_t *skip, struct stele_plan_step *out_step)
+{
+    for (size_t i = 0; i < group->count; i++) {
+        const uint64_t number = group->nodes[i];
+        if (stele_plan_role(meta, group->partition, number) == to && group->roles[i] > to &&
+            is_step(out_step, skip, number, to)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool stele_plan_step(const struct stele_meta *meta, const struct stele_plan_group *group,
+                     uint64_t alive, bool may_begin, size_t skip, struct stele_plan_step *out_step)
+{
+    const size_t missing = count_missing(meta, group, UINT64_MAX);
+    const bool fills = missing > count_extra(meta, group);
+    return step_up(meta, group, alive, STELE_PLAN_STANDBY, &skip, out_step) ||
+           step_down(meta, group, STELE_PLAN_NONE, &skip, out_step) || /* V4. */
+           ((fills || may_begin) &&
+            step_up(meta, group, alive, STELE_PLAN_VOTER, &skip, out_step)) ||
+           (missing == 0 && step_down(meta, group, STELE_PLAN_STANDBY, &skip, out_step)); /* V1. */
 }

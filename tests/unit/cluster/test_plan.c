@@ -482,6 +482,34 @@ TEST(steps_lead_to_the_table_and_never_below_it)
     }
 }
 
+TEST(who_is_gone_leaves_before_another_votes)
+{
+    struct stele_plan_step step;
+    set_up_voters(3, 1, "3");
+    const uint64_t lost = 99;
+    group = (struct stele_plan_group){.nodes = members, .roles = roles};
+    for (size_t i = 0; i < 3; i++) {
+        const uint64_t number = i < 2 ? meta.nodes[i].number : lost;
+        change(&(struct stele_plan_step){.node = number, .role = STELE_PLAN_STANDBY});
+        change(&(struct stele_plan_step){.node = number, .role = STELE_PLAN_VOTER});
+        meta.voters[0][i] = meta.nodes[i].number;
+    }
+    /* The one in its place gets the log first, without a vote. */
+    CHECK(stele_plan_step(&meta, &group, ALL, true, 0, &step));
+    CHECK_EQ(step.node, meta.nodes[2].number);
+    CHECK_EQ(step.role, STELE_PLAN_STANDBY);
+    change(&step);
+    CHECK(stele_plan_step(&meta, &group, ALL, true, 0, &step));
+    CHECK_EQ(step.node, lost);
+    CHECK_EQ(step.role, STELE_PLAN_NONE);
+    change(&step);
+    CHECK(stele_plan_step(&meta, &group, ALL, false, 0, &step));
+    CHECK_EQ(step.node, meta.nodes[2].number);
+    CHECK_EQ(step.role, STELE_PLAN_VOTER);
+    change(&step);
+    CHECK(!stele_plan_step(&meta, &group, ALL, true, 0, &step));
+}
+
 TEST(what_is_missing_does_not_wait_and_what_moves_does)
 {
     struct stele_plan_step step;
