@@ -13,8 +13,7 @@
 
 const struct stele_cli_command stele_cli_keys_command = {
     .name = "keys",
-    .usage = "keys init|list|add|policy|backup|restore|rewrap|check|verify-erasure "
-             "[ARGUMENT] [options]",
+    .usage = "keys VERB [ARGUMENT] [options]",
     .summary = "Look after the keyring with which events are sealed",
     .text =
         "init            make a keyring, and the key file if it is not there\n"
