@@ -205,12 +205,12 @@ TEST(the_thread_of_a_chore_has_ended_when_it_is_answered)
     CHECK_OK(stele_append(store, "stream", STELE_EXPECT_ANY, &draft, 1, NULL, &err), err);
     CHECK_OK(stele_engine_create(store, &marking, &engine, &err), err);
     CHECK_OK(stele_linux_loop_create(stele_linux_alloc(), &loop, &err), err);
-    chore = (struct stele_chore){.loop = stele_linux_loop_base(loop),
-                                 .kind = STELE_CHORE_VERIFY,
-                                 .on_done = on_chore_found};
+    chore = (struct stele_chore){
+        .loop = stele_linux_loop_base(loop), .kind = STELE_CHORE_VERIFY, .on_done = on_chore_found};
     /* A digest that is not this store's is a damage, and a damage is kept: in this memory. */
     CHECK_OK(stele_digest(store, chore.against, &err), err);
-    chore.against[strlen(chore.against) - 1] ^= 1;
+    char *const last = chore.against + strlen(chore.against) - 1;
+    *last = *last == '0' ? '1' : '0';
     CHECK_OK(engine->ops->chore(engine, &chore, &err), err);
     wind_down();
     CHECK_EQ(answers, 1);
