@@ -21,6 +21,7 @@ OPERATORS = ("cert_", "DNS_CAArecord")
 def findings(s, port):
     subprocess.run(
         ["testssl", "--quiet", "--color", "0", "--warnings", "off", "--openssl", "/usr/bin/openssl",
+         "--ip", "127.0.0.1", "--nodns", "none",
          "--protocols", "--std", "--pfs", "--vulnerable", "--server-defaults",
          "--jsonfile", "found.json", f"localhost:{port}"],
         cwd=s.dir, check=False, timeout=HANGS, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
