@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -257,12 +258,14 @@ void stele_cli_keep_free(void)
     }
 }
 
-static volatile sig_atomic_t interrupted;
+/* Lock-free, so that a handler may set it; commands with threads look at it from each of them. */
+static atomic_bool interrupted;
+_Static_assert(ATOMIC_BOOL_LOCK_FREE == 2, "a handler of a signal may not wait");
 
 static void on_interrupt(int signal_number)
 {
     (void)signal_number;
-    interrupted = 1;
+    atomic_store(&interrupted, true);
 }
 
 void stele_cli_catch_interrupts(void)
@@ -278,5 +281,5 @@ void stele_cli_catch_interrupts(void)
 
 bool stele_cli_interrupted(void)
 {
-    return interrupted != 0;
+    return atomic_load(&interrupted);
 }
