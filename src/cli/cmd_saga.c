@@ -355,8 +355,8 @@ int stele_cli_saga(int argc, char **argv)
     if (verb == NULL) {
         return code;
     }
-    for (size_t i = 1; i < count && code == STELE_CLI_GO_ON; i++) {
-        static const char *const NAMES[] = {"", "the kind", "the id", "the step"};
+    static const char *const NAMES[] = {"", "the kind", "the id", "the step"};
+    for (size_t i = 1; i < count && i < STELE_COUNT_OF(NAMES) && code == STELE_CLI_GO_ON; i++) {
         code = stele_cli_check_name(self, NAMES[i], arguments[i],
                                     i == 2 ? STELE_SAGA_ID_SIZE_MAX : STELE_SAGA_NAME_SIZE_MAX);
     }

@@ -317,7 +317,7 @@ int stele_client__opener_next(struct opener *opener, const struct stele_event **
         return outcome;
     }
     size_t count = 0;
-    struct stele_error ignored;
+    struct stele_error ignored = {.message = ""};
     while (count < left && outcome == STELE_OK) {
         struct stele_error *words = count == 0 ? err : &ignored;
         if (is_sealed(&raw[count])) {

@@ -94,7 +94,7 @@ static void fill_retry(struct stele_saga_retry *retry, uint32_t attempts)
  * waits for one of them, so that walking backwards comes round. */
 static int tell_circle(const struct stele_saga_plan *plan, uint32_t open, struct stele_error *err)
 {
-    uint32_t path[STELE_SAGA_STEPS_MAX + 1];
+    uint32_t path[STELE_SAGA_STEPS_MAX + 1] = {0};
     uint32_t seen = 0;
     uint32_t at = (uint32_t)__builtin_ctz(open);
     size_t count = 0;

@@ -196,6 +196,7 @@ static bool move_leader(struct stele_member *member, uint32_t group)
 static void look_after_groups(struct stele_member *member)
 {
     const uint32_t groups = member->identity.partitions + 1;
+    STELE_ASSERT(groups > 1);
     const uint64_t alive = stele_member__alive_nodes(member);
     struct moving moving;
     uint32_t changes = 0;

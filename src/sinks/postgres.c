@@ -317,7 +317,7 @@ static uint64_t changes_of(PGresult *result)
 static void with_dollars(const char *sql, char to[QUERY_SIZE_MAX])
 {
     size_t i = 0;
-    for (; sql[i] != '\0' && i < QUERY_SIZE_MAX - 1; i++) {
+    for (; i < QUERY_SIZE_MAX - 1 && sql[i] != '\0'; i++) {
         to[i] = sql[i] == '?' ? '$' : sql[i];
     }
     STELE_ASSERT(sql[i] == '\0');

@@ -155,7 +155,7 @@ static void turn(struct shop *shop)
             return;
         }
     }
-    CHECK(!"the runner comes to rest");
+    check_failed(__FILE__, __LINE__, "the runner does not come to rest");
 }
 
 /* Turns until a saga is there, through waits that are real and short. */
