@@ -4,7 +4,7 @@
  * vote, entries, snapshot, messages, role; a message leaves once the term and vote that it speaks of are
  * durable (entries, as far as a message vouches for them: libraft speaks of those only after it has been told that
  * they are). The functions that take something in have the guards against what libraft does not look at; each is
- * named D1 … D11 here, in the README and in its test. */
+ * named D1 … D16 here, in the README and in its test. */
 #include "raft/raft_internal.h"
 
 int stele_raft__outcome(int from_libraft, struct stele_error *err, uint32_t group)
@@ -182,12 +182,36 @@ static void complete_result(const struct stele_raft__group *group, const struct 
     }
 }
 
+/* D16: libraft takes the first entry for one that it has, also where it is only known as the last one of the
+ * snapshot, and sends from there what nobody has any more. Who needs it gets the snapshot, once a heartbeat. */
+static bool is_snapshot_due(const struct stele_raft__group *group,
+                            const struct raft_message *message)
+{
+    return message->type == RAFT_APPEND_ENTRIES && message->append_entries.prev_log_index == 0 &&
+           group->raft.trail.offset > 0;
+}
+
+static void become_snapshot(const struct stele_raft__group *group, struct raft_message *message)
+{
+    const raft_term term = message->append_entries.term;
+    message->type = RAFT_INSTALL_SNAPSHOT;
+    message->install_snapshot = (struct raft_install_snapshot){
+        .term = term,
+        .last_index = group->raft.trail.snapshot.index,
+        .last_term = group->raft.trail.snapshot.term,
+    };
+}
+
 static int take_messages(struct stele_raft *raft, struct stele_raft__group *group,
                          const struct raft_event *event, const struct raft_update *update)
 {
     for (unsigned i = 0; i < update->messages.n; i++) {
         const struct raft_message *const from = &update->messages.batch[i];
         if (from->server_id == raft->options.node || from->server_id == 0) {
+            continue;
+        }
+        const bool is_snapshot = is_snapshot_due(group, from);
+        if (is_snapshot && !raft->beating) {
             continue;
         }
         struct stele_raft__message *const message = stele_raft__message_take(raft);
@@ -198,6 +222,9 @@ static int take_messages(struct stele_raft *raft, struct stele_raft__group *grou
         message->message = *from;
         message->message.server_address = NULL;
         complete_result(group, event, &message->message);
+        if (is_snapshot) {
+            become_snapshot(group, &message->message);
+        }
         raft->counts.messages_sent++;
         if (group->hard_pending) {
             queue_push(&group->held, message);
