@@ -50,6 +50,7 @@ int stele_cli_saga(int argc, char **argv);
 int stele_cli_scavenge(int argc, char **argv);
 int stele_cli_serve(int argc, char **argv);
 int stele_cli_shred(int argc, char **argv);
+int stele_cli_state(int argc, char **argv);
 int stele_cli_streams(int argc, char **argv);
 int stele_cli_tail(int argc, char **argv);
 int stele_cli_user(int argc, char **argv);

@@ -19,14 +19,14 @@ const struct stele_cli_command stele_cli_help_command = {
 };
 
 static const struct stele_cli_command *const all_commands[] = {
-    &stele_cli_append_command,  &stele_cli_read_command,   &stele_cli_tail_command,
-    &stele_cli_streams_command, &stele_cli_info_command,   &stele_cli_meta_command,
-    &stele_cli_delete_command,  &stele_cli_import_command, &stele_cli_export_command,
-    &stele_cli_verify_command,  &stele_cli_digest_command, &stele_cli_scavenge_command,
-    &stele_cli_keys_command,    &stele_cli_shred_command,  &stele_cli_project_command,
-    &stele_cli_run_command,     &stele_cli_serve_command,  &stele_cli_cluster_command,
-    &stele_cli_user_command,    &stele_cli_saga_command,   &stele_cli_bench_command,
-    &stele_cli_version_command, &stele_cli_help_command,
+    &stele_cli_append_command,   &stele_cli_read_command,    &stele_cli_state_command,
+    &stele_cli_tail_command,     &stele_cli_streams_command, &stele_cli_info_command,
+    &stele_cli_meta_command,     &stele_cli_delete_command,  &stele_cli_import_command,
+    &stele_cli_export_command,   &stele_cli_verify_command,  &stele_cli_digest_command,
+    &stele_cli_scavenge_command, &stele_cli_keys_command,    &stele_cli_shred_command,
+    &stele_cli_project_command,  &stele_cli_run_command,     &stele_cli_serve_command,
+    &stele_cli_cluster_command,  &stele_cli_user_command,    &stele_cli_saga_command,
+    &stele_cli_bench_command,    &stele_cli_version_command, &stele_cli_help_command,
 };
 
 const struct stele_cli_command *stele_cli_command_at(size_t index)

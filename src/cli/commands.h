@@ -22,6 +22,7 @@ extern const struct stele_cli_command stele_cli_saga_command;
 extern const struct stele_cli_command stele_cli_scavenge_command;
 extern const struct stele_cli_command stele_cli_serve_command;
 extern const struct stele_cli_command stele_cli_shred_command;
+extern const struct stele_cli_command stele_cli_state_command;
 extern const struct stele_cli_command stele_cli_streams_command;
 extern const struct stele_cli_command stele_cli_tail_command;
 extern const struct stele_cli_command stele_cli_user_command;

@@ -1,27 +1,13 @@
-/* Upcasters in jq, on libjq: see <stele/jq.h>. */
+/* Programs, and upcasters in jq, on libjq: see <stele/jq.h>. */
 #include "base/status.h"
-
-#include <stele/jq.h>
+#include "jq/jq_internal.h"
 
 #include <errno.h>
-#include <jq.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define PROGRAM_SIZE_MAX ((size_t)1 << 20)
-#define WORDS_SIZE 400
-
-struct use;
-
-struct stele_jq {
-    pthread_mutex_t lock; /* libjq's state is for one thread at a time. */
-    struct use *uses;
-    jq_state *state;
-    char name[200];
-    char words[WORDS_SIZE];
-};
 
 /* An upcaster of a program: the context of its function. */
 struct use {
@@ -88,7 +74,7 @@ int stele_jq_create(const char *name, const char *program, struct stele_jq **out
     return STELE_OK;
 }
 
-int stele_jq_open(const char *path, struct stele_jq **out_jq, struct stele_error *err)
+int stele_jq__read(const char *path, char **out_program, struct stele_error *err)
 {
     FILE *file = fopen(path, "re");
     if (file == NULL) {
@@ -99,21 +85,35 @@ int stele_jq_open(const char *path, struct stele_jq **out_jq, struct stele_error
     const size_t size = program != NULL ? fread(program, 1, PROGRAM_SIZE_MAX + 1, file) : 0;
     const int failed = ferror(file);
     (void)fclose(file);
-    int outcome;
+    int outcome = STELE_OK;
     if (program == NULL) {
-        outcome = stele_fail(err, STELE_E_NO_MEMORY, 0, "%s: no memory for a jq program", path);
-    } else if (failed != 0) {
+        return stele_fail(err, STELE_E_NO_MEMORY, 0, "%s: no memory for a jq program", path);
+    }
+    if (failed != 0) {
         outcome = stele_fail(err, STELE_E_IO, 0, "%s: the jq program cannot be read", path);
     } else if (size > PROGRAM_SIZE_MAX) {
         outcome = stele_fail(err, STELE_E_LIMIT, 0, "%s: a jq program has at most %zu bytes", path,
                              PROGRAM_SIZE_MAX);
     } else if (memchr(program, '\0', size) != NULL) {
         outcome = stele_fail(err, STELE_E_INVALID, 0, "%s: is no text, but has a zero byte", path);
-    } else {
-        program[size] = '\0';
-        outcome = stele_jq_create(path, program, out_jq, err);
     }
-    free(program);
+    if (outcome != STELE_OK) {
+        free(program);
+        return outcome;
+    }
+    program[size] = '\0';
+    *out_program = program;
+    return STELE_OK;
+}
+
+int stele_jq_open(const char *path, struct stele_jq **out_jq, struct stele_error *err)
+{
+    char *program = NULL;
+    int outcome = stele_jq__read(path, &program, err);
+    if (outcome == STELE_OK) {
+        outcome = stele_jq_create(path, program, out_jq, err);
+        free(program);
+    }
     return outcome;
 }
 
@@ -140,7 +140,7 @@ void stele_jq_last_error(struct stele_jq *jq, char *buffer, size_t size)
 
 /* ---- Running ------------------------------------------------------------------------------ */
 
-static jv parse(const void *data, size_t size)
+jv stele_jq__parse(const void *data, size_t size)
 {
     if (size == 0 || size > INT32_MAX) {
         return jv_null();
@@ -165,9 +165,9 @@ static jv input_of(const struct stele_event *event, uint32_t version)
     input = jv_object_set(input, jv_string("version"), jv_number(version));
     input = jv_object_set(input, jv_string("stream"), text_of(event->stream));
     input = jv_object_set(input, jv_string("revision"), jv_number((double)event->revision));
-    input = jv_object_set(input, jv_string("data"), parse(event->data, event->data_size));
+    input = jv_object_set(input, jv_string("data"), stele_jq__parse(event->data, event->data_size));
     return jv_object_set(input, jv_string("metadata"),
-                         parse(event->metadata, event->metadata_size));
+                         stele_jq__parse(event->metadata, event->metadata_size));
 }
 
 static int fail(struct stele_jq *jq, int outcome, const char *what)
@@ -251,6 +251,12 @@ static int emit(struct stele_jq *jq, uint32_t version, const struct stele_event 
     return stele_upcast_emit(upcast, &changed, given);
 }
 
+jv stele_jq__message(jv invalid)
+{
+    const jv message = jv_invalid_get_msg(invalid);
+    return jv_get_kind(message) == JV_KIND_STRING ? message : jv_dump_string(message, 0);
+}
+
 static int run(struct stele_jq *jq, uint32_t version, const struct stele_event *event,
                struct stele_upcast *upcast)
 {
@@ -264,8 +270,7 @@ static int run(struct stele_jq *jq, uint32_t version, const struct stele_event *
         output = outcome == STELE_OK ? jq_next(jq->state) : jv_invalid();
     }
     if (outcome == STELE_OK && jv_invalid_has_msg(jv_copy(output)) != 0) {
-        jv message = jv_invalid_get_msg(output);
-        message = jv_get_kind(message) == JV_KIND_STRING ? message : jv_dump_string(message, 0);
+        const jv message = stele_jq__message(output);
         outcome = fail(jq, STELE_E_INVALID, jv_string_value(message));
         jv_free(message);
     } else {
@@ -280,6 +285,45 @@ static int upcast_by(void *context, const struct stele_event *event, struct stel
     (void)pthread_mutex_lock(&use->jq->lock);
     const int outcome = run(use->jq, use->version, event, upcast);
     (void)pthread_mutex_unlock(&use->jq->lock);
+    return outcome;
+}
+
+/* ---- On JSON ------------------------------------------------------------------------------- */
+
+static int run_on(struct stele_jq *jq, jv take_input, stele_jq_callback on_result, void *context,
+                  struct stele_error *err)
+{
+    int outcome = STELE_OK;
+    jq_start(jq->state, take_input, 0);
+    jv output = jq_next(jq->state);
+    while (jv_is_valid(output) && outcome == STELE_OK) {
+        const jv text = jv_dump_string(output, 0);
+        outcome = on_result(context, jv_string_value(text),
+                            (size_t)jv_string_length_bytes(jv_copy(text)));
+        jv_free(text);
+        output = outcome == STELE_OK ? jq_next(jq->state) : jv_invalid();
+    }
+    if (outcome == STELE_OK && jv_invalid_has_msg(jv_copy(output)) != 0) {
+        const jv message = stele_jq__message(output);
+        outcome = stele_fail(err, STELE_E_INVALID, 0, "%s: %s", jq->name, jv_string_value(message));
+        jv_free(message);
+        return outcome;
+    }
+    jv_free(output);
+    return outcome;
+}
+
+int stele_jq_run(struct stele_jq *jq, const void *json, size_t size, stele_jq_callback on_result,
+                 void *context, struct stele_error *err)
+{
+    const jv input = size <= INT32_MAX ? jv_parse_sized(json, (int)size) : jv_invalid();
+    if (!jv_is_valid(input)) {
+        jv_free(input);
+        return stele_fail(err, STELE_E_INVALID, 0, "%s: what it is given is no JSON", jq->name);
+    }
+    (void)pthread_mutex_lock(&jq->lock);
+    const int outcome = run_on(jq, input, on_result, context, err);
+    (void)pthread_mutex_unlock(&jq->lock);
     return outcome;
 }
 

@@ -119,6 +119,8 @@ def prepare(s, orders):
     s.write("logo.png", b"\x89PNG\r\n")
     s.append("order-1", *["OrderPlaced"] * orders)
     s.append("logo-1", "LogoDrawn")
+    s.append("account-1", "Deposited", data='{"cents": 1}')
+    s.write("account.jq", ".cents += $event.data.cents")
     s.run("meta", "order-1", "set", "{}")
     s.write("events.jsonl", '{"stream":"order-1","type":"A"}\n' * 10)
     for number in (1, 2):
@@ -195,7 +197,7 @@ def test_bash_completion_works(s: Stele):
         return sorted(out.split())
 
     same(complete("re"), ["read"])
-    same(complete("s"), ["saga", "scavenge", "serve", "shred", "streams"])
+    same(complete("s"), ["saga", "scavenge", "serve", "shred", "state", "streams"])
     same(complete("read", "--stream-"), ["--stream-prefix", "--stream-regex"])
     same(complete("read", "ord"), ["order-1", "order-2"])
     same(complete("read", "--type", "Or"), ["OrderPlaced"])

@@ -17,7 +17,7 @@ from harness import Stele, become_nobody, crc32c, has, main, one_line, same
 READING = [
     ["read", "a"], ["read", "$all"], ["read", "a", "--backwards", "--as-of", "9"],
     ["tail", "a", "--from", "start", "--limit", "1"], ["streams"], ["streams", "--types"],
-    ["info"], ["info", "a"], ["meta", "a"], ["export"], ["verify"], ["digest"],
+    ["info"], ["info", "a"], ["state", "a"], ["meta", "a"], ["export"], ["verify"], ["digest"],
 ]
 WRITING = [
     ["append", "a", "--type", "T"], ["append", "a"], ["import", "lines"], ["import"],
@@ -33,7 +33,7 @@ WRITTEN = [
     ["delete", None, "--tombstone"],
 ]
 LOOKED_FOR = [
-    ["read", None], ["tail", None, "--timeout", "1"], ["info", None], ["meta", None],
+    ["read", None], ["tail", None, "--timeout", "1"], ["info", None], ["meta", None], ["state", None],
     ["delete", None], ["streams", None],
     ["append", "b", "--type", "T", "--expect", "9", "--fail-if-type", None],
     ["append", "b", "--type", "T", "--expect", "9", "--fail-if-tag", None],

@@ -1,7 +1,7 @@
 # Completion of stele(1) for fish. Names of streams, types, categories and tags come from the store that
 # the command line names.
 
-set -g __stele_commands append read tail streams info meta delete import export verify digest scavenge keys shred project run serve user saga cluster bench version help
+set -g __stele_commands append read state tail streams info meta delete import export verify digest scavenge keys shred project run serve user saga cluster bench version help
 
 # The command of the command line that is being written; nothing if there is none yet.
 function __stele_command
@@ -50,6 +50,7 @@ complete -c stele -n __stele_none -a append -d 'Append events to a stream'
 complete -c stele -n __stele_none -a read -d 'Read the events of a stream'
 complete -c stele -n __stele_none -a tail -d 'Follow a stream'
 complete -c stele -n __stele_none -a streams -d 'List streams'
+complete -c stele -n __stele_none -a state -d 'Show the state of a stream'
 complete -c stele -n __stele_none -a info -d 'Show facts about the store'
 complete -c stele -n __stele_none -a meta -d 'Show or change the metadata of a stream: limits'
 complete -c stele -n __stele_none -a delete -d 'Hide the events of a stream'
@@ -229,6 +230,11 @@ complete -c stele -n '__stele_is project' -l position -x -d 'wait: until this'
 complete -c stele -n '__stele_is project' -l timeout -x -d 'wait: at most so long'
 complete -c stele -n '__stele_is project' -a 'run rebuild status wait park drop'
 complete -c stele -n '__stele_is run' -l once -d 'end when everything that is there is done'
+complete -c stele -n '__stele_is state' -l fold -r -F -d 'what events mean, a jq program'
+complete -c stele -n '__stele_is state' -l initial -x -d 'the state before the first event, as JSON'
+complete -c stele -n '__stele_is state' -l as-of -x -d 'nothing newer than this time or position'
+complete -c stele -n '__stele_is state' -l revision -x -d 'nothing newer than this revision'
+complete -c stele -n '__stele_is state' -l effective -x -a 'now all' -d 'in the order in which events count'
 complete -c stele -n '__stele_is saga' -l all -d 'status: also sagas that have ended'
 complete -c stele -n '__stele_is saga' -l parked -d 'status: only sagas that wait for a person'
 complete -c stele -n '__stele_is saga' -l reason -x -d 'why, for those who read the saga’s stream'
@@ -264,7 +270,7 @@ complete -c stele -n '__stele_is bench' -l fill-batch -x -d 'events an append wh
 complete -c stele -n '__stele_is bench' -l partitions -x -d 'of new stores (128)'
 complete -c stele -n '__stele_is bench' -l keep -d 'leave the stores where they are'
 
-complete -c stele -n '__stele_is append read tail info meta delete streams' -a '(__stele_names)'
+complete -c stele -n '__stele_is append read state tail info meta delete streams' -a '(__stele_names)'
 complete -c stele -n '__stele_is meta' -a 'get set'
 complete -c stele -n '__stele_is import' -F
 complete -c stele -n '__stele_is help' -a "$__stele_commands exit-codes json-lines cloudevents times limits environment"

@@ -89,3 +89,82 @@ TEST(what_goes_wrong_on_an_event_ends_its_fold)
     CHECK_TEXT_HAS(words, "a.jq: stop");
     CHECK_TEXT_EQ(seen, "");
 }
+
+static const char *fold_of(const char *program, const char *initial, int outcome)
+{
+    static char shown[600];
+    struct stele_memory *memory = stele_memory_create();
+    struct stele_jq_fold *fold = NULL;
+    struct stele_state *state = NULL;
+    struct stele_error err = {0};
+    struct stele_text json = {.size = 0};
+    struct stele_event events[] = {event_of("A", "{\"n\":1}", "{}", 0),
+                                   event_of("B", "no json", "{}", 1),
+                                   event_of("A", "{\"n\":5,\"o\":{\"p\":1}}", "{}", 2)};
+    for (size_t i = 0; i < 3; i++) {
+        events[i].stream = (struct stele_text){"s-1", 3};
+    }
+    CHECK_OK(stele_jq_fold_create("f.jq", program, initial, &fold, &err), err);
+    CHECK_OK(stele_state_create(memory, stele_jq_fold_of(fold), &state, &err), err);
+    CHECK_EQ(stele_state_apply(state, events, 3, &err), outcome);
+    CHECK_EQ(stele_jq_fold_value(fold, 0, memory, &json), STELE_OK);
+    (void)snprintf(shown, sizeof shown, "%.*s",
+                   outcome == STELE_OK ? (int)json.size : (int)sizeof shown - 1,
+                   outcome == STELE_OK ? json.data : stele_jq_fold_last_error(fold));
+    stele_memory_destroy(memory);
+    stele_jq_fold_destroy(fold);
+    return shown;
+}
+
+TEST(a_program_folds_events_into_a_value)
+{
+    CHECK_TEXT_EQ(fold_of(".n += ($event.data.n // 10)", NULL, STELE_OK), "{\"n\":16}");
+    CHECK_TEXT_EQ(fold_of("def f: . + [$event.revision]; f", "[7]", STELE_OK), "[7,0,1,2]");
+    CHECK_TEXT_EQ(fold_of("empty", "{\"a\":1}", STELE_OK), "{\"a\":1}");
+    CHECK_TEXT_EQ(fold_of(NULL, NULL, STELE_OK), "{\"n\":5,\"o\":{\"p\":1}}");
+    CHECK_TEXT_EQ(fold_of("# nothing\nnull", "3", STELE_OK), "null");
+}
+
+TEST(a_fold_that_fails_names_the_event)
+{
+    CHECK_TEXT_EQ(
+        fold_of("if $event.revision == 1 then error(\"no\") else 1 end", NULL, STELE_E_INVALID),
+        "f.jq: s-1@1 (B): no");
+    CHECK_TEXT_EQ(fold_of("1, 2", NULL, STELE_E_INVALID),
+                  "f.jq: s-1@0 (A): it gives more than one state");
+    CHECK_TEXT_EQ(fold_of("1, error({a: 1})", NULL, STELE_E_INVALID), "f.jq: s-1@0 (A): {\"a\":1}");
+    struct stele_jq_fold *fold = NULL;
+    struct stele_error err = {0};
+    CHECK_EQ(stele_jq_fold_create("f.jq", ".\n| (", NULL, &fold, &err), STELE_E_INVALID);
+    CHECK_TEXT_HAS(err.message, "f.jq:2: syntax error");
+    CHECK_EQ(stele_jq_fold_create("f.jq", ".", "{\"a\":", &fold, &err), STELE_E_INVALID);
+    CHECK_TEXT_HAS(err.message, "the initial state is no JSON");
+    CHECK_EQ(stele_jq_fold_create("f.jq", ".", "", &fold, &err), STELE_E_INVALID);
+    CHECK_EQ(stele_jq_fold_open("/nowhere/f.jq", NULL, &fold, &err), STELE_NOT_FOUND);
+    CHECK(fold == NULL);
+    stele_jq_fold_destroy(NULL);
+}
+
+static int add(void *context, const char *json, size_t size)
+{
+    (void)snprintf((char *)context + strlen(context), 20, "%.*s;", (int)size, json);
+    return STELE_OK;
+}
+
+TEST(a_program_runs_on_json)
+{
+    struct stele_jq *jq = NULL;
+    struct stele_error err = {0};
+    char results[60] = "";
+    CHECK_OK(
+        stele_jq_create("r.jq", ".[] | if . == 3 then error(\"three\") else . * 2 end", &jq, &err),
+        err);
+    CHECK_OK(stele_jq_run(jq, "[1,2]", 5, add, results, &err), err);
+    CHECK_TEXT_EQ(results, "2;4;");
+    CHECK_EQ(stele_jq_run(jq, "[1,3]", 5, add, results, &err), STELE_E_INVALID);
+    CHECK_TEXT_EQ(err.message, "r.jq: three");
+    CHECK_EQ(stele_jq_run(jq, "[1,", 3, add, results, &err), STELE_E_INVALID);
+    CHECK_TEXT_EQ(err.message, "r.jq: what it is given is no JSON");
+    CHECK_EQ(stele_jq_run(jq, "5", 1, add, results, &err), STELE_E_INVALID);
+    stele_jq_destroy(jq);
+}
