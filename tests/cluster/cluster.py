@@ -109,7 +109,7 @@ class Client:
     def ask(self, method, path, body=None, headers=None):
         try:
             if self.connection is None:
-                self.connection = http.client.HTTPConnection("127.0.0.1", self.node.port,
+                self.connection = http.client.HTTPConnection(self.node.host, self.node.port,
                                                              timeout=self.timeout)
                 self.connection.connect()
                 self.connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -139,9 +139,10 @@ class Node:
         self.cluster, self.number, self.name = cluster, number, name or f"n{number}"
         self.s, self.dir = cluster.s, self.name
         self.zone = zone
+        self.host = "127.0.0.1"
         self.port, self.cluster_port = free_ports(2)
         self.address = f"localhost:{self.cluster_port}"
-        self.options = []
+        self.options, self.prefix, self.env = [], [], {}
         self.process = None
         self.log_path = self.s.path(self.name + ".log")
 
@@ -167,7 +168,8 @@ class Node:
         assert not self.is_running
         with open(self.log_path, "ab") as log:
             self.process = self.s.start("serve", "--store", self.dir, "--insecure", "--port", str(self.port),
-                                        *self.cluster.options, *self.options, stdout=log, stderr=log)
+                                        *self.cluster.options, *self.options, prefix=self.prefix, env=self.env,
+                                        stdout=log, stderr=log)
 
     def kill(self):
         self.process.kill()

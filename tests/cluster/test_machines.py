@@ -1,0 +1,70 @@
+"""A cluster whose nodes have machines of their own: processes, disks and networks fail in random order, under load;
+nothing that was acknowledged is lost, doubled or out of order, every node has the same, linearizable reads are not from
+the past, and who follows sees everything once.
+
+A short run by itself; more of it with STELE_CLUSTER_ROUNDS=200, the same choices with STELE_CLUSTER_SEED=7, each
+disturbance for longer with STELE_CLUSTER_SECONDS=2, nodes that stand still for longer with STELE_CLUSTER_PAUSE=30, more
+events in an append with STELE_CLUSTER_BATCH=30, until there were so many operations with
+STELE_CLUSTER_OPERATIONS=100000. Needs root, loop devices and nftables (machines.py).
+"""
+
+import os
+import random
+import sys
+
+import machines
+
+machines.enter()
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
+from harness import Stele, main, same  # noqa: E402
+
+from history import Watch, Work, describe  # noqa: E402
+from machines import MachineCluster  # noqa: E402
+from nemesis import MachineNemesis  # noqa: E402
+
+PROGRAMS = os.path.abspath(sys.argv[4])
+del sys.argv[4]
+
+ROUNDS = int(os.environ.get("STELE_CLUSTER_ROUNDS", "5"))
+SEED = int(os.environ.get("STELE_CLUSTER_SEED", "1"))
+SECONDS = float(os.environ.get("STELE_CLUSTER_SECONDS", "0.3"))
+PAUSE = float(os.environ.get("STELE_CLUSTER_PAUSE", "1.5"))
+BATCH = int(os.environ.get("STELE_CLUSTER_BATCH", "3"))
+OPERATIONS = int(os.environ.get("STELE_CLUSTER_OPERATIONS", "0"))
+ONLY = os.environ.get("STELE_CLUSTER_ONLY", "").split()
+# What a short run has: disks, which no other test of clusters has.
+SHORT = ["power", "full", "ill_sync", "power_all", "full_all", "ill_write"]
+
+
+def test_machines(s: Stele):
+    """machines that fail in any way lose nothing, double nothing, and agree"""
+    rng = random.Random(SEED)
+    with MachineCluster(s, PROGRAMS, mib=4096 if ROUNDS > 10 else 512) as cluster:
+        cluster.wait_ready()
+        nemesis = MachineNemesis(cluster, cluster.wires, rng, SECONDS, PAUSE)
+        names = []
+        with Work(cluster, 6, SEED, BATCH) as work, Watch(cluster.nodes, 0) as one, Watch(cluster.nodes, 1) as other:
+            for number in range(ROUNDS):
+                names = names or (ONLY or (nemesis.names() if ROUNDS > len(SHORT) else SHORT))[:]
+                nemesis.round(work, names.pop(0))
+                if rng.random() < 0.7:  # Otherwise the next one comes before the last one is over.
+                    cluster.wait_ready()
+            share = OPERATIONS - work.operations
+            if share > 0:
+                work.wait_more(share, 600)
+            cluster.wait_ready()
+            work.stop()
+            events = cluster.all()
+            work.check(events)
+            one.check(events)
+            other.check(events)
+        print(f"# seed {SEED}, {ROUNDS} rounds: {nemesis.counts}", flush=True)
+        print(f"# {work.operations} operations: {work.words()}; {describe([one, other])}", flush=True)
+        for node in cluster.nodes:
+            same((node.name, node.status()["mismatches"]), (node.name, 0))
+        cluster.stop()
+        cluster.verify()
+
+
+main(sys.modules[__name__])
