@@ -152,6 +152,7 @@ struct stele_cluster_counts {
     uint64_t moving;    /* Partitions whose voters change places. */
     uint64_t missing;   /* Partitions that have fewer voters than they should. */
     uint64_t moves; /* Votes that were handed on by groups that this node led, since it started. */
+    uint64_t disk_full; /* 1: no room on this node's disk. It takes no appends and leads nothing. */
     uint64_t
         mismatches; /* Windows of time in which another node executed otherwise than this one. */
 };

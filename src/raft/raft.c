@@ -247,6 +247,11 @@ static enum stele_raft_role role_of(const struct stele_raft__group *group)
     }
 }
 
+bool stele_raft_is_full(const struct stele_raft *raft)
+{
+    return raft->stalled;
+}
+
 /* Would an entry find room on a majority? */
 static bool has_room(const struct stele_raft *raft, const struct stele_raft__group *group)
 {

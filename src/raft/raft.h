@@ -153,6 +153,8 @@ void stele_raft_status(const struct stele_raft *raft, uint32_t group,
 /* Of the snapshot behind which the group's log begins: its data, valid until the next turn; none: size 0. What
  * an owner needs after opening, before anything is told. */
 struct stele_bytes stele_raft_snapshot_data(const struct stele_raft *raft, uint32_t group);
+/* The disk has no room for the log: what this node leads does not go on until there is, or another one leads it. */
+bool stele_raft_is_full(const struct stele_raft *raft);
 /* As leader: the index up to which a follower is known to have the log; 0: unknown. */
 uint64_t stele_raft_match(const struct stele_raft *raft, uint32_t group, uint64_t node);
 struct stele_raft_counts {

@@ -63,6 +63,30 @@ static void close_replica(struct stele_member *member)
     member->replica = NULL;
 }
 
+/* ---- Room -------------------------------------------------------------------------------------- */
+
+bool stele_member__is_full(struct stele_member *member)
+{
+    return atomic_load(&member->log_full) || atomic_load(&member->store_full);
+}
+
+/* A node whose disk is full gives away what it leads and takes nothing from clients, and goes on by itself. */
+static void tell_full(struct stele_member *member)
+{
+    const bool is_full = stele_member__is_full(member);
+    if (is_full == member->full_told) {
+        return;
+    }
+    member->full_told = is_full;
+    if (is_full) {
+        stele_member__log(member, STELE_SERVER_ERROR,
+                          "the disk is full: this node stores and leads nothing until there is "
+                          "room; make some, it goes on by itself");
+    } else {
+        stele_member__log(member, STELE_SERVER_INFO, "there is room on the disk again");
+    }
+}
+
 /* ---- A turn ----------------------------------------------------------------------------------- */
 
 static void run_turn(struct stele_task *task)
@@ -82,6 +106,14 @@ static void run_turn(struct stele_task *task)
     if (stele_replica_turn(member->replica, stele_member__now_us(member), &err) != STELE_OK) {
         stele_member__stop_part(member, "%s", err.message);
         return;
+    }
+    const bool was_full = atomic_load(&member->log_full);
+    const bool is_full = stele_raft_is_full(stele_replica_raft(member->replica));
+    if (is_full != was_full) {
+        atomic_store(&member->log_full, is_full);
+        /* At once, because what it leads stands still. */
+        member->base->ops->timer_start(member->base, &member->second_timer,
+                                       stele_member__now_us(member));
     }
     stele_member__writes_work(member);
     stele_member__asks_work(member);
@@ -110,9 +142,10 @@ static void on_second(struct stele_timer *timer)
     struct stele_member *member =
         (struct stele_member *)(void *)((uint8_t *)timer -
                                         offsetof(struct stele_member, second_timer));
+    tell_full(member);
     if (member->replica != NULL) {
-        stele_member__look_after(member);
         stele_member__send_status(member);
+        stele_member__look_after(member);
         stele_member__send_hashes(member);
     }
     stele_member__view_refresh(member);

@@ -198,6 +198,11 @@ static int propose(struct stele_member *member, struct stele_member__request *re
 static int give(struct stele_member *member, struct stele_appending *appending,
                 struct stele_command *command, struct stele_error *err)
 {
+    /* The others would decide it, and this node could not tell how. */
+    if (stele_member__is_full(member)) {
+        return stele_fail(err, STELE_E_NO_SPACE, 0,
+                          "append: the disk of this node is full; ask another one, or make room");
+    }
     struct stele_member__request *request = create(member);
     if (request == NULL) {
         return stele_fail(err, STELE_E_NO_MEMORY, 0, "append: no memory");

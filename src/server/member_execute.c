@@ -205,6 +205,7 @@ static bool may_wait(struct stele_member *member, int outcome)
     (void)pthread_mutex_lock(&member->execute_lock);
     const bool stop = member->execute_stop;
     (void)pthread_mutex_unlock(&member->execute_lock);
+    atomic_store(&member->store_full, outcome == STELE_E_NO_SPACE);
     const struct timespec pause = {.tv_nsec = outcome == STELE_E_NO_SPACE ? 200000000 : 1000000};
     stele_client_flush(member->store, false);
     (void)nanosleep(&pause, NULL);
@@ -246,6 +247,7 @@ static void execute(struct stele_member *member, struct stele_ordered *ordered,
         do {
             outcome = stage(member, executing, &command, &err);
         } while (outcome != STELE_OK && may_wait(member, outcome));
+        atomic_store(&member->store_full, false);
         if (outcome != STELE_OK) {
             not_outstanding(member);
             stele_release(member->alloc, executing, sizeof *executing);

@@ -73,6 +73,7 @@ struct stele_member__seen {
     uint32_t groups_led;
     struct stele_meta_seen hello;
     struct stele_hashes_peer hashes;
+    bool is_full; /* Its disk has no room: it cannot lead. */
     bool refused; /* This node does not listen to it. */
     bool refuses; /* It does not listen to this node. */
     uint32_t
@@ -206,6 +207,9 @@ struct stele_member {
     struct stele_roles roles;
     struct stele_member__numbers numbers;
     _Atomic uint64_t proposals; /* Requests that are not answered. */
+    /* The disk has no room for the log of the groups (the member thread's word), for the store (the executor's). */
+    _Atomic bool log_full, store_full;
+    bool full_told;
     char stopped_why[256];
     bool stopped; /* Taking part has ended. */
 };
@@ -217,6 +221,8 @@ void stele_member__log(struct stele_member *member, enum stele_server_log level,
 /* A turn of the replica follows, in this turn of the loop. */
 void stele_member__want_turn(struct stele_member *member);
 int64_t stele_member__now_us(struct stele_member *member);
+/* Is there no room on this node's disk? Any thread. */
+bool stele_member__is_full(struct stele_member *member);
 /* Taking part ends: reads go on, nothing else. */
 STELE_PRINTF(2, 3)
 void stele_member__stop_part(struct stele_member *member, const char *format, ...);

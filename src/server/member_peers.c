@@ -208,6 +208,7 @@ static void own_status(struct stele_member *member, struct stele_member__seen *o
     own->term = status.term;
     own->position = ordered.position_durable;
     own->durable = atomic_load(&member->durable);
+    own->is_full = stele_member__is_full(member);
     own->groups_led = (uint32_t)counts.groups_led;
     own->heard_us = stele_member__now_us(member);
     own->heard_wall_us = member->base->ops->wall_us(member->base);
@@ -220,7 +221,7 @@ void stele_member__send_status(struct stele_member *member)
         return;
     }
     own_status(member, own);
-    uint8_t bytes[STATUS_SIZE] = {own->state};
+    uint8_t bytes[STATUS_SIZE] = {own->state, own->is_full};
     stele_store_u32le(bytes + 4, own->groups_led);
     stele_store_u64le(bytes + 8, own->term);
     stele_store_u64le(bytes + 16, own->position);
@@ -243,6 +244,7 @@ static void on_status(struct stele_member *member, uint64_t from, struct stele_b
         return;
     }
     seen->state = body.data[0];
+    seen->is_full = body.data[1] != 0; /* 0 of a version that does not tell. */
     seen->groups_led = stele_load_u32le(body.data + 4);
     seen->term = stele_load_u64le(body.data + 8);
     seen->position = stele_load_u64le(body.data + 16);

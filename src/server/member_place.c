@@ -49,8 +49,10 @@ static uint64_t able_nodes(struct stele_member *member)
     uint64_t able = 0;
     for (size_t i = 0; i < member->meta->nodes_count; i++) {
         const struct stele_meta_node *node = &member->meta->nodes[i];
-        const bool ends = member->handing_over && node->number == member->identity.number;
-        if (node->state == STELE_META_ACTIVE && !ends &&
+        const bool is_own = node->number == member->identity.number;
+        const struct stele_member__seen *seen = stele_member__seen_of(member, node->number);
+        const bool is_full = is_own ? stele_member__is_full(member) : seen != NULL && seen->is_full;
+        if (node->state == STELE_META_ACTIVE && !(is_own && member->handing_over) && !is_full &&
             stele_member__is_alive(member, node->number)) {
             able |= UINT64_C(1) << i;
         }
@@ -187,7 +189,8 @@ static bool move_leader(struct stele_member *member, uint32_t group)
     const bool calm = stele_member__now_us(member) - member->elected_us > CALM_US;
     const uint64_t wanted = stele_member__wanted_leader(member, group);
     const struct stele_meta_node *own = stele_meta_find(member->meta, member->identity.number);
-    const bool at_once = member->handing_over || (own != NULL && own->state == STELE_META_DRAINING);
+    const bool at_once = member->handing_over || stele_member__is_full(member) ||
+                         (own != NULL && own->state == STELE_META_DRAINING);
     return wanted != 0 && wanted != member->identity.number && (calm || at_once) &&
            stele_raft_transfer(stele_replica_raft(member->replica), group, wanted, NULL) ==
                STELE_OK;

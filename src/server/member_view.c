@@ -95,6 +95,7 @@ static void look_at_numbers(struct stele_member *member, const struct stele_clus
                                         .elections = member->elections,
                                         .installs = member->installs,
                                         .mismatches = member->mismatches,
+                                        .disk_full = stele_member__is_full(member),
                                         .commands_waiting = atomic_load(&member->proposals)};
     for (size_t i = 0; i < view->count; i++) {
         to->nodes_alive += view->nodes[i].is_alive ? 1 : 0;
@@ -156,6 +157,9 @@ static void judge_readiness(struct stele_member *member, const struct stele_clus
         (void)snprintf(to->why, sizeof to->why, "it is not in the table of nodes yet");
     } else if (counts.fetching || own->state == STELE_META_JOINING) {
         (void)snprintf(to->why, sizeof to->why, "it is catching up");
+    } else if (numbers->disk_full > 0) {
+        (void)snprintf(to->why, sizeof to->why,
+                       "its disk is full; it goes on by itself when there is room");
     } else if (numbers->groups_leaderless > 0) {
         (void)snprintf(to->why, sizeof to->why, "%llu of %llu groups have no leader",
                        (unsigned long long)numbers->groups_leaderless,

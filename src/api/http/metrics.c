@@ -244,6 +244,9 @@ static bool put_cluster(struct stele_buf *body, struct stele_web__request *reque
          "Seconds in which another node executed otherwise than this one; above 0: look at `stele "
          "cluster check`.",
          (double)counts.mismatches},
+        {"stele_cluster_disk_full", "gauge",
+         "1: there is no room on this node's disk; it takes no appends and leads nothing.",
+         (double)counts.disk_full},
         {"stele_cluster_wal_bytes", "gauge", "Bytes of the log of all groups.",
          (double)counts.wal_size},
     };
