@@ -13,6 +13,7 @@ While it runs, a linearizable read through any node shows all that was acknowled
 import http.client
 import json
 import random
+import socket
 import threading
 import time
 import uuid
@@ -168,7 +169,7 @@ class Watch:
     def __init__(self, nodes, first=0, patience=20):
         self.nodes, self.turn, self.patience = nodes, first, patience
         self.seen, self.resumed = [], -1
-        self.stopped = threading.Event()
+        self.stopped, self.connection = threading.Event(), None
         self.thread = threading.Thread(target=self.run, daemon=True)
 
     def __enter__(self):
@@ -177,14 +178,21 @@ class Watch:
 
     def __exit__(self, *_):
         self.stopped.set()
-        self.thread.join(WAIT)
+        while self.thread.is_alive():  # It may just be connecting anew.
+            connection = self.connection
+            if connection is not None and connection.sock is not None:
+                try:
+                    connection.sock.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass  # Closed in between.
+            self.thread.join(0.1)
 
     def run(self):
         while not self.stopped.is_set():
             self.resumed += 1
             try:
                 self.follow(self.nodes[self.turn % len(self.nodes)])
-            except (OSError, ValueError, http.client.HTTPException):
+            except (OSError, ValueError, AttributeError, http.client.HTTPException):
                 pass  # The node is gone, or is silent for longer than one that lives ever is.
             self.turn += 1
             self.stopped.wait(0.1)
@@ -197,7 +205,7 @@ class Watch:
             response = connection.getresponse()
             if response.status != 200:
                 return
-            at = None
+            self.connection, at = connection, None
             for line in response:
                 if self.stopped.is_set() or line.startswith(b"event: end"):
                     return
@@ -207,6 +215,7 @@ class Watch:
                     self.seen.append(at)  # Whole: what was cut off in the middle comes again.
                     at = None
         finally:
+            self.connection = None
             connection.close()
 
     def wait_until(self, position, seconds=WAIT):

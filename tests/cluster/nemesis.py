@@ -180,12 +180,10 @@ class MachineNemesis(Nemesis):
 
     # ---- Full disks ----
 
-    def work_of(self, size):
-        self.work.size = size
-
     def fill(self, nodes):
         """Events become large, so that what was made in advance is soon used up."""
         for node in nodes:
+            wait_for(node.is_ready)  # It does not start on a full disk.
             node.machine.fill()
         self.work.size = 60_000
 
@@ -209,7 +207,7 @@ class MachineNemesis(Nemesis):
 
     def wait_noticed(self, nodes, end):
         def noticed():
-            return all(node.ask("GET", "/metrics", timeout=5).body.find(b"stele_cluster_disk_full 1") >= 0 for node in nodes)
+            return all("disk is full" in node.status().get("why", "") for node in nodes)
         try:
             wait_for(noticed, WAIT, lambda: f"{[(node.status(), node.log[-1000:]) for node in nodes]}")
         except BaseException:

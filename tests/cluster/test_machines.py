@@ -11,14 +11,16 @@ STELE_CLUSTER_OPERATIONS=100000. Needs root, loop devices and nftables (machines
 import os
 import random
 import sys
+import time
 
 import machines
 
 machines.enter()
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
-from harness import Stele, main, same  # noqa: E402
+from harness import Stele, has, main, same  # noqa: E402
 
+from cluster import wait_for  # noqa: E402
 from history import Watch, Work, describe  # noqa: E402
 from machines import MachineCluster  # noqa: E402
 from nemesis import MachineNemesis  # noqa: E402
@@ -63,6 +65,42 @@ def test_machines(s: Stele):
         print(f"# {work.operations} operations: {work.words()}; {describe([one, other])}", flush=True)
         for node in cluster.nodes:
             same((node.name, node.status()["mismatches"]), (node.name, 0))
+        cluster.stop()
+        cluster.verify()
+
+
+def test_a_full_disk(s: Stele):
+    """a node whose disk is full hands over what it leads, refuses appends, says why, and takes its part again by itself"""
+    with MachineCluster(s, PROGRAMS) as cluster:
+        cluster.wait_ready()
+        cluster.wait_balanced()
+        victim, others = cluster[1], cluster.nodes[1:]
+        work = Work(cluster, 3, size=60_000)
+        work.nodes = others
+        with work:
+            work.wait_more(10)
+            victim.machine.fill()
+            wait_for(lambda: not victim.status()["ready"])
+            has(victim.status()["why"], "its disk is full")
+            has(victim.ask("GET", "/metrics").body.decode(), "\nstele_cluster_disk_full 1\n")
+            has(victim.log, "the disk is full")
+
+            def leaders():
+                status = others[0].status()
+                return [status["leader"], *status["leaders"]]
+            wait_for(lambda: 1 not in leaders() and 0 not in leaders(), words=lambda: repr(leaders()))
+            same(victim.append("refused").error, "no-space")
+            # Longer than it takes until leaders are put where they belong.
+            began = time.monotonic()
+            while time.monotonic() < began + 4:
+                work.wait_more(10)
+                assert 1 not in leaders(), leaders()
+            victim.machine.free()
+            cluster.wait_ready()
+            wait_for(lambda: 1 in leaders(), words=lambda: repr(leaders()))
+            has(victim.log, "there is room on the disk again")
+        same(victim.append("taken").status, 201)
+        work.check(cluster.all())
         cluster.stop()
         cluster.verify()
 
