@@ -154,7 +154,7 @@ static void answer_state(struct shop *shop, const char *id, struct http_answer *
     }
     const char *state = "in progress";
     state = saga.state == STELE_SAGA_COMPLETED ? "confirmed" : state;
-    state = saga.state == STELE_SAGA_COMPENSATING ? "being cancelled" : state;
+    state = saga.state == STELE_SAGA_COMPENSATING ? "being undone" : state;
     state = saga.state == STELE_SAGA_COMPENSATED ? "cancelled" : state;
     state = saga.state == STELE_SAGA_PARKED ? "waits for an operator" : state;
     state = saga.state == STELE_SAGA_ABANDONED ? "abandoned" : state;
