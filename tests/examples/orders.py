@@ -215,7 +215,7 @@ def frozen_then_asked_twice(s, payments):
         shop.freeze("payments")
         shop.place(1)
         wait_until(lambda: shop.s.run("--store", "orders-data", "read", "saga.order-1",
-                                      code=None).out.count('"payment","attempt":') >= 2)
+                                      code=None).out.count('"payment","attempt":') >= 5)
         shop.thaw()
         wait_until(shop.has_ended)
         shop.close()
