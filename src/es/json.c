@@ -355,3 +355,32 @@ int stele_json_add_missing(struct stele_bytes json, struct stele_bytes extra,
     }
     return stele_output_write(output, "}", 1);
 }
+
+int stele_json_set(struct stele_bytes json, const char *name, struct stele_bytes value,
+                   struct stele_output *output)
+{
+    static const uint8_t empty[] = "{}";
+    const struct stele_bytes wanted = stele_bytes_of_text(name);
+    struct stele_json_walk walk = {
+        .json = json.size > 0 ? json : (struct stele_bytes){.data = empty, .size = 2}};
+    struct stele_bytes at_name;
+    struct stele_bytes old;
+    int outcome;
+    (void)stele_output_write(output, "{", 1);
+    while ((outcome = stele_json_next(&walk, &at_name, &old)) == STELE_OK) {
+        if (!name_is(at_name, wanted)) {
+            (void)stele_output_write(output, "\"", 1);
+            (void)stele_output_write(output, at_name.data, at_name.size);
+            (void)stele_output_write(output, "\":", 2);
+            (void)stele_output_write(output, old.data, old.size);
+            (void)stele_output_write(output, ",", 1);
+        }
+    }
+    if (outcome != STELE_END) {
+        return outcome;
+    }
+    (void)stele_output_json_string(output, name, wanted.size);
+    (void)stele_output_write(output, ":", 1);
+    (void)stele_output_write(output, value.data, value.size);
+    return stele_output_write(output, "}", 1);
+}

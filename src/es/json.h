@@ -24,4 +24,10 @@ STELE_MUST_USE
 int stele_json_add_missing(struct stele_bytes json, struct stele_bytes extra,
                            struct stele_output *output);
 
+/* Writes json with the member set to the value, which is JSON text; the old one goes, wherever it stood.
+ * A json of no bytes is an empty object. Outcomes as above. */
+STELE_MUST_USE
+int stele_json_set(struct stele_bytes json, const char *name, struct stele_bytes value,
+                   struct stele_output *output);
+
 #endif

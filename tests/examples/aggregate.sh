@@ -1,39 +1,11 @@
 #!/usr/bin/env bash
 # docs/aggregates.md shows what happens, and the pieces of code in it are those of the example.
+. "$(dirname "$0")/page.sh"
 . "$(dirname "$0")/tap.sh"
 export PATH=$build/examples:$build/src/cli:$PATH
 page=$source/docs/aggregates.md
 
-# Every block of one language, one after the other, with a line "--" before each.
-blocks() {
-    awk -v "start=\`\`\`$1" '$0 == start { inside = 1; print "--"; next }
-        $0 == "```" { inside = 0 } inside' "$page"
-}
-
-pieces() {
-    blocks c | python3 -c '
-import sys
-source = open(sys.argv[1], encoding="utf-8").read()
-pieces = [p for p in sys.stdin.read().split("--\n") if p]
-missing = [p for p in pieces if p not in source]
-print("not in the example:", *missing, sep="\n")
-sys.exit(len(missing) > 0 or len(pieces) < 6)' "$source/examples/aggregate.c"
-}
-check "every piece of code in the page is in the example" pieces
-
-session() {
-    local line
-    blocks console | grep -v '^--$' >shown
-    while IFS= read -r line; do
-        case $line in
-        '$ '*)
-            printf '%s\n' "$line"
-            eval "${line#??}" 2>&1
-            ;;
-        esac
-    done <shown >printed
-    diff shown printed
-}
+check "every piece of code in the page is in the example" pieces "$source/examples/aggregate.c" 6
 check "every command in the page prints what is shown" session
 
 # Each a process of its own, as a web server of the old days would have it.
