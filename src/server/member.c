@@ -70,6 +70,13 @@ bool stele_member__is_full(struct stele_member *member)
     return atomic_load(&member->log_full) || atomic_load(&member->store_full);
 }
 
+bool stele_member__is_full_there(struct stele_member *member, uint64_t number)
+{
+    const struct stele_member__seen *seen = stele_member__seen_of(member, number);
+    return number == member->identity.number ? stele_member__is_full(member)
+                                             : seen != NULL && seen->is_full;
+}
+
 /* A node whose disk is full gives away what it leads and takes nothing from clients, and goes on by itself. */
 static void tell_full(struct stele_member *member)
 {

@@ -126,12 +126,7 @@ static int to_meta(struct stele_member *member, struct stele_cluster_command *fr
                           "%s: name a node of the cluster: {\"node\": \"n2\"} or {\"node\": 2}",
                           from->verb);
     }
-    for (size_t i = 0; i < member->meta->nodes_count; i++) {
-        const uint64_t number = member->meta->nodes[i].number;
-        if (stele_member__is_alive(member, number)) {
-            to->alive[to->alive_count++] = number;
-        }
-    }
+    stele_member__tell_alive(member, to);
     return STELE_OK;
 }
 
@@ -157,6 +152,14 @@ static void transfer(struct stele_member *member, struct stele_cluster_command *
             command, stele_fail(&command->err, STELE_CONDITION_FAILED, 0,
                                 "transfer: partition %u is led by node %llu: ask that one", group,
                                 (unsigned long long)leader));
+        return;
+    }
+    if (stele_member__is_full_there(member, to)) {
+        stele_member__command_end(
+            command, stele_fail(&command->err, STELE_CONDITION_FAILED, 0,
+                                "transfer: the disk of node %llu is full, so it could not lead: "
+                                "make room there first",
+                                (unsigned long long)to));
         return;
     }
     const int outcome =

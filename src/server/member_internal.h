@@ -223,6 +223,8 @@ void stele_member__want_turn(struct stele_member *member);
 int64_t stele_member__now_us(struct stele_member *member);
 /* Is there no room on this node's disk? Any thread. */
 bool stele_member__is_full(struct stele_member *member);
+/* And on that of another one, or of this one, as far as is known? The member thread's. */
+bool stele_member__is_full_there(struct stele_member *member, uint64_t number);
 /* Taking part ends: reads go on, nothing else. */
 STELE_PRINTF(2, 3)
 void stele_member__stop_part(struct stele_member *member, const char *format, ...);
@@ -314,6 +316,8 @@ void stele_member__peers_set(struct stele_member *member);
 void stele_member__send_status(struct stele_member *member);
 struct stele_member__seen *stele_member__seen_of(struct stele_member *member, uint64_t number);
 bool stele_member__is_alive(struct stele_member *member, uint64_t number);
+/* Into a command whose judge has to know. */
+void stele_member__tell_alive(struct stele_member *member, struct stele_meta_command *to);
 /* "host:port", "[::1]:1112". */
 bool stele_member__split_address(const char *address, char host[256], uint16_t *out_port);
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #define PAUSE_US 1000000
+#define WAITS_MAX 10
 
 struct joining {
     const struct stele_member_config *config;
@@ -14,7 +15,8 @@ struct joining {
     struct stele_peers *peers;
     struct stele_timer timer;
     size_t seed;
-    uint32_t tries;
+    uint32_t waited; /* Refusals that may pass. */
+    size_t refusals; /* In a row, that asking again would not change. */
     int outcome;
     struct stele_error *err;
 };
@@ -81,9 +83,21 @@ static void on_answer(void *context, const struct stele_peers_why *why, struct s
     const char *seed = joining->identity->seeds[joining->seed];
     if (why != NULL) {
         say(joining, STELE_SERVER_WARNING, seed, why->words);
+        /* Nothing that passes. Another seed may be a node of the right cluster. */
+        const bool is_final =
+            why->refusal == STELE_PEERS_WRONG_CLUSTER || why->refusal == STELE_PEERS_WRONG_VERSION;
+        joining->refusals = is_final ? joining->refusals + 1 : 0;
+        if (joining->refusals == joining->identity->seeds_count) {
+            finish(joining, stele_fail(joining->err, STELE_E_INVALID, 0,
+                                       "the cluster refuses this node: %s: %s; see whether that is "
+                                       "the right address, or begin with an empty directory",
+                                       seed, why->words));
+            return;
+        }
         next_seed(joining);
         return;
     }
+    joining->refusals = 0;
     if (answer.size < 16 || answer.data[0] != 1) {
         say(joining, STELE_SERVER_WARNING, seed, "it cannot say now");
         next_seed(joining);
@@ -92,7 +106,13 @@ static void on_answer(void *context, const struct stele_peers_why *why, struct s
     const int outcome = (int)stele_load_u32le(answer.data + 4);
     if (outcome == STELE_OK) {
         take_number(joining, answer);
-    } else if (outcome == STELE_CONDITION_FAILED) {
+    } else if (outcome == STELE_INCOMPLETE && ++joining->waited < WAITS_MAX) {
+        char words[STELE_META_WORDS_SIZE];
+        (void)snprintf(words, sizeof words, "%.*s", (int)(answer.size - 16),
+                       (const char *)answer.data + 16);
+        say(joining, STELE_SERVER_WARNING, seed, words);
+        next_seed(joining);
+    } else if (outcome == STELE_CONDITION_FAILED || outcome == STELE_INCOMPLETE) {
         /* The cluster has decided. */
         finish(joining,
                stele_fail(joining->err, STELE_E_INVALID, 0, "the cluster refuses this node: %.*s",

@@ -342,7 +342,11 @@ void stele_member__answer_join(struct stele_member *member, uint64_t request,
         stele_store_u64le(bytes + 8, result->number);
         size += stele_meta_encode(member->meta, bytes + HEADER);
     } else {
-        stele_store_u32le(bytes + 4, (uint32_t)STELE_CONDITION_FAILED);
+        /* A node that has just been lost answers a moment longer, to those who look. */
+        const bool may_pass =
+            result->outcome == STELE_META_STILL_ALIVE || result->outcome == STELE_META_NO_QUORUM;
+        stele_store_u32le(bytes + 4,
+                          (uint32_t)(may_pass ? STELE_INCOMPLETE : STELE_CONDITION_FAILED));
         memcpy(bytes + HEADER, result->words, strlen(result->words));
         size += strlen(result->words);
     }

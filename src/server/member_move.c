@@ -49,6 +49,12 @@ int stele_member__to_move(struct stele_member *member, struct stele_cluster_comm
                           "have",
                           move.partition);
     }
+    if (outcome == STELE_OK && stele_member__is_full_there(member, move.to)) {
+        return stele_fail(&from->err, STELE_CONDITION_FAILED, 0,
+                          "move: the disk of node %llu is full, so it could not vote: make room "
+                          "there first",
+                          (unsigned long long)move.to);
+    }
     if (outcome == STELE_OK) {
         outcome = stele_plan_move(member->alloc, member->meta, stele_member__alive_nodes(member),
                                   &move, to, &err);

@@ -62,6 +62,17 @@ bool stele_member__is_alive(struct stele_member *member, uint64_t number)
            stele_member__now_us(member) - seen->heard_us < DEAD_US;
 }
 
+void stele_member__tell_alive(struct stele_member *member, struct stele_meta_command *to)
+{
+    to->alive_count = 0;
+    for (size_t i = 0; i < member->meta->nodes_count; i++) {
+        const uint64_t number = member->meta->nodes[i].number;
+        if (stele_member__is_alive(member, number)) {
+            to->alive[to->alive_count++] = number;
+        }
+    }
+}
+
 /* ---- Greetings ---- */
 
 static void say_hello(struct stele_member *member, uint64_t node)
@@ -385,8 +396,14 @@ static void on_join(void *context, uint64_t request, const struct stele_peers_he
         if (memcmp(command->cluster_id, any, sizeof any) == 0) {
             /* Whatever cluster the seed belongs to is meant. */
             memcpy(command->cluster_id, member->identity.cluster_id, sizeof any);
-            command->partitions = member->identity.partitions;
-            command->partition_key = member->identity.partition_key;
+            if (command->partitions == 0) {
+                command->partitions = member->identity.partitions;
+                command->partition_key = member->identity.partition_key;
+            }
+        }
+        if (command->kind == STELE_META_REPLACE) {
+            /* Who wants to take a node's place cannot know whether that node is lost. */
+            stele_member__tell_alive(member, command);
         }
         ask = stele_member__ask_create(member, command);
     }

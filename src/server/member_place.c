@@ -49,10 +49,9 @@ static uint64_t able_nodes(struct stele_member *member)
     uint64_t able = 0;
     for (size_t i = 0; i < member->meta->nodes_count; i++) {
         const struct stele_meta_node *node = &member->meta->nodes[i];
-        const bool is_own = node->number == member->identity.number;
-        const struct stele_member__seen *seen = stele_member__seen_of(member, node->number);
-        const bool is_full = is_own ? stele_member__is_full(member) : seen != NULL && seen->is_full;
-        if (node->state == STELE_META_ACTIVE && !(is_own && member->handing_over) && !is_full &&
+        const bool ends = member->handing_over && node->number == member->identity.number;
+        if (node->state == STELE_META_ACTIVE && !ends &&
+            !stele_member__is_full_there(member, node->number) &&
             stele_member__is_alive(member, node->number)) {
             able |= UINT64_C(1) << i;
         }

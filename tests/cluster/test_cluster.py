@@ -294,6 +294,64 @@ def test_foreign_nodes(s: Stele):
         same([len(node.status()["nodes"]) for node in (one[1], stranger)], [1, 1])
 
 
+def test_who_does_not_fit(s: Stele):
+    """who does not fit into the cluster is refused with words and a hint, and the cluster is as it was"""
+    with Cluster(s, 3) as cluster:
+        cluster.wait_ready()
+        before = cluster[1].status()
+
+        def write(node, identity):
+            with open(s.path(os.path.join(node.dir, "cluster", "node")), "w", encoding="utf-8") as file:
+                json.dump(identity, file)
+
+        def identity_of(node):
+            with open(s.path(os.path.join(node.dir, "cluster", "node")), encoding="utf-8") as file:
+                return json.load(file)
+
+        def comes(change, *words, name="n4", address=None, **how):
+            """Whoever wants to join, as its directory says after a change."""
+            node = cluster.add(4, name)
+            node.address = address or node.address
+            node.join(cluster[2], **how)
+            write(node, {**identity_of(node), **change})
+            node.start()
+            assert node.ended() != 0
+            for word in ("the cluster refuses this node", *words):
+                has(node.log, word)
+            cluster.nodes.remove(node)
+            os.remove(node.log_path)
+            shutil.rmtree(s.path(node.dir))
+        comes({"cluster": "0123456789abcdef" * 2}, "another cluster")
+        comes({"partitions": 128}, "8 partitions", "128")
+        comes({"partitions": 8, "partition-key": 1}, "by category")
+        comes({}, "so it is not lost", replace=2)
+        comes({"name": "n2"}, "stele cluster replace n2")
+        comes({}, "belongs to node 2", address=cluster[2].address)
+        comes({"incarnation": identity_of(cluster[3])["incarnation"]}, "node 3")
+        # As one that has a number, of a cluster that it takes for another.
+        cluster[3].stop()
+        identity = identity_of(cluster[3])
+        for change, words in (({"cluster": "0123456789abcdef" * 2}, "another cluster"), ({"number": 9}, "9")):
+            write(cluster[3], {**identity, **change})
+            mark = len(cluster[3].log)
+            cluster[3].start()
+            wait_for(lambda mark=mark, words=words: words in cluster[3].log[mark:],
+                     words=lambda mark=mark: cluster[3].log[mark:])
+            assert not cluster[3].is_ready()
+            cluster[3].kill()
+        write(cluster[3], {**identity, "starts": identity["starts"] + 2})
+        cluster[3].start()
+        cluster.wait_ready()
+        after = cluster[1].status()
+        for key in ("number", "name", "address", "state"):
+            same([node[key] for node in after["nodes"]], [node[key] for node in before["nodes"]])
+        same(after["voters"], before["voters"])
+        same(cluster[1].append("a").status, 201)
+        cluster.all()
+        cluster.stop()
+        cluster.verify()
+
+
 def certificates(s, name, ca):
     """A certificate that a CA signed; the CA itself, if name is None."""
     s.shell("set -e; umask 077\n" + (f"""

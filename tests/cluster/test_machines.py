@@ -90,6 +90,14 @@ def test_a_full_disk(s: Stele):
                 return [status["leader"], *status["leaders"]]
             wait_for(lambda: 1 not in leaders() and 0 not in leaders(), words=lambda: repr(leaders()))
             same(victim.append("refused").error, "no-space")
+            # Nobody gives it what it could not do.
+            leader = others[0].status()["leaders"][0]
+            answer = cluster[leader].change("transfer", {"partition": 0, "to": "n1"})
+            same(answer.status, 409)
+            has(answer.json["message"], "make room there first")
+            answer = others[0].change("move", {"partition": 0, "from": "n2", "to": "n1"})
+            same(answer.status, 409)
+            has(answer.json["message"], "the disk of node 1 is full")
             # Longer than it takes until leaders are put where they belong.
             began = time.monotonic()
             while time.monotonic() < began + 4:
