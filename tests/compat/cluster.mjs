@@ -6,11 +6,10 @@
  * subscribers resume behind the last event that they saw. */
 
 import assert from "node:assert/strict";
-import { Cluster, Followed, collect, db, expect, fails, follow, isKurrent, json, numbers, range, test,
-  until } from "./lib.mjs";
+import { Cluster, collect, db, expect, fails, isKurrent, json, numbers, range, test, until } from "./lib.mjs";
+import { History, Watcher, consume, patiently } from "./history.mjs";
 
-const { ANY, NO_STREAM, START } = db;
-const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const { ANY } = db;
 const cluster = await Cluster.start(3);
 const clients = [];
 const client = (options) => {
@@ -22,17 +21,6 @@ const client = (options) => {
 const disposeAll = async () => {
   for (const one of clients.splice(0)) await one.dispose();
 };
-
-/* Until it succeeds: what fails while nobody leads is tried again. */
-const patiently = (action) =>
-  until(async () => {
-    try {
-      return { value: await action() };
-    } catch (error) {
-      if (error instanceof assert.AssertionError) throw error;
-      return false;
-    }
-  }, `success of ${action}`).then(({ value }) => value);
 
 await test("every node tells of the same three members, of which one leads", async () => {
   for (const node of cluster.nodes) {
@@ -105,65 +93,7 @@ await disposeAll();
 
 /* ---- The leader dies ---- */
 
-let over = false;
-const outcomes = { done: 0, unknown: 0 };
-
-/* Appends to one stream until it is over, a few events at a time. */
-async function write(writer, stream, isChecking, options) {
-  const acknowledged = [];
-  let n = 0;
-  while (!over) {
-    const count = 1 + (n % 3);
-    const events = range(n, n + count).map((i) => json("outage", { n: i }));
-    const state = !isChecking ? ANY : n === 0 ? NO_STREAM : BigInt(n - 1);
-    for (let isDone = false; !isDone;) {
-      try {
-        const done = await writer.appendToStream(stream, events, { ...expect(state), ...options });
-        assert.equal(done.nextExpectedRevision, BigInt(n + count - 1));
-        isDone = true;
-        outcomes.done++;
-      } catch (error) {
-        assert.ok(error instanceof Error && !(error instanceof assert.AssertionError), error);
-        assert.ok(!(error instanceof db.WrongExpectedVersionError), `${stream} ${n}: ${error}`);
-        outcomes.unknown++;
-        await pause(20);
-      }
-    }
-    acknowledged.push(...range(n, n + count));
-    n += count;
-  }
-  return acknowledged;
-}
-
-/* Follows for ever, resuming behind the last event seen; the place of one is what resuming takes. */
-class Watcher {
-  seen = [];
-  resumed = -1;
-  isWanted = true;
-
-  constructor(subscribe, placeOf) {
-    this.loop = (async () => {
-      while (this.isWanted) {
-        this.resumed++;
-        const mine = new Followed(subscribe(this.seen.length === 0 ? START : placeOf(this.seen.at(-1))));
-        this.current = mine;
-        while (!mine.ended && !mine.error && this.isWanted) await pause(10);
-        await mine.stop().catch(() => {});
-        this.seen.push(...mine.events);
-        this.current = undefined;
-        await pause(20);
-      }
-    })();
-  }
-
-  async stop(count) {
-    await until(() => this.seen.length + (this.current?.events.length ?? 0) >= count, `${count} events`);
-    this.isWanted = false;
-    await this.loop;
-    return this.seen;
-  }
-}
-
+const history = new History();
 const CREDENTIALS = { credentials: { username: "admin", password: "changeit" }, deadline: 2000 };
 const STREAMS = [
   ["any-leader", false, {}, {}],
@@ -189,50 +119,22 @@ await test("the leader is killed under load, and comes back: every append ends a
     new Watcher((fromPosition) => watcher.subscribeToAll({ fromPosition, filter }), ({ event }) => event.position),
   ];
   const writers = Promise.all(STREAMS.map(([stream, isChecking, options, preference]) =>
-    write(client(preference), stream, isChecking, options)));
-  consumed = consume(STREAMS[0][0]);
-  const more = async (count) => {
-    const wanted = outcomes.done + count;
-    await until(() => outcomes.done >= wanted, "appends");
-  };
+    history.write(client(preference), stream, isChecking, options)));
+  consumed = consume(client(), STREAMS[0][0], "g", (seen) =>
+    history.over && written && written[0].every((n) => seen.has(n)));
   for (let round = 0; round < ROUNDS; round++) {
-    await more(60);
+    await history.more(60);
     const leader = await cluster.leader();
     await leader.kill();
-    await more(60);
+    await history.more(60);
     const next = await cluster.leader();
     assert.notEqual(next, leader);
     await leader.launch();
-    await more(60);
+    await history.more(60);
   }
-  over = true;
+  history.over = true;
   written = await writers;
 });
-
-/* Consumes from a group until all that is wanted has been acknowledged, joining again whenever it is told to. */
-async function consume(stream) {
-  const consumer = client();
-  const settings = db.persistentSubscriptionToStreamSettingsFromDefaults({ startFrom: START, checkPointAfter: 200,
-    checkPointLowerBound: 1, checkPointUpperBound: 50 });
-  await patiently(() => consumer.createPersistentSubscriptionToStream(stream, "g", settings)
-    .catch((error) => assert.ok(error instanceof db.PersistentSubscriptionExistsError, error) ?? true));
-  const seen = new Map();
-  let joined = 0;
-  const isComplete = () => over && written && written[0].every((n) => seen.has(n));
-  while (!isComplete()) {
-    const subscription = consumer.subscribeToPersistentSubscriptionToStream(stream, "g");
-    const mine = follow(subscription, (event) => {
-      const { n } = event.event.data;
-      seen.set(n, (seen.get(n) ?? 0) + 1);
-      subscription.ack(event).catch(() => {});
-    });
-    while (!mine.ended && !mine.error && !isComplete()) await pause(10);
-    joined += mine.confirmed ? 1 : 0;
-    await mine.stop().catch(() => {});
-    await pause(20);
-  }
-  return { seen, joined };
-}
 
 await test("what was acknowledged is there, exactly once, in order, on every node", async () => {
   for (const [i, [stream]] of STREAMS.entries()) {

@@ -13,6 +13,7 @@ import net from "node:net";
 import os from "node:os";
 import path from "node:path";
 import { test as nodeTest } from "node:test";
+import { fileURLToPath } from "node:url";
 
 const binary = process.env.COMPAT_STELE;
 export const db = createRequire(process.env.COMPAT_MODULES + "/")(process.env.COMPAT_CLIENT);
@@ -251,18 +252,20 @@ async function freePorts(count) {
   return ports;
 }
 
-/* Nodes on this machine, in plain text; nodes[0] has made the cluster. */
+/* Nodes on this machine, in plain text; nodes[0] has made the cluster. relayed: they speak to each other through
+ * tests/cluster/relay.py, which is told by relay() what to do to them. */
 export class Cluster {
-  static async start(count) {
+  static async start(count, { relayed = false } = {}) {
     const cluster = new Cluster();
-    const ports = await freePorts(2 * count);
+    const ports = await freePorts(3 * count);
     cluster.dir = fs.mkdtempSync(path.join(os.tmpdir(), "stele-compat."));
     cluster.nodes = range(0, count).map((i) => {
       const node = new Server();
       node.dir = path.join(cluster.dir, `n${i + 1}`);
       node.tls = false;
       node.port = ports[2 * i];
-      node.args = ["--insecure", "--advertise-host", "localhost", ...(isSanitized ? ["--no-sandbox"] : [])];
+      node.args = ["--insecure", "--advertise-host", "localhost", ...(isSanitized ? ["--no-sandbox"] : []),
+        ...(relayed ? ["--cluster-listen", `127.0.0.1:${ports[2 * count + i]}`] : [])];
       fs.mkdirSync(node.dir);
       execFileSync(binary, ["cluster", i === 0 ? "init" : "join", "--store", node.file("store"),
         "--name", `n${i + 1}`, "--address", `localhost:${ports[2 * i + 1]}`, "--client", `localhost:${node.port}`,
@@ -270,6 +273,10 @@ export class Cluster {
       return node;
     });
     process.on("exit", () => cluster.cleanUp());
+    if (relayed) {
+      await cluster.startRelay();
+      for (const i of range(0, count)) await cluster.relay(`node ${i + 1} ${ports[2 * count + i]} ${ports[2 * i + 1]}`);
+    }
     /* A node that joins is served when the cluster has given it a number. */
     for (const node of cluster.nodes) {
       await node.launch();
@@ -281,6 +288,22 @@ export class Cluster {
         members.some((one) => one.state === "Leader") && members.filter((one) => one.state === "Follower").length === count - 1);
     }, "every node to know all");
     return cluster;
+  }
+
+  async startRelay() {
+    const socket = path.join(this.dir, "relay");
+    const program = path.join(path.dirname(fileURLToPath(import.meta.url)), "../cluster/relay.py");
+    this.relayProcess = spawn("python3", ["-B", program, socket], { stdio: ["ignore", "pipe", "inherit"] });
+    await new Promise((resolve) => this.relayProcess.stdout.once("data", resolve));
+    this.relaySocket = net.connect(socket).setEncoding("utf8");
+    this.relaySocket.unref();
+  }
+
+  async relay(command) {
+    const answer = new Promise((resolve) => this.relaySocket.once("data", resolve));
+    this.relaySocket.write(command + "\n");
+    const text = await answer;
+    assert.ok(text.startsWith("ok"), `${command}: ${text}`);
   }
 
   async isReady(node) {
@@ -316,10 +339,12 @@ export class Cluster {
   async stop() {
     for (const node of this.nodes) node.signal("SIGTERM");
     for (const node of this.nodes) assert.equal(await node.ended, 0, node.output);
+    this.relayProcess?.kill("SIGKILL");
   }
 
   cleanUp() {
     for (const node of this.nodes) node.process?.kill("SIGKILL");
+    this.relayProcess?.kill("SIGKILL");
     fs.rmSync(this.dir, { recursive: true, force: true });
   }
 }
