@@ -58,7 +58,7 @@ has_files() {
     done
     return "$missing"
 }
-check "the manual is installed" has_files /man1/stele.1 /man1/stele-append.1 /man3/stele.3
+check "the manual is installed" has_files /man1/stele.1 /man1/stele-append.1 /man3/stele.3 /man3/stele_saga.3
 check "the completions are installed" has_files stele.fish /_stele completions/stele
 check "the headers are installed, and no others" \
     same "$(cd "$source/include" && find . -name '*.h' | sort)" \
