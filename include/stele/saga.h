@@ -8,9 +8,10 @@
  * Read these first:
  *  - A participant may be asked more than once for the same thing, always with the same key
  *    (stele_saga_key). It has to do it once, and to give the same answer again.
- *  - A request that nobody answered may have happened. Unless its step says otherwise its compensation
- *    is asked for as well. So a participant must take the compensation of a request that it never
- *    saw, and has to refuse that request when it comes afterwards.
+ *  - A request that nobody answered may have happened, or may still happen: also when it was asked for
+ *    again and refused. Unless its step says otherwise its compensation is asked for as well. So a
+ *    participant must take the compensation of a request that it never saw, and has to refuse that
+ *    request when it comes afterwards.
  *  - A compensation that fails for good parks the saga: a person decides (`stele saga`).
  *
  * The first half of this header (the machine) is pure: no I/O, no clock, no allocation, safe from any

@@ -124,8 +124,9 @@ static void fail_request(struct decision *d, uint32_t index, struct failure fail
                 .kind = last ? STELE_SAGA_EVENT_STEP_FAILED : STELE_SAGA_EVENT_STEP_RETRY,
                 .step = index,
                 .attempt = step->attempt,
-                /* A participant that says no speaks of all attempts, since they have one key. */
-                .unknown = !failure.final && (failure.unknown || step->unknown),
+                /* Also of a participant that says no: it speaks of what it has seen, and an earlier
+                 * attempt that nobody answered may still be on its way to it. */
+                .unknown = failure.unknown || step->unknown,
                 .counts = failure.counts,
                 .due_us = last ? STELE_SAGA_NEVER : retry_at(d, retry, failures, &failure),
                 .reason = failure.reason});

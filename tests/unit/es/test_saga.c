@@ -240,6 +240,20 @@ TEST(a_definite_failure_has_nothing_to_undo)
                   "StepFailed order 3, Compensating order, Compensated");
 }
 
+/* The first attempt may be still on its way, and come when there is no reason to refuse it any more. */
+TEST(a_refusal_after_silence_is_undone_all_the_same)
+{
+    struct bench b;
+    begin(&b);
+    b.now_us = stele_saga_due(&b.plan, &b.saga);
+    CHECK_TEXT_EQ(tick(&b), "StepWillRetry order");
+    b.now_us = stele_saga_due(&b.plan, &b.saga);
+    CHECK_TEXT_EQ(tick(&b), "StepRequested order 2");
+    CHECK_TEXT_EQ(answer(&b, ORDER, STELE_SAGA_REFUSED),
+                  "StepFailed order 2, Compensating order, CompensationRequested order");
+    CHECK_TEXT_EQ(undone(&b, ORDER, STELE_SAGA_DONE), "StepCompensated order, Compensated");
+}
+
 TEST(a_success_that_comes_late_is_undone_also_after_the_end)
 {
     struct bench b;

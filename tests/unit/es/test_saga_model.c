@@ -158,10 +158,12 @@ static void take_request(struct world *w, const struct message *m)
 {
     struct participant *const p = &w->participants[m->step];
     const bool waits = w->plan.steps[m->step].unknown == STELE_SAGA_UNKNOWN_WAIT;
-    if (p->refused || p->undone) {
+    if (p->undone) {
         answer(w, m, STELE_SAGA_REFUSED, 0);
         return;
     }
+    /* A no is not remembered: another attempt may be answered differently, also one that was sent before and
+     * comes afterwards. */
     const uint64_t way = choose(w, 6);
     if (way == 1 && !p->done) {
         p->refused = true;
