@@ -2,9 +2,10 @@
  * "Exactly once, without timeouts". */
 #include "cluster/replica_internal.h"
 
-#define FORWARD_HEADER_SIZE 32 /* kind, version, group, count, term, boot, number of the first */
-#define FORWARD_EACH_SIZE 12   /* id, size */
-#define HAVE_SIZE 32           /* kind, version, group, refused, term, boot, last number */
+/* kind, version, group, count, term, boot, number of the first; and the number up to which none comes any more */
+#define FORWARD_HEADER_SIZE 40
+#define FORWARD_EACH_SIZE 12 /* id, size */
+#define HAVE_SIZE 32         /* kind, version, group, refused, term, boot, last number */
 /* Forwarded in one message, so that a large backlog does not become one piece. */
 #define FORWARD_SIZE_MAX ((size_t)1024 * 1024)
 
@@ -241,6 +242,8 @@ static const struct stele_proposal *send_forward(struct stele_replica *replica, 
     stele_store_u64le(to + 8, at->lane_term);
     stele_store_u64le(to + 16, replica->options.boot);
     stele_store_u64le(to + 24, first->number);
+    /* Those before are in the log, or were given up: the leader may not have got them, and must not wait for them. */
+    stele_store_u64le(to + 32, at->sent.first->number - 1);
     to += FORWARD_HEADER_SIZE;
     for (const struct stele_proposal *p = first; p != end; p = p->next) {
         stele_store_u64le(to, p->id);
@@ -409,7 +412,8 @@ int stele_replica__on_forward(struct stele_replica *replica, uint64_t from,
     const uint64_t term = stele_load_u64le(message.data + 8);
     const uint64_t boot = stele_load_u64le(message.data + 16);
     uint64_t number = stele_load_u64le(message.data + 24);
-    if (group >= replica->options.partitions || number == 0) {
+    const uint64_t gone = stele_load_u64le(message.data + 32);
+    if (group >= replica->options.partitions || number == 0 || gone >= number) {
         return stele_replica__fail_message(err, from, "commands for a partition that is none");
     }
     struct group *at = &replica->groups[group];
@@ -427,6 +431,8 @@ int stele_replica__on_forward(struct stele_replica *replica, uint64_t from,
     if (inbound->boot != boot || inbound->term != term) {
         *inbound = (struct inbound){.origin = from, .boot = boot, .term = term};
     }
+    /* What was sent of these may still be on its way: it comes too late then. */
+    inbound->last = gone > inbound->last ? gone : inbound->last;
     if (number > inbound->last + 1) {
         send_have(replica, from, group, term, boot, inbound->last, false);
         return STELE_OK;

@@ -4,7 +4,6 @@
 #define TIME_SIZE 24 /* kind, version, 0, wall clock, the highest stamp of a command */
 /* A clock that is further ahead than this of what most nodes say is not followed. */
 #define AHEAD_US ((int64_t)500000)
-#define TIME_EVERY_US ((int64_t)250000)
 #define SNAPSHOT_EVERY_US ((int64_t)500000)
 #define TICK_AGAIN_US ((int64_t)1000)
 
@@ -20,6 +19,7 @@ struct stele_replica_options stele_replica_options_default(void)
         .proposals_size_max = (uint64_t)256 * 1024 * 1024,
         .resend_us = 200000,
         .give_up_us = 20000000,
+        .time_us = 250000,
     };
 }
 
@@ -43,7 +43,7 @@ static int64_t sane_wall_us(struct stele_replica *replica)
     size_t count = 0;
     ahead[count++] = 0;
     for (size_t i = 0; i < replica->clocks_count; i++) {
-        if (replica->now_us - replica->clocks[i].at_us < 4 * TIME_EVERY_US) {
+        if (replica->now_us - replica->clocks[i].at_us < 4 * replica->options.time_us) {
             ahead[count++] = replica->clocks[i].ahead_us;
         }
     }
@@ -594,7 +594,7 @@ int stele_replica_turn(struct stele_replica *replica, int64_t now_us, struct ste
         return outcome;
     }
     execute(replica);
-    if (replica->now_us - replica->time_at_us >= TIME_EVERY_US) {
+    if (replica->now_us - replica->time_at_us >= replica->options.time_us) {
         replica->time_at_us = replica->now_us;
         send_time(replica);
         stele_replica__give_up_late(replica);
@@ -609,7 +609,7 @@ int stele_replica_turn(struct stele_replica *replica, int64_t now_us, struct ste
 int64_t stele_replica_due_us(const struct stele_replica *replica)
 {
     int64_t due = stele_raft_due_ms(replica->raft) * 1000;
-    const int64_t time = replica->time_at_us + TIME_EVERY_US;
+    const int64_t time = replica->time_at_us + replica->options.time_us;
     due = time < due ? time : due;
     if (tick_is_due(replica)) {
         /* Those that were due and are still there could not be submitted: not again at once. */

@@ -60,6 +60,8 @@ struct stele_replica_options {
     int64_t give_up_us;          /* No leader, or nothing heard. */
     /* Least time between two rounds of ticks. Commands wait for ticks everywhere: to save some costs more than they do. */
     int64_t tick_us;
+    int64_t
+        time_us; /* Between two messages about what time it is, and what there is to be closed. */
 };
 struct stele_replica_options stele_replica_options_default(void);
 

@@ -79,12 +79,14 @@ static void on_attempt(struct world *world, struct node *ignored, void *object, 
     (void)number;
     struct client *client = object;
     struct rng *rng = &world->rng_workload;
-    struct node *node = &world->nodes[rng_below(rng, world->nodes_count)];
+    struct node *node =
+        client->node != NULL ? client->node : &world->nodes[rng_below(rng, world->nodes_count)];
     STELE_ASSERT(client->operation != NULL);
     STELE_ASSERT(client->attempt == NULL);
     client->tries++;
     if (!node->up || node->paused_until_us > world->now_us) {
-        after(world, NULL, rng_exponential(rng, 50 * MS), on_attempt, client, NULL, 0);
+        after(world, NULL, rng_exponential(rng, world->config.retry_us), on_attempt, client, NULL,
+              0);
         return;
     }
     struct attempt *attempt = calloc(1, sizeof *attempt);
@@ -99,13 +101,8 @@ static void on_attempt(struct world *world, struct node *ignored, void *object, 
     execute_ask(world, node, attempt);
 }
 
-static void on_begin(struct world *world, struct node *node, void *object, uint64_t number)
+static void begin(struct world *world, struct client *client)
 {
-    (void)node;
-    struct client *client = object;
-    if (world->stopping) {
-        return;
-    }
     struct operation *operation = calloc(1, sizeof *operation);
     STELE_ASSERT(operation != NULL);
     operation->request = workload_request(&world->workload, &world->model);
@@ -121,13 +118,34 @@ static void on_begin(struct world *world, struct node *node, void *object, uint6
     client->operation = operation;
     client->begun_us = world->now_us;
     client->tries = 0;
-    on_attempt(world, NULL, client, number);
+    on_attempt(world, NULL, client, 0);
+}
+
+static void on_begin(struct world *world, struct node *node, void *object, uint64_t number)
+{
+    (void)node;
+    (void)number;
+    if (!world->stopping) {
+        begin(world, object);
+    }
+}
+
+void client_ask(struct world *world, struct node *node)
+{
+    struct client *client = &world->clients[0];
+    STELE_ASSERT(world->stopping);
+    STELE_ASSERT(client->operation == NULL);
+    client->node = node;
+    begin(world, client);
 }
 
 static void think(struct world *world, struct client *client)
 {
-    after(world, NULL, rng_exponential(&world->rng_workload, world->config.think_us), on_begin,
-          client, NULL, 0);
+    const uint64_t us = world->config.think_us;
+    after(
+        world, NULL,
+        rng_exponential(&world->rng_workload, world->now_us < world->busy_until_us ? us / 20 : us),
+        on_begin, client, NULL, 0);
 }
 
 void client_start(struct world *world)
@@ -182,8 +200,8 @@ void client_told(struct world *world, struct attempt *attempt, int outcome,
     const bool again =
         outcome == STELE_E_UNKNOWN || outcome == STELE_E_OVERLOADED || outcome == STELE_STORE_STALE;
     if (again) {
-        after(world, NULL, rng_exponential(&world->rng_workload, 20 * MS), on_attempt, client, NULL,
-              0);
+        after(world, NULL, rng_exponential(&world->rng_workload, world->config.retry_us * 2 / 5),
+              on_attempt, client, NULL, 0);
         return;
     }
     if (outcome == STELE_OK && result->idempotent != 0) {

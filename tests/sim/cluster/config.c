@@ -30,14 +30,49 @@ static void draw_faults(struct config *c, struct rng *rng)
     c->full_us = often(rng, 15, 2 * SECOND, 60 * SECOND);
 }
 
+/* Lives of hours: slow in all, so that an hour costs little. Everything is drawn in heartbeats, faults as well; the
+ * longest heartbeats make the longest lives. */
+static void draw_hours(struct config *c, struct rng *rng)
+{
+    const uint64_t beat = rng_log(rng, SECOND, 20 * SECOND);
+    c->duration_us = beat * rng_between(rng, 1000, 6000);
+    c->heartbeat_ms = (uint32_t)(beat / MS);
+    c->election_ms = 5 * c->heartbeat_ms;
+    c->time_us = beat;
+    c->healed_us = 3 * MINUTE + 200 * beat;
+    c->idle_us = 10 * beat;
+    c->think_us = rng_log(rng, beat, 300 * beat);
+    c->give_up_us = rng_log(rng, 5 * beat, 100 * beat);
+    c->resend_us = rng_log(rng, beat, 10 * beat);
+    c->retry_us = rng_log(rng, beat / 10, 2 * beat);
+    c->read_us = rng_log(rng, 2 * beat, 100 * beat);
+    c->work_us = rng_log(rng, 2 * beat, 50 * beat);
+    c->break_us = often(rng, 60, 10 * beat, 300 * beat);
+    c->partition_us = often(rng, 50, 20 * beat, 1000 * beat);
+    c->partition_for_us = rng_log(rng, beat, 100 * beat);
+    c->crash_us = often(rng, 60, 10 * beat, 500 * beat);
+    c->crash_all_us = often(rng, 20, 50 * beat, 1000 * beat);
+    c->downtime_us = rng_log(rng, 10 * MS, 50 * beat);
+    c->pause_us = often(rng, 40, 20 * beat, 1000 * beat);
+    c->pause_for_us = rng_log(rng, beat, 30 * beat);
+    c->pause_max_us = 60 * beat;
+    c->clock_us = often(rng, 40, 10 * beat, 500 * beat);
+    c->stall_us = often(rng, 40, 20 * beat, 1000 * beat);
+    c->stall_for_us = rng_log(rng, 10 * MS, 5 * beat);
+    c->full_us = often(rng, 15, 50 * beat, 1000 * beat);
+    c->burst_us = often(rng, 70, 200 * beat, 2000 * beat);
+    c->burst_for_us = beat * rng_between(rng, 10, 60);
+    c->burst_every_us = rng_log(rng, beat / 4, 4 * beat);
+}
+
 void config_draw(struct world *world)
 {
     static const uint32_t nodes[] = {1, 3, 3, 3, 3, 5};
     struct rng *rng = &world->rng_config;
     struct config *c = &world->config;
     /* One after the other: compilers may evaluate the parts of one initialiser in any order. */
-    c->duration_us = world->quick ? rng_between(rng, 10 * SECOND, 40 * SECOND)
-                                  : rng_between(rng, MINUTE, 10 * MINUTE);
+    c->duration_us = world->run.quick ? rng_between(rng, 10 * SECOND, 40 * SECOND)
+                                      : rng_between(rng, MINUTE, 10 * MINUTE);
     c->nodes = nodes[rng_below(rng, STELE_COUNT_OF(nodes))];
     c->partitions = (uint32_t)rng_between(rng, 1, PARTITIONS_MAX);
     c->clients = (uint32_t)rng_between(rng, 1, CLIENTS_MAX);
@@ -62,6 +97,16 @@ void config_draw(struct world *world)
     c->heartbeat_ms = (uint32_t)(round_ms + rng_between(rng, 20, 100));
     c->election_ms = 5 * c->heartbeat_ms;
     draw_faults(c, rng);
+    c->work_us = SECOND;
+    c->time_us = 250 * MS;
+    c->retry_us = 50 * MS;
+    c->pause_max_us = 30 * SECOND;
+    /* After the last fault, every request is answered, and every node has executed everything. */
+    c->healed_us = 3 * MINUTE;
+    c->idle_us = 20 * SECOND;
+    if (world->run.hours) {
+        draw_hours(c, rng);
+    }
     struct workload *workload = &world->workload;
     workload_init(workload, &world->rng_workload);
     workload->streams = (uint32_t)rng_log(rng, 2, 64);
@@ -117,6 +162,10 @@ void config_print(const struct config *c)
         {"stall_for_us", c->stall_for_us},
         {"full_us", c->full_us},
         {"fetch_us", c->fetch_us},
+        {"duration_us", c->duration_us},
+        {"burst_us", c->burst_us},
+        {"burst_for_us", c->burst_for_us},
+        {"burst_every_us", c->burst_every_us},
     };
     for (size_t i = 0; i < STELE_COUNT_OF(lines); i++) {
         printf("%s %llu%s", lines[i].name, (unsigned long long)lines[i].value,

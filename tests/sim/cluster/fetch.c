@@ -76,7 +76,7 @@ static void give_up(struct world *world, struct node *node)
         return;
     }
     *fetch = (struct fetch){.active = true, .stamp = stamp};
-    again(world, node, 200 * MS);
+    again(world, node, world->config.retry_us * 4);
 }
 
 static int begin_copy(struct node *node, struct stele_error *err)
@@ -99,7 +99,7 @@ static void ask(struct world *world, struct node *node)
     struct node *other = &world->nodes[peer];
     if (peer == node->index || !other->up || other->paused_until_us > world->now_us ||
         world->links[peer][node->index].cut_until_us > world->now_us) {
-        again(world, node, 50 * MS);
+        again(world, node, world->config.retry_us);
         return;
     }
     int outcome = begin_copy(node, &err);

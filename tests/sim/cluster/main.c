@@ -1,6 +1,6 @@
 /* Runs seeds and adds up. The arguments are those of ../main.c, as far as they make sense:
  * --seed N, --seeds N, --hours H, --until N, --trace, --quick, --twice, --hashes, --known F, --tap,
- * --limit S, --still (everybody votes, always, as with --known). --known: the seeds of a file, one a line, each once broke something. */
+ * --limit S, --hours-long (lives of hours), --still (everybody votes, always, as with --known). --known: the seeds of a file, one a line, each once broke something. */
 #include "world.h"
 
 #include <stdio.h>
@@ -8,18 +8,20 @@
 #include <time.h>
 
 struct arguments {
-    uint64_t seed, seeds, until;
+    uint64_t seed, seeds;
     double hours, limit_s;
-    bool trace, quick, twice, hashes, tap, still;
+    struct run run;
+    bool twice, hashes, tap;
     const char *known;
 };
 
 static void usage(void)
 {
-    (void)fprintf(stderr,
-                  "usage: sim-cluster [--seed N] [--seeds N] [--hours H] [--until N] "
-                  "[--trace] [--quick] [--twice] [--hashes] [--known FILE] [--tap] [--still] "
-                  "[--limit SECONDS]\n");
+    (void)fprintf(
+        stderr,
+        "usage: sim-cluster [--seed N] [--seeds N] [--hours H] [--until N] "
+        "[--trace] [--quick | --hours-long] [--twice] [--hashes] [--known FILE] [--tap] [--still] "
+        "[--limit SECONDS]\n");
     exit(2);
 }
 
@@ -28,8 +30,13 @@ static bool set_flag(struct arguments *a, const char *word)
     const struct {
         const char *word;
         bool *flag;
-    } flags[] = {{"--trace", &a->trace},   {"--quick", &a->quick}, {"--twice", &a->twice},
-                 {"--hashes", &a->hashes}, {"--still", &a->still}, {"--tap", &a->tap}};
+    } flags[] = {{"--trace", &a->run.tracing},
+                 {"--quick", &a->run.quick},
+                 {"--hours-long", &a->run.hours},
+                 {"--still", &a->run.still},
+                 {"--twice", &a->twice},
+                 {"--hashes", &a->hashes},
+                 {"--tap", &a->tap}};
     for (size_t i = 0; i < STELE_COUNT_OF(flags); i++) {
         if (strcmp(word, flags[i].word) == 0) {
             *flags[i].flag = true;
@@ -47,7 +54,7 @@ static void set_value(struct arguments *a, const char *word, const char *value)
         double *number;
     } values[] = {{"--seed", &a->seed, NULL},
                   {"--seeds", &a->seeds, NULL},
-                  {"--until", &a->until, NULL},
+                  {"--until", &a->run.until, NULL},
                   {"--hours", NULL, &a->hours},
                   {"--limit", NULL, &a->limit_s}};
     for (size_t i = 0; i < STELE_COUNT_OF(values); i++) {
@@ -92,6 +99,11 @@ static void print_totals(const struct stats *s, uint64_t seeds, const char *pref
 #define N(member) ((unsigned long long)s->member)
     printf("%s%llu seeds, %.2f simulated hours, %llu events, %.1f s of CPU time\n", prefix,
            (unsigned long long)seeds, (double)s->simulated_us / 1e6 / 3600, N(events), cpu_s());
+    const uint64_t faults = s->crashes + s->pauses + s->clocks + s->stalls + s->full +
+                            s->partitions + s->breaks + s->moves;
+    printf("%s%llu faults and changes of members, %.1f an hour; %llu bursts\n", prefix,
+           (unsigned long long)faults, (double)faults / ((double)s->simulated_us / 1e6 / 3600),
+           N(bursts));
     printf("%srequests %llu in %llu attempts: appended %llu, refused %llu, found again %llu (%llu "
            "before anything was proposed), stale %llu; unknown %llu, not taken %llu\n",
            prefix, N(operations), N(attempts), N(appended), N(refused), N(repeated), N(look_backs),
@@ -109,16 +121,16 @@ static void print_totals(const struct stats *s, uint64_t seeds, const char *pref
 #undef N
 }
 
-static void run(const struct arguments *a, uint64_t seed, bool quick, bool still,
+static void run(const struct arguments *a, uint64_t seed, const struct run *how,
                 struct stats *totals)
 {
-    const uint64_t hash = world_run(seed, a->trace, quick, still, a->until, totals);
-    if (a->twice && hash != world_run(seed, a->trace, quick, still, a->until, totals)) {
+    const uint64_t hash = world_run(seed, how, totals);
+    if (a->twice && hash != world_run(seed, how, totals)) {
         printf("FAILED: seed %llu does not do the same twice\n", (unsigned long long)seed);
         exit(EXIT_FAILURE);
     }
     if (a->hashes) {
-        printf("%s %llu %016llx\n", quick ? "quick" : "long", (unsigned long long)seed,
+        printf("%s %llu %016llx\n", how->quick ? "quick" : "long", (unsigned long long)seed,
                (unsigned long long)hash);
         (void)fflush(stdout);
     }
@@ -137,7 +149,10 @@ static uint64_t run_known(const struct arguments *a, struct stats *totals)
         char *end = NULL;
         const uint64_t seed = strtoull(line, &end, 10);
         if (end != line) {
-            run(a, seed, strncmp(end, " quick", 6) == 0, true, totals);
+            struct run how = a->run;
+            how.quick = strncmp(end, " quick", 6) == 0;
+            how.still = true;
+            run(a, seed, &how, totals);
             done++;
         }
     }
@@ -156,7 +171,7 @@ int main(int argc, char **argv)
     }
     bool more = a.known == NULL;
     while (more) {
-        run(&a, a.seed + done, a.quick, a.still, &totals);
+        run(&a, a.seed + done, &a.run, &totals);
         done++;
         more = a.hours > 0 ? (double)totals.simulated_us / 1e6 / 3600 < a.hours : done < a.seeds;
         more = more && (a.limit_s <= 0 || cpu_s() < a.limit_s);

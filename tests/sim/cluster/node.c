@@ -160,7 +160,8 @@ static void on_work(struct world *world, struct node *node, void *object, uint64
         const int outcome = stele_work_run(work, &err);
         (void)(stele_work_end(node->store, work, outcome, &err) == STELE_OK);
     }
-    after(world, node, rng_exponential(&world->rng_schedule, SECOND), on_work, NULL, NULL, 0);
+    after(world, node, rng_exponential(&world->rng_schedule, world->config.work_us), on_work, NULL,
+          NULL, 0);
 }
 
 /* ---- Opening ---- */
@@ -206,6 +207,7 @@ static int open_replica(struct world *world, struct node *node, struct stele_err
     options.resend_us = (int64_t)world->config.resend_us;
     options.give_up_us = (int64_t)world->config.give_up_us;
     options.tick_us = (int64_t)world->config.tick_us;
+    options.time_us = (int64_t)world->config.time_us;
     views[node->index] = (struct view){.world = world, .node = node};
     return stele_replica_open(&node->wal_disk.io, &options, &replica_env, &views[node->index],
                               node_now(world, node), &node->replica, err);
@@ -263,6 +265,7 @@ static void on_open(struct world *world, struct node *node, void *object, uint64
             node->read--;
         }
     }
+    node->power_cut = false;
     node->up = true;
     node->visible = executed;
     node->effect = executed;
@@ -272,7 +275,8 @@ static void on_open(struct world *world, struct node *node, void *object, uint64
     place_opened(world, node);
     after(world, node, rng_exponential(&world->rng_schedule, world->config.read_us), on_look, NULL,
           NULL, 0);
-    after(world, node, rng_exponential(&world->rng_schedule, SECOND), on_work, NULL, NULL, 0);
+    after(world, node, rng_exponential(&world->rng_schedule, world->config.work_us), on_work, NULL,
+          NULL, 0);
 }
 
 void node_start(struct world *world, struct node *node)
@@ -289,7 +293,7 @@ void node_start(struct world *world, struct node *node)
 
 void node_crash(struct world *world, struct node *node, bool power, uint64_t downtime_us)
 {
-    node->power_cut = power;
+    node->power_cut = node->power_cut || power; /* Openings in between may fail. */
     struct simdisk *disks[] = {&node->wal_disk, &node->store_disk};
     world->stats.crashes++;
     world->stats.power_cuts += power;

@@ -19,10 +19,16 @@ void place_init(struct world *world)
     world->places = places;
     /* Numbers of its own, so that everything else is as it was without. */
     rng_init(&places->rng, world->seed, 5);
-    const bool moves = rng_percent(&places->rng, 60) && world->config.nodes > 1 && !world->still;
+    const bool moves =
+        rng_percent(&places->rng, 60) && world->config.nodes > 1 && !world->run.still;
     places->voters = moves ? (uint32_t)rng_between(&places->rng, 1, world->config.nodes) : 0;
     places->every_us = rng_log(&places->rng, 200 * MS, 10 * SECOND);
     places->look_us = rng_log(&places->rng, 10 * MS, 500 * MS);
+    if (world->run.hours) {
+        const uint64_t beat = world->config.heartbeat_ms * MS;
+        places->every_us = rng_log(&places->rng, 10 * beat, 500 * beat);
+        places->look_us = rng_log(&places->rng, beat, 20 * beat);
+    }
     struct stele_meta *meta = &places->meta;
     meta->version = 1;
     meta->partitions = world->config.partitions;

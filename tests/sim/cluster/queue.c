@@ -147,7 +147,7 @@ void trace(struct world *world, const struct node *node, const char *what, uint6
     mix(world, b);
     mix(world, c);
     mix(world, line->node);
-    if (world->tracing) {
+    if (world->run.tracing) {
         print_line(line);
     }
 }
@@ -155,7 +155,7 @@ void trace(struct world *world, const struct node *node, const char *what, uint6
 void fail(struct world *world, const char *format, ...)
 {
     const uint64_t first = world->traced > TRACE_KEPT ? world->traced - TRACE_KEPT : 0;
-    for (uint64_t i = first; !world->tracing && i < world->traced; i++) {
+    for (uint64_t i = first; !world->run.tracing && i < world->traced; i++) {
         print_line(&world->trace[i % TRACE_KEPT]);
     }
     config_print(&world->config);
@@ -166,7 +166,10 @@ void fail(struct world *world, const char *format, ...)
     va_end(args);
     printf("\nat %.6f s, event %llu; repeat it with: ./dev sim cluster SEED=%llu%s\n",
            (double)world->now_us / 1e6, (unsigned long long)world->stats.events,
-           (unsigned long long)world->seed, world->quick ? " --quick" : "");
+           (unsigned long long)world->seed,
+           world->run.quick   ? " --quick"
+           : world->run.hours ? " --hours-long"
+                              : "");
     (void)fflush(stdout);
     abort();
 }

@@ -5,9 +5,7 @@
 
 #define WALL_US INT64_C(1700000000000000) /* 2023 */
 #define YEAR_US INT64_C(31536000000000)
-/* After the last fault, every request is answered, and every node has executed everything. */
-#define HEALED_US (3 * MINUTE)
-#define IDLE_US (20 * SECOND)
+#define ASKED 4 /* Requests of each node, in the end. */
 
 static struct node *pick(struct world *world)
 {
@@ -30,7 +28,7 @@ static void crash(struct world *world, struct node *node)
 
 static void again(struct world *world, uint64_t mean_us, world_handler handler)
 {
-    if (!world->calm && mean_us != 0) {
+    if (!world->calm && mean_us != 0 && !world->bursting) {
         after(world, NULL, rng_exponential(&world->rng_fault, mean_us), handler, NULL, NULL, 0);
     }
 }
@@ -87,8 +85,8 @@ static void on_pause(struct world *world, struct node *node, void *object, uint6
     again(world, world->config.pause_us, on_pause);
     node = pick(world);
     if (!world->calm && node->up) {
-        const uint64_t for_us =
-            rng_exponential(&world->rng_fault, world->config.pause_for_us) % (30 * SECOND);
+        const uint64_t for_us = rng_exponential(&world->rng_fault, world->config.pause_for_us) %
+                                world->config.pause_max_us;
         world->stats.pauses++;
         node->paused_until_us = world->now_us + for_us;
         trace(world, node, "pause", for_us, 0, 0);
@@ -191,6 +189,37 @@ static void on_partition(struct world *world, struct node *node, void *object, u
     (void)node;
 }
 
+/* One thing after the other goes wrong, and clients are in a hurry. */
+static void on_burst(struct world *world, struct node *node, void *object, uint64_t number)
+{
+    const struct config *c = &world->config;
+    const struct {
+        uint64_t mean_us;
+        world_handler handler;
+    } faults[] = {{c->crash_us, on_crash}, {c->crash_all_us, on_crash_all}, {c->pause_us, on_pause},
+                  {c->clock_us, on_clock}, {c->stall_us, on_stall},         {c->full_us, on_full},
+                  {c->break_us, on_break}, {c->partition_us, on_partition}};
+    (void)node;
+    (void)object;
+    if (world->calm) {
+        return;
+    }
+    if (number == 0) { /* It begins. */
+        world->stats.bursts++;
+        world->busy_until_us = world->now_us + c->burst_for_us;
+    }
+    const size_t which = rng_below(&world->rng_fault, STELE_COUNT_OF(faults));
+    if (faults[which].mean_us != 0) {
+        world->bursting = true;
+        faults[which].handler(world, NULL, NULL, 0);
+        world->bursting = false;
+    }
+    const bool goes_on = world->now_us < world->busy_until_us;
+    after(world, NULL,
+          rng_exponential(&world->rng_fault, goes_on ? c->burst_every_us : c->burst_us), on_burst,
+          NULL, NULL, goes_on ? 1 : 0);
+}
+
 static void begin_faults(struct world *world)
 {
     const struct config *c = &world->config;
@@ -203,6 +232,7 @@ static void begin_faults(struct world *world)
     again(world, c->full_us, on_full);
     again(world, c->break_us, on_break);
     again(world, c->partition_us, on_partition);
+    again(world, c->burst_us, on_burst);
 }
 
 /* ---- Peace ---- */
@@ -241,7 +271,7 @@ static bool is_at_rest(struct world *world)
 
 static void wait_for_rest(struct world *world, const char *when)
 {
-    const uint64_t until_us = world->now_us + HEALED_US;
+    const uint64_t until_us = world->now_us + world->config.healed_us;
     while (!is_at_rest(world) && step(world, until_us)) {
     }
     for (uint32_t i = 0; i < world->config.clients; i++) {
@@ -288,7 +318,7 @@ static void run_for(struct world *world, uint64_t us)
 {
     const uint64_t until_us = world->now_us + us;
     while (step(world, until_us)) {
-        if (world->until != 0 && world->stats.events >= world->until) {
+        if (world->run.until != 0 && world->stats.events >= world->run.until) {
             fail(world, "stopped, as asked");
         }
     }
@@ -297,12 +327,26 @@ static void run_for(struct world *world, uint64_t us)
 /* Who has nothing to do submits nothing. */
 static void check_idle(struct world *world)
 {
-    run_for(world, IDLE_US);
+    run_for(world, world->config.idle_us);
     const uint64_t before = written(world);
-    run_for(world, IDLE_US);
+    run_for(world, world->config.idle_us);
     if (written(world) != before) {
         fail(world, "an idle cluster has submitted %llu entries",
              (unsigned long long)(written(world) - before));
+    }
+}
+
+/* Without faults every node answers every request when it is first asked. */
+static void check_answers(struct world *world)
+{
+    for (uint32_t i = 0; i < world->nodes_count * ASKED; i++) {
+        const uint64_t unknown = world->stats.unknown;
+        struct node *node = &world->nodes[i / ASKED];
+        client_ask(world, node);
+        wait_for_rest(world, "asked in peace");
+        if (world->stats.unknown != unknown) {
+            fail(world, "in peace node %u does not know how a request has ended", node->index + 1);
+        }
     }
 }
 
@@ -325,22 +369,18 @@ static void add_counts(struct stats *totals, const struct stats *stats)
     }
 }
 
-static struct world *world_create(uint64_t seed, bool tracing, bool quick, bool still,
-                                  uint64_t until)
+static struct world *world_create(uint64_t seed, const struct run *run)
 {
     struct world *world = calloc(1, sizeof *world);
     STELE_ASSERT(world != NULL);
     world->seed = seed;
-    world->tracing = tracing;
-    world->quick = quick;
-    world->still = still;
-    world->until = until;
+    world->run = *run;
     rng_init(&world->rng_config, seed, 1);
     rng_init(&world->rng_workload, seed, 2);
     rng_init(&world->rng_schedule, seed, 3);
     rng_init(&world->rng_fault, seed, 4);
     config_draw(world);
-    if (tracing) {
+    if (run->tracing) {
         config_print(&world->config);
     }
     world->nodes_count = world->config.nodes;
@@ -370,10 +410,9 @@ static void world_destroy(struct world *world)
     free(world);
 }
 
-uint64_t world_run(uint64_t seed, bool tracing, bool quick, bool still, uint64_t until,
-                   struct stats *totals)
+uint64_t world_run(uint64_t seed, const struct run *run, struct stats *totals)
 {
-    struct world *world = world_create(seed, tracing, quick, still, until);
+    struct world *world = world_create(seed, run);
     for (uint32_t i = 0; i < world->nodes_count; i++) {
         node_start(world, &world->nodes[i]);
     }
@@ -384,6 +423,7 @@ uint64_t world_run(uint64_t seed, bool tracing, bool quick, bool still, uint64_t
     world->stopping = true;
     heal(world);
     wait_for_rest(world, "after healing");
+    check_answers(world);
     check_idle(world);
     check_end(world);
     /* All at once, once more: what they have is on their disks. */

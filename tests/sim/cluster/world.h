@@ -53,7 +53,7 @@ struct config {
     uint32_t election_ms, heartbeat_ms, trailing;
     uint64_t wal_keep;
     uint64_t segment_size_wal, segment_size_store, index_memory, cache_size;
-    uint64_t give_up_us, resend_us, tick_us;
+    uint64_t give_up_us, resend_us, tick_us, retry_us;
     uint32_t proposals_max;
     /* The network. */
     uint64_t delay_us;
@@ -64,14 +64,17 @@ struct config {
     uint64_t crash_us, downtime_us;
     uint64_t crash_all_us;
     uint32_t kill_percent, loop_percent;
-    uint64_t pause_us, pause_for_us;
+    uint64_t pause_us, pause_for_us, pause_max_us;
     uint64_t clock_us;
     /* Disks. */
     uint64_t latency_us, stall_us, stall_for_us;
     uint64_t sync_us;  /* Between two syncs of a store; 0: with every write. */
     uint64_t full_us;  /* One disk is full for a while. */
     uint64_t fetch_us; /* Between two chunks. */
-    uint64_t read_us;
+    uint64_t read_us, work_us;
+    /* Of lives of hours: most of the time little goes wrong, and now and then a lot. */
+    uint64_t burst_us, burst_for_us, burst_every_us;
+    uint64_t time_us, healed_us, idle_us;
 };
 
 /* ---- queue.c ---- */
@@ -166,6 +169,7 @@ struct client {
     struct operation *operation; /* NULL: thinking. */
     struct attempt *attempt;     /* Under way. */
     uint64_t begun_us, tries;
+    struct node *node; /* Whom it asks; NULL: anybody. */
 };
 
 void client_start(struct world *world);
@@ -175,6 +179,8 @@ struct attempt *client_find(struct world *world, uint64_t origin, uint64_t boot,
 /* How an attempt ended: an outcome of a store, STELE_E_OVERLOADED or STELE_E_UNKNOWN. */
 void client_told(struct world *world, struct attempt *attempt, int outcome,
                  const struct stele_append_result *result);
+/* One more request, of this node and nobody else, when all others have ended. */
+void client_ask(struct world *world, struct node *node);
 bool client_is_idle(const struct world *world);
 void client_free_all(struct world *world);
 
@@ -286,7 +292,7 @@ struct node {
     struct stele_log_sync sync_log;
     uint64_t sync_visible, sync_effect;
     bool sync_scheduled;
-    bool power_cut;    /* That is how its last life has ended. */
+    bool power_cut;    /* Since it was last up. */
     uint64_t promised; /* The highest stamp whose effect was said to be durable here. */
     uint32_t read;     /* Events of the model that were read here. */
     uint32_t table;    /* The one that it knows. */
@@ -318,7 +324,16 @@ struct stats {
     uint64_t events, operations, attempts, executed, executed_first, appended, refused, repeated,
         stale, unknown, overloaded, crashes, power_cuts, crash_all, pauses, partitions, breaks,
         clocks, stalls, full, messages, lost, twice, turns, elections, fetches, fetched, look_backs,
-        reads, failed_opens, moves, simulated_us;
+        reads, failed_opens, moves, bursts, simulated_us;
+};
+
+/* How to run a seed. */
+struct run {
+    bool tracing;
+    bool quick;     /* A life of seconds … */
+    bool hours;     /* … or of hours, instead of minutes. */
+    bool still;     /* Everybody votes, always. */
+    uint64_t until; /* Events; 0: to the end. */
 };
 
 struct trace_line {
@@ -329,9 +344,7 @@ struct trace_line {
 
 struct world {
     uint64_t seed;
-    bool tracing, quick;
-    bool still;     /* Everybody votes, always. */
-    uint64_t until; /* Events; 0: to the end. */
+    struct run run;
     struct config config;
     struct places *places;
     struct stats stats;
@@ -340,6 +353,8 @@ struct world {
     uint64_t now_us;
     uint64_t hash;
     bool calm;
+    bool bursting; /* What goes wrong now does not come again by itself. */
+    uint64_t busy_until_us;
     bool stopping; /* No new requests. */
     struct node nodes[NODES_MAX];
     uint32_t nodes_count;
@@ -363,7 +378,6 @@ struct world {
 void config_draw(struct world *world);
 void config_print(const struct config *config);
 /* One whole run. Ends the process if a check fails. Returns its trace hash. */
-uint64_t world_run(uint64_t seed, bool tracing, bool quick, bool still, uint64_t until,
-                   struct stats *totals);
+uint64_t world_run(uint64_t seed, const struct run *run, struct stats *totals);
 
 #endif

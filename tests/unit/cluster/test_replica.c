@@ -332,15 +332,17 @@ static void check_forward(size_t index, uint64_t to, uint32_t count, uint64_t te
     CHECK_EQ(stele_load_u64le(message + 24), number);
 }
 
-static void receive_forward(uint64_t from, uint64_t boot, uint64_t term, uint64_t number,
-                            uint32_t count)
+/* gone: up to which number none comes any more. */
+static void receive_forward_after(uint64_t from, uint64_t boot, uint64_t term, uint64_t gone,
+                                  uint64_t number, uint32_t count)
 {
     uint8_t bytes[256] = {2, 1};
-    size_t size = 32;
+    size_t size = 40;
     stele_store_u32le(bytes + 4, count);
     stele_store_u64le(bytes + 8, term);
     stele_store_u64le(bytes + 16, boot);
     stele_store_u64le(bytes + 24, number);
+    stele_store_u64le(bytes + 32, gone);
     for (uint32_t i = 0; i < count; i++) {
         stele_store_u64le(bytes + size, number + i);
         stele_store_u32le(bytes + size + 8, 1);
@@ -350,6 +352,12 @@ static void receive_forward(uint64_t from, uint64_t boot, uint64_t term, uint64_
                                    (struct stele_bytes){.data = bytes, .size = size}, node.now_us,
                                    &node.err),
              node.err);
+}
+
+static void receive_forward(uint64_t from, uint64_t boot, uint64_t term, uint64_t number,
+                            uint32_t count)
+{
+    receive_forward_after(from, boot, term, 0, number, count);
 }
 
 /* The last message says what this node has of somebody's commands. */
@@ -468,6 +476,29 @@ TEST(what_was_never_forwarded_is_not_done_and_what_was_is_unknown)
     CHECK_EQ(node.given_up_count, 2);
 }
 
+/* Otherwise the leader would wait for them, and take nothing of this node any more in its term. */
+TEST(what_was_given_up_is_not_to_be_waited_for)
+{
+    begin();
+    struct stele_proposal proposals[3];
+    propose(&proposals[0], 0);
+    propose(&proposals[1], 0);
+    lead(0, 2, 5);
+    turn();
+    check_forward(0, 2, 2, 5, 1);
+    CHECK_EQ(stele_load_u64le(node.sent[0] + 32), 0);
+    for (int i = 0; i < 30 && node.given_up_count < 2; i++) {
+        wait_us(SECOND);
+    }
+    CHECK_EQ(node.given_up_count, 2);
+    const size_t sent = node.sent_count;
+    propose(&proposals[2], 0);
+    turn();
+    check_forward(sent, 2, 1, 5, 3);
+    CHECK_EQ(stele_load_u64le(node.sent[sent] + 32), 2);
+    end();
+}
+
 TEST(what_may_stand_below_a_snapshot_is_unknown)
 {
     begin();
@@ -518,6 +549,23 @@ TEST(a_leader_takes_each_number_once_and_in_its_own_term_only)
     receive_forward(2, 2, 5, 2, 1);
     CHECK_EQ(fake.submitted_count, 4);
     check_have(2, 0, true);
+    end();
+}
+
+TEST(a_leader_does_not_wait_for_what_the_origin_has_given_up)
+{
+    begin();
+    lead(0, ME, 5);
+    receive_forward(2, 1, 5, 1, 1);
+    receive_forward_after(2, 1, 5, 3, 4, 1);
+    CHECK_EQ(fake.submitted_count, 2);
+    CHECK_EQ(fake.submitted[1].entry.id, 4);
+    CHECK_EQ(node.sent_count, 0);
+    receive_forward(2, 1, 5, 2, 2); /* They come late: too late. */
+    CHECK_EQ(fake.submitted_count, 2);
+    receive_forward_after(2, 1, 5, 5, 7, 1); /* The sixth is still to come. */
+    CHECK_EQ(fake.submitted_count, 2);
+    check_have(0, 5, false);
     end();
 }
 
