@@ -277,6 +277,51 @@ enum stele_plan_state stele_plan_state(const struct stele_meta *meta,
                : STELE_PLAN_SETTLED;
 }
 
+/* Has somebody come, and nobody gone yet? */
+static bool is_begun(const struct stele_meta *meta, const struct stele_plan_group *group)
+{
+    size_t votes = 0;
+    size_t should = 0;
+    for (size_t i = 0; i < group->count; i++) {
+        votes += group->roles[i] == STELE_PLAN_VOTER;
+    }
+    for (size_t i = 0; i < meta->nodes_count; i++) {
+        should +=
+            stele_plan_role(meta, group->partition, meta->nodes[i].number) == STELE_PLAN_VOTER;
+    }
+    return votes > should;
+}
+
+void stele_plan_moving_add(struct stele_plan_moving *moving, const struct stele_meta *meta,
+                           const struct stele_plan_group *group, uint64_t alive)
+{
+    const enum stele_plan_state state = stele_plan_state(meta, group, alive);
+    moving->filling += state == STELE_PLAN_FILLING ? 1 : 0;
+    if (state != STELE_PLAN_MOVING) {
+        return;
+    }
+    moving->count++;
+    if (is_begun(meta, group)) {
+        moving->begun++;
+        return;
+    }
+    if (moving->waiting < STELE_PLACEMENT_MOVES_MAX) {
+        moving->first[moving->waiting] = group->partition;
+    }
+    moving->waiting++;
+}
+
+bool stele_plan_may_begin(const struct stele_plan_moving *moving, const struct stele_meta *meta,
+                          const struct stele_plan_group *group)
+{
+    bool may = is_begun(meta, group);
+    for (uint32_t i = 0; i < moving->waiting && moving->begun + i < STELE_PLACEMENT_MOVES_MAX;
+         i++) {
+        may = may || moving->first[i] == group->partition;
+    }
+    return may && !stele_plan_is_paused(meta);
+}
+
 static bool is_step(struct stele_plan_step *step, size_t *skip, uint64_t node,
                     enum stele_plan_role role)
 {

@@ -88,6 +88,19 @@ enum stele_plan_state {
 enum stele_plan_state stele_plan_state(const struct stele_meta *meta,
                                        const struct stele_plan_group *group, uint64_t alive);
 
+/* Which partitions change places, and which of them may begin now (V2). Begun are those in which somebody has come and
+ * nobody gone yet: they count first, so that a newer table does not begin as many again. All 0; every partition is
+ * added, as one node sees it, by number. */
+struct stele_plan_moving {
+    uint32_t count, begun, filling;
+    uint32_t waiting;                          /* Of count. */
+    uint32_t first[STELE_PLACEMENT_MOVES_MAX]; /* The first of those. */
+};
+void stele_plan_moving_add(struct stele_plan_moving *moving, const struct stele_meta *meta,
+                           const struct stele_plan_group *group, uint64_t alive);
+bool stele_plan_may_begin(const struct stele_plan_moving *moving, const struct stele_meta *meta,
+                          const struct stele_plan_group *group);
+
 struct stele_plan_step {
     uint64_t node;
     enum stele_plan_role role;

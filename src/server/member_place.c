@@ -151,36 +151,14 @@ static bool configure(struct stele_member *member, const struct stele_plan_group
     return false;
 }
 
-/* Who may change places now: the first few that have to. */
-struct moving {
-    uint32_t count, filling;
-    uint32_t first[STELE_PLACEMENT_MOVES_MAX];
-};
-
-static void find_moving(struct stele_member *member, uint64_t alive, struct moving *to)
+static void find_moving(struct stele_member *member, uint64_t alive, struct stele_plan_moving *to)
 {
-    *to = (struct moving){.count = 0};
+    *to = (struct stele_plan_moving){.count = 0};
     for (uint32_t g = 0; g < member->identity.partitions; g++) {
         struct seen_group seen;
         see_group(member, g, &seen);
-        const enum stele_plan_state state = stele_plan_state(member->meta, &seen.group, alive);
-        if (state == STELE_PLAN_MOVING) {
-            if (to->count < STELE_PLACEMENT_MOVES_MAX) {
-                to->first[to->count] = g;
-            }
-            to->count++;
-        }
-        to->filling += state == STELE_PLAN_FILLING ? 1 : 0;
+        stele_plan_moving_add(to, member->meta, &seen.group, alive);
     }
-}
-
-static bool may_move(struct stele_member *member, const struct moving *moving, uint32_t group)
-{
-    bool is_first = false;
-    for (uint32_t i = 0; i < moving->count && i < STELE_PLACEMENT_MOVES_MAX; i++) {
-        is_first = is_first || moving->first[i] == group;
-    }
-    return is_first && !stele_plan_is_paused(member->meta);
 }
 
 static bool move_leader(struct stele_member *member, uint32_t group)
@@ -200,7 +178,7 @@ static void look_after_groups(struct stele_member *member)
     const uint32_t groups = member->identity.partitions + 1;
     STELE_ASSERT(groups > 1);
     const uint64_t alive = stele_member__alive_nodes(member);
-    struct moving moving;
+    struct stele_plan_moving moving;
     uint32_t changes = 0;
     find_moving(member, alive, &moving);
     member->moves = moving.count;
@@ -213,7 +191,8 @@ static void look_after_groups(struct stele_member *member)
         struct seen_group seen;
         see_group(member, group, &seen);
         const bool begun = !member->handing_over &&
-                           configure(member, &seen.group, alive, may_move(member, &moving, group));
+                           configure(member, &seen.group, alive,
+                                     stele_plan_may_begin(&moving, member->meta, &seen.group));
         changes += begun || move_leader(member, group) ? 1 : 0;
     }
     member->round_robin = (member->round_robin + changes) % groups;

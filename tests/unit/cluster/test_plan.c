@@ -542,6 +542,62 @@ TEST(what_is_missing_does_not_wait_and_what_moves_does)
     CHECK_EQ(step.role, STELE_PLAN_STANDBY);
 }
 
+/* All partitions go from the first three nodes to the last three, and another table comes half way. */
+TEST(of_those_that_change_places_five_have_begun_at_most)
+{
+    enum { PARTITIONS = 16 };
+    static uint64_t everybodys_members[PARTITIONS][STELE_META_NODES_MAX];
+    static enum stele_plan_role everybodys_roles[PARTITIONS][STELE_META_NODES_MAX];
+    struct stele_plan_group groups[PARTITIONS];
+    set_up_voters(6, PARTITIONS, "3");
+    for (uint32_t i = 0; i < PARTITIONS; i++) {
+        groups[i] = (struct stele_plan_group){.partition = i,
+                                              .count = 6,
+                                              .nodes = everybodys_members[i],
+                                              .roles = everybodys_roles[i]};
+        for (size_t k = 0; k < 6; k++) {
+            everybodys_members[i][k] = meta.nodes[k].number;
+            everybodys_roles[i][k] = k < 3 ? STELE_PLAN_VOTER : STELE_PLAN_STANDBY;
+            /* At first only the later half moves. */
+            if (k < 3) {
+                meta.voters[i][k] = meta.nodes[i < PARTITIONS / 2 ? k : k + 3].number;
+            }
+        }
+    }
+    uint32_t most = 0;
+    for (uint32_t round = 0; round < 1000; round++) {
+        struct stele_plan_moving moving = {.count = 0};
+        for (uint32_t i = 0; i < PARTITIONS; i++) {
+            stele_plan_moving_add(&moving, &meta, &groups[i], ALL);
+        }
+        most = moving.begun > most ? moving.begun : most;
+        CHECK(moving.begun <= STELE_PLACEMENT_MOVES_MAX);
+        if (moving.count == 0) {
+            CHECK(round > 3);
+            CHECK_EQ(most, STELE_PLACEMENT_MOVES_MAX);
+            return;
+        }
+        for (uint32_t i = 0; i < PARTITIONS; i++) {
+            struct stele_plan_step step;
+            if (!stele_plan_step(&meta, &groups[i], ALL,
+                                 stele_plan_may_begin(&moving, &meta, &groups[i]), 0, &step)) {
+                continue;
+            }
+            for (size_t k = 0; k < 6; k++) {
+                if (everybodys_members[i][k] == step.node) {
+                    everybodys_roles[i][k] = step.role;
+                }
+            }
+        }
+        for (uint32_t i = 0; round == 0 && i < PARTITIONS / 2; i++) {
+            for (size_t k = 0; k < 3; k++) {
+                meta.voters[i][k] = meta.nodes[k + 3].number;
+            }
+        }
+    }
+    CHECK(false); /* It has to end. */
+}
+
 TEST(without_memory_nothing_is_planned)
 {
     for (uint64_t nth = 1;; nth++) {
