@@ -143,6 +143,7 @@ struct sim {
     bool cut[NODES_MAX + 1][NODES_MAX + 1]; /* From … to … */
     uint64_t fifo_us[NODES_MAX + 1][NODES_MAX + 1];
     uint64_t value;
+    uint64_t told; /* To all, when that was last looked at. */
     uint64_t hash;
     uint64_t late_submits[GROUPS_MAX]; /* Committed after calm had come. */
     uint64_t late_changes[GROUPS_MAX];
@@ -176,6 +177,8 @@ void truth_look(struct sim *sim, struct node *node);
 /* After an opening: is what was claimed still there? */
 void truth_reopened(struct sim *sim, struct node *node);
 void truth_sent(struct sim *sim, struct node *node, struct stele_bytes frame);
+/* Is somebody behind, and has got something since the last time that this was asked? */
+bool truth_goes_on(struct sim *sim);
 void truth_end(struct sim *sim);
 
 /* world.c */

@@ -687,6 +687,10 @@ void world_event(struct sim *sim, const struct event *event)
         sim_plan(sim, 50000, (struct event){.kind = EVENT_LATE_CHANGE});
         break;
     case EVENT_END:
+        if (truth_goes_on(sim)) {
+            sim_plan(sim, 1000000, (struct event){.kind = EVENT_END});
+            break;
+        }
         truth_end(sim);
         sim->over = true;
         break;
