@@ -169,6 +169,17 @@ int stele_raft__post(struct stele_raft *raft, struct stele_raft__group *group,
 static void complete_result(const struct stele_raft__group *group, const struct raft_event *event,
                             struct raft_message *message)
 {
+    if (message->type == RAFT_REQUEST_VOTE_RESULT) {
+        /* D17: asked whether it would vote in an older term, libraft refuses and says that term, not its own. The other
+         * one never learns that it has to ask in a later one; and if it is the one that has everything, no
+         * one can be elected. */
+        struct raft_request_vote_result *const result = &message->request_vote_result;
+        if (result->pre_vote && !result->vote_granted &&
+            result->term < raft_current_term(&group->raft)) {
+            result->term = raft_current_term(&group->raft);
+        }
+        return;
+    }
     if (message->type != RAFT_APPEND_ENTRIES_RESULT || event->type != RAFT_RECEIVE) {
         return;
     }

@@ -34,7 +34,7 @@ static void draw_faults(struct config *c, struct rng *rng)
  * longest heartbeats make the longest lives. */
 static void draw_hours(struct config *c, struct rng *rng)
 {
-    const uint64_t beat = rng_log(rng, SECOND, 20 * SECOND);
+    const uint64_t beat = rng_log(rng, 2 * SECOND, 30 * SECOND);
     c->duration_us = beat * rng_between(rng, 1000, 6000);
     c->heartbeat_ms = (uint32_t)(beat / MS);
     c->election_ms = 5 * c->heartbeat_ms;

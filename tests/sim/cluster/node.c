@@ -289,6 +289,14 @@ void node_start(struct world *world, struct node *node)
     after(world, node, rng_below(&world->rng_schedule, SECOND), on_open, NULL, NULL, 0);
 }
 
+void node_hurry(struct world *world, struct node *node)
+{
+    if (!node->up) {
+        node->life++; /* The opening that was planned is not. */
+        after(world, node, rng_below(&world->rng_schedule, SECOND), on_open, NULL, NULL, 0);
+    }
+}
+
 /* ---- Dying ---- */
 
 void node_crash(struct world *world, struct node *node, bool power, uint64_t downtime_us)

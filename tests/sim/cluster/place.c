@@ -27,7 +27,7 @@ void place_init(struct world *world)
     if (world->run.hours) {
         const uint64_t beat = world->config.heartbeat_ms * MS;
         places->every_us = rng_log(&places->rng, 10 * beat, 500 * beat);
-        places->look_us = rng_log(&places->rng, beat, 20 * beat);
+        places->look_us = rng_log(&places->rng, beat, 8 * beat);
     }
     struct stele_meta *meta = &places->meta;
     meta->version = 1;

@@ -1,6 +1,7 @@
 /* A run: faults for a while, then healing, and then everything has to come to rest. */
 #include "world.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define WALL_US INT64_C(1700000000000000) /* 2023 */
@@ -248,6 +249,9 @@ static void heal(struct world *world)
         node->loop_until_us = 0;
         node->wal_disk.faults.no_space = 0;
         node->store_disk.faults.no_space = 0;
+        if (world->run.hours) {
+            node_hurry(world, node);
+        }
     }
     trace(world, NULL, "healed", 0, 0, 0);
 }
@@ -269,10 +273,40 @@ static bool is_at_rest(struct world *world)
     return client_is_idle(world) && place_is_done(world);
 }
 
+/* What somebody who looks for the reason wants to know first. */
+static void print_groups(const struct world *world)
+{
+    for (uint32_t i = 0; i < world->nodes_count; i++) {
+        const struct node *node = &world->nodes[i];
+        for (uint32_t group = 0; node->up && group <= world->config.partitions; group++) {
+            struct stele_raft_status status;
+            uint64_t numbers[STELE_RAFT_NODES_MAX];
+            enum stele_raft_member members[STELE_RAFT_NODES_MAX];
+            struct stele_raft *raft = stele_replica_raft(node->replica);
+            stele_raft_status(raft, group, &status);
+            const size_t count = stele_raft_members(raft, group, numbers, members);
+            printf("node %u, group %u: role %d, term %llu, leader %llu, last %llu, committed %llu, "
+                   "snapshot %llu; members",
+                   i + 1, group, (int)status.role, (unsigned long long)status.term,
+                   (unsigned long long)status.leader, (unsigned long long)status.last_index,
+                   (unsigned long long)status.commit_index,
+                   (unsigned long long)status.snapshot_index);
+            for (size_t k = 0; k < count; k++) {
+                printf(" %llu%s", (unsigned long long)numbers[k],
+                       members[k] == STELE_RAFT_VOTER ? "" : "-");
+            }
+            printf("\n");
+        }
+    }
+}
+
 static void wait_for_rest(struct world *world, const char *when)
 {
     const uint64_t until_us = world->now_us + world->config.healed_us;
     while (!is_at_rest(world) && step(world, until_us)) {
+    }
+    if (!is_at_rest(world)) {
+        print_groups(world);
     }
     for (uint32_t i = 0; i < world->config.clients; i++) {
         if (world->clients[i].operation != NULL) {

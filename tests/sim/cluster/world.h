@@ -299,6 +299,8 @@ struct node {
 };
 
 void node_start(struct world *world, struct node *node);
+/* If it is down, it is opened now. */
+void node_hurry(struct world *world, struct node *node);
 void node_kick(struct world *world, struct node *node);
 void node_crash(struct world *world, struct node *node, bool power, uint64_t downtime_us);
 void node_free(struct world *world, struct node *node);

@@ -2,6 +2,7 @@
  *
  * Method: ask again until it is done, as the owner does; look at everybody's idea of the members afterwards. */
 #include "nodes.h"
+#include "raft/raft_internal.h"
 
 static struct nodes nodes;
 
@@ -171,5 +172,50 @@ TEST(leadership_is_handed_over_within_milliseconds)
     index = submit(&nodes.nodes[to], 0, 2, 8);
     nodes_run(&nodes, 20);
     CHECK(has_told(old, 0, index, 2));
+    nodes_deinit(&nodes);
+}
+
+/* Somebody asks for votes in a later term, as one that is cut off in the middle of an election. */
+static void ask_in_term(struct node *node, uint64_t from, uint64_t term)
+{
+    struct stele_buf frame = {.data = NULL};
+    struct stele_error err = {0};
+    struct raft_message message = {
+        .type = RAFT_REQUEST_VOTE,
+        .request_vote = {.version = 2, .term = term, .candidate_id = from}};
+    const struct stele_bytes nothing = {.data = NULL};
+    CHECK_EQ(stele_raft__frame_begin(&frame, &nodes.alloc.base, from, node->number), STELE_OK);
+    CHECK_EQ(stele_raft__frame_message(&frame, &nodes.alloc.base, 0, &message, nothing, nothing),
+             STELE_OK);
+    stele_raft__frame_end(&frame, 1);
+    CHECK_EQ(
+        stele_raft_receive(node->raft, from, (struct stele_bytes){frame.data, frame.size}, &err),
+        STELE_OK);
+    stele_buf_deinit(&frame, &nodes.alloc.base);
+}
+
+/* One has everything, the other one the later term, and the third is no more. libraft's answer to a question about a
+ * vote says the term of the question. */
+TEST(who_has_everything_is_elected_however_old_its_term_is)
+{
+    start(3, 3, 9);
+    struct node *const leader = await_leader(&nodes, 0);
+    struct node *const behind = &nodes.nodes[leader->number % 3 + 1];
+    struct node *const whole = &nodes.nodes[behind->number % 3 + 1];
+    nodes_run(&nodes, 100);
+    nodes.cut = UINT64_C(1) << behind->number;
+    const uint64_t index = submit(leader, 0, 7, 8);
+    nodes_run(&nodes, 100);
+    CHECK(has_told(whole, 0, index, 7));
+    node_crash(leader, 0);
+    nodes_run(&nodes, 2000);
+    struct stele_raft_status status;
+    stele_raft_status(behind->raft, 0, &status);
+    ask_in_term(behind, leader->number, status.term + 10);
+    nodes_run(&nodes, 2000);
+    nodes.cut = 0;
+    CHECK_EQ(await_leader(&nodes, 0)->number, whole->number);
+    nodes_run(&nodes, 1000);
+    CHECK(has_told(behind, 0, index, 7));
     nodes_deinit(&nodes);
 }
