@@ -41,7 +41,7 @@ static void draw_hours(struct config *c, struct rng *rng)
     c->time_us = beat;
     c->healed_us = 3 * MINUTE + 200 * beat;
     c->idle_us = 10 * beat;
-    c->think_us = rng_log(rng, beat, 300 * beat);
+    c->think_us = rng_log(rng, 2 * beat, 600 * beat);
     c->give_up_us = rng_log(rng, 5 * beat, 100 * beat);
     c->resend_us = rng_log(rng, beat, 10 * beat);
     c->retry_us = rng_log(rng, beat / 10, 2 * beat);
