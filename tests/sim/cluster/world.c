@@ -6,7 +6,8 @@
 
 #define WALL_US INT64_C(1700000000000000) /* 2023 */
 #define YEAR_US INT64_C(31536000000000)
-#define ASKED 4 /* Requests of each node, in the end. */
+#define ASKED 4 /* Requests of each node, in the end … */
+#define TRIES 4 /* … and how often each. */
 
 static struct node *pick(struct world *world)
 {
@@ -370,16 +371,17 @@ static void check_idle(struct world *world)
     }
 }
 
-/* Without faults every node answers every request when it is first asked. */
+/* Without faults every node answers what it is asked, if not at once, because it is still falling behind or catching up,
+ * then when it is asked again. */
 static void check_answers(struct world *world)
 {
     for (uint32_t i = 0; i < world->nodes_count * ASKED; i++) {
-        const uint64_t unknown = world->stats.unknown;
         struct node *node = &world->nodes[i / ASKED];
         client_ask(world, node);
         wait_for_rest(world, "asked in peace");
-        if (world->stats.unknown != unknown) {
-            fail(world, "in peace node %u does not know how a request has ended", node->index + 1);
+        if (world->clients[0].tries > TRIES) {
+            fail(world, "in peace node %u is asked %llu times", node->index + 1,
+                 (unsigned long long)world->clients[0].tries);
         }
     }
 }
