@@ -263,6 +263,71 @@ int stele_client_append_stage(struct stele *store, const struct stele_append *st
                         words, callback, context, true, err);
 }
 
+/* ---- Telling what was appended ---- */
+
+static int begin_telling(struct stele *store, const struct stele_append *streams,
+                         size_t streams_count, const struct stele_condition *conditions,
+                         size_t conditions_count, struct stele_prepared **out_prepared,
+                         struct stele_error *err)
+{
+    *out_prepared = NULL;
+    int outcome = stele_client__enter(store, err);
+    if (outcome == STELE_OK && (store->far != NULL || store->sealer != NULL)) {
+        outcome = stele_fail(err, STELE_E_UNSUPPORTED, 0, "append: the store uses a keyring");
+    }
+    if (outcome == STELE_OK) {
+        outcome = stele_client__prepared_acquire(store, out_prepared, err);
+    }
+    return outcome == STELE_OK ? stele_prepare(*out_prepared, streams, streams_count, conditions,
+                                               conditions_count, stele_client__now_us(store), err)
+                               : outcome;
+}
+
+void stele_client_told(struct stele *store, struct stele_prepared *prepared)
+{
+    if (prepared != NULL) {
+        stele_client__prepared_release(store, prepared);
+    }
+}
+
+int stele_client_append_tell(struct stele *store, const struct stele_append *streams,
+                             size_t streams_count, const struct stele_condition *conditions,
+                             size_t conditions_count, struct stele_prepared **out_prepared,
+                             struct stele_append_result *out_result, struct stele_error *err)
+{
+    int outcome = begin_telling(store, streams, streams_count, conditions, conditions_count,
+                                out_prepared, err);
+    if (outcome == STELE_OK) {
+        outcome = stele_client__append(store, *out_prepared, NULL, out_result, err);
+    }
+    if (outcome != STELE_OK) {
+        stele_client_told(store, *out_prepared);
+        *out_prepared = NULL;
+    }
+    return outcome;
+}
+
+int stele_client_append_tell_async(struct stele *store, const struct stele_append *streams,
+                                   size_t streams_count, const struct stele_condition *conditions,
+                                   size_t conditions_count, struct stele_prepared **out_prepared,
+                                   struct stele_error *words, stele_append_callback callback,
+                                   void *context, struct stele_error *err)
+{
+    struct stele_prepared *prepared = NULL;
+    int outcome =
+        begin_telling(store, streams, streams_count, conditions, conditions_count, &prepared, err);
+    *out_prepared = prepared;
+    if (outcome == STELE_OK) {
+        outcome = start(store, prepared, NULL, words, callback, context, false, err);
+    }
+    if (outcome != STELE_OK) {
+        /* Nobody else has it: the callback will not be called. */
+        stele_client_told(store, prepared);
+        *out_prepared = NULL;
+    }
+    return outcome;
+}
+
 /* Under the lock. What is staged is written by this thread, if nobody else is at it. */
 static void commit_here(struct stele *store)
 {

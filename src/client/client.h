@@ -189,6 +189,37 @@ int stele_client_append_stage(struct stele *store, const struct stele_append *st
  * here), because waking a writer takes half as long as a sync. */
 void stele_client_flush(struct stele *store, bool alone);
 
+/* ---- For those who keep what they have read of streams ---- */
+
+/* Begins to note where streams change. STELE_E_UNSUPPORTED: it cannot be known here, because others
+ * append to the store (it is a server's, open for reading, a node's), or what reads hand out is not
+ * what was appended (it uses a keyring). */
+int stele_client_watch(struct stele *store, struct stele_error *err);
+/* The stream as it can be seen is what a read saw that began at the position `seen`, and found the
+ * metadata at `limits_seen`, as far as time does not hide events of it. No lock; only after
+ * stele_client_watch(). false: perhaps not. */
+bool stele_client_is_unchanged(const struct stele *store, const char *stream, uint64_t seen,
+                               uint64_t limits_seen);
+/* Right after stele_read_stream(): what the read sees at least, and whether time hides events of the
+ * stream. false: unknown. */
+bool stele_client_read_look(const struct stele_iterator *iterator, uint64_t *out_position,
+                            bool *out_expires);
+
+/* As stele_append_many() and stele_append_async(), for a store that is watched. *out_prepared is what
+ * stele_prepared_event() takes when the outcome is STELE_OK and the result not idempotent, NULL after
+ * any other outcome of the call itself; given back by stele_client_told(). Of the asynchronous one, it
+ * is set before the callback is called. STELE_E_UNSUPPORTED: a keyring is used by now. */
+int stele_client_append_tell(struct stele *store, const struct stele_append *streams,
+                             size_t streams_count, const struct stele_condition *conditions,
+                             size_t conditions_count, struct stele_prepared **out_prepared,
+                             struct stele_append_result *out_result, struct stele_error *err);
+int stele_client_append_tell_async(struct stele *store, const struct stele_append *streams,
+                                   size_t streams_count, const struct stele_condition *conditions,
+                                   size_t conditions_count, struct stele_prepared **out_prepared,
+                                   struct stele_error *words, stele_append_callback callback,
+                                   void *context, struct stele_error *err);
+void stele_client_told(struct stele *store, struct stele_prepared *prepared);
+
 /* ---- For nodes of clusters ---- */
 
 /* As stele_open(), for the store of a node: it takes commands, and for ever refuses other appends,

@@ -248,6 +248,44 @@ uint64_t stele_iterator_ordinal(const struct stele_iterator *iterator, size_t in
                                  : stele_read_ordinal(iterator->read, index);
 }
 
+bool stele_client_read_look(const struct stele_iterator *iterator, uint64_t *out_position,
+                            bool *out_expires)
+{
+    if (iterator->far != NULL || iterator->opener != NULL) {
+        return false;
+    }
+    stele_read_look(iterator->read, out_position, out_expires);
+    return true;
+}
+
+int stele_client_watch(struct stele *store, struct stele_error *err)
+{
+    int outcome = stele_client__enter(store, err);
+    if (outcome == STELE_OK &&
+        (store->far != NULL || store->read_only || store->ordered || store->sealer != NULL)) {
+        outcome = stele_fail(err, STELE_E_UNSUPPORTED, 0, "the store cannot be watched");
+    }
+    if (outcome != STELE_OK) {
+        return outcome;
+    }
+    (void)pthread_mutex_lock(&store->lock);
+    outcome = stele_store_watch(store->core, err);
+    (void)pthread_mutex_unlock(&store->lock);
+    return outcome;
+}
+
+bool stele_client_is_unchanged(const struct stele *store, const char *stream, uint64_t seen,
+                               uint64_t limits_seen)
+{
+    if (store->sealer != NULL || stele_client__enter(store, NULL) != STELE_OK) {
+        return false;
+    }
+    uint64_t changed = 0;
+    uint64_t limits_changed = 0;
+    stele_store_changed(store->core, stream, &changed, &limits_changed);
+    return changed <= seen && limits_changed <= limits_seen;
+}
+
 void stele_on_visible(struct stele *store, stele_visible_callback callback, void *context)
 {
     if (stele_client__enter(store, NULL) != STELE_OK || store->far != NULL) {

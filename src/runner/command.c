@@ -314,14 +314,49 @@ static bool is_hopeless(int outcome)
     return outcome == STELE_E_FENCED || outcome == STELE_E_CLOSED || outcome == STELE_E_FORKED;
 }
 
+/* The states go on with what was appended, or their next command reads. */
+static void go_on(struct execution *execution, int outcome, const struct request *request,
+                  const struct stele_append_result *result, const struct stele_prepared *appended)
+{
+    const bool told = outcome == STELE_OK && appended != NULL && result->idempotent == 0;
+    for (size_t i = 0; i < execution->held_count; i++) {
+        struct stele_kept *kept = execution->held[i].kept;
+        if (kept != NULL && told && kept->state != NULL && kept->hidden == STELE_EXPECT_NO_STREAM) {
+            stele_load__go_on(execution->runner, kept, appended, request->events,
+                              result->position_last);
+        } else if (kept != NULL) {
+            kept->certain = false;
+        }
+    }
+}
+
+static int append_once(struct execution *execution, const struct request *request,
+                       struct stele_append_result *result, struct stele_error *err)
+{
+    struct stele_runner *runner = execution->runner;
+    struct stele_prepared *appended = NULL;
+    int outcome = STELE_E_UNSUPPORTED;
+    if (runner->watching) {
+        outcome = stele_client_append_tell(runner->store, request->streams, request->streams_count,
+                                           request->conditions, request->conditions_count,
+                                           &appended, result, err);
+    }
+    if (outcome == STELE_E_UNSUPPORTED) {
+        outcome =
+            stele_append_many(runner->store, request->streams, request->streams_count,
+                              request->conditions, request->conditions_count, NULL, result, err);
+    }
+    go_on(execution, outcome, request, result, appended);
+    stele_client_told(runner->store, appended);
+    return outcome;
+}
+
 static int append(struct execution *execution, const struct request *request,
                   struct stele_append_result *result, struct stele_error *err)
 {
     struct stele_runner *runner = execution->runner;
     const uint64_t start_ns = stele_command__ticks_ns();
-    int outcome =
-        stele_append_many(runner->store, request->streams, request->streams_count,
-                          request->conditions, request->conditions_count, NULL, result, err);
+    int outcome = append_once(execution, request, result, err);
     uint64_t pause_ns = ASK_NS_MIN;
     const uint64_t until_ns = start_ns + (uint64_t)runner->options.unknown_ms * 1000000;
     if (outcome == STELE_E_UNKNOWN) {

@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/status.h"
+#include "client/client.h"
 #include "es/json.h"
 #include "es/memory.h"
 
@@ -38,7 +39,12 @@ struct stele_kept {
     struct stele_state *state;
     uint64_t snapshot_count; /* Events in the last snapshot that is known of. */
     int64_t snapshot_us;     /* When it was made, or when the state was first seen without one. */
-    uint64_t hidden;         /* The real revision of a stream none of whose events can be seen;
+    /* What the state is known to be without reading again: that of all events up to `seen`, with the
+     * stream's metadata as they were at `limits_seen`. */
+    bool certain;
+    uint64_t seen;
+    uint64_t limits_seen;
+    uint64_t hidden; /* The real revision of a stream none of whose events can be seen;
                               * STELE_EXPECT_NO_STREAM if there is no such thing. */
 };
 
@@ -120,6 +126,7 @@ struct stele_figures {
 struct stele_runner {
     struct stele_alloc *alloc;
     struct stele *store;
+    bool watching; /* The store tells where streams change. */
     struct stele_runner_options options;
     char *prefix;
     char *directory; /* NULL: snapshots are in the store. */
@@ -156,16 +163,27 @@ void stele_kept__give_back(struct stele_runner *runner, struct stele_kept *kept)
 /* Forgets what was loaded. */
 void stele_kept__forget(struct stele_kept *kept);
 
-/* load.c. Brings a kept state up to what is in the store now. */
+/* load.c. Brings a kept state up to what is in the store now, without a read if nothing can have come. */
 STELE_MUST_USE
 int stele_load__refresh(struct stele_runner *runner, struct stele_kept *kept,
                         struct stele_error *err);
+/* Goes on with what a command has just appended to the stream that its state was checked against. */
+void stele_load__go_on(struct stele_runner *runner, struct stele_kept *kept,
+                       const struct stele_prepared *appended, size_t events,
+                       uint64_t position_last);
+
+/* What a read says of itself. */
+struct stele_look {
+    bool certain; /* Nothing of the stream hides as time goes by. */
+    uint64_t position;
+};
 /* A state in the caller's memory, as of a position (0: now). */
 STELE_MUST_USE
 int stele_load__state(struct stele_runner *runner, const struct stele_fold *fold,
                       const char *stream, uint64_t as_of, struct stele_memory *memory,
                       struct stele_state **out_state, uint64_t *out_snapshot_count,
-                      int64_t *out_snapshot_us, struct stele_error *err);
+                      int64_t *out_snapshot_us, struct stele_look *out_look,
+                      struct stele_error *err);
 
 /* query.c. Folds the events behind *position that match into the state; *position becomes the place
  * up to which was read. */

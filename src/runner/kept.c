@@ -19,6 +19,7 @@ void stele_kept__forget(struct stele_kept *kept)
     kept->state = NULL;
     kept->snapshot_count = 0;
     kept->snapshot_us = 0;
+    kept->certain = false;
     kept->hidden = STELE_EXPECT_NO_STREAM;
 }
 

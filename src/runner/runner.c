@@ -88,6 +88,8 @@ int stele_runner_create(struct stele *store, const struct stele_runner_options *
         release(runner);
         return stele_fail(err, STELE_E_NO_MEMORY, 0, "runner: no memory");
     }
+    /* Where it is not possible every command reads what is new in its streams. */
+    runner->watching = options->states_max > 0 && stele_client_watch(store, NULL) == STELE_OK;
     stele_kept__init(&runner->kept, options->states_max);
     stele_snapshot__init(&runner->snapshots);
     stele_figures__init(&runner->figures);
@@ -113,8 +115,9 @@ int stele_runner_load(struct stele_runner *runner, const struct stele_fold *fold
     struct stele_state *state;
     uint64_t snapshot_count;
     int64_t snapshot_us;
+    struct stele_look look;
     const int outcome = stele_load__state(runner, fold, stream, as_of, memory, &state,
-                                          &snapshot_count, &snapshot_us, err);
+                                          &snapshot_count, &snapshot_us, &look, err);
     if (outcome != STELE_OK) {
         return outcome;
     }

@@ -390,13 +390,14 @@ static uint32_t put_stream(const struct decision *d, struct stele_prepared_strea
 {
     struct stele_prepared *prepared = d->prepared;
     for (size_t i = 0; i < stream->records_count; i++) {
-        const struct stele_prepared_record *record = &prepared->records[stream->records_first + i];
+        struct stele_prepared_record *record = &prepared->records[stream->records_first + i];
         const uint64_t revision = stream->entry->next;
         STELE_ASSERT(revision == stream->next + i);
         at->position_last = stele_position_make(at->tick, stream->partition);
         if (stream->records_first + i == 0) {
             d->result->position_first = at->position_last;
         }
+        record->position = at->position_last;
         memcpy(at->bytes, prepared->bytes.data + record->offset, record->size);
         const uint32_t checksum =
             stele_record_seal(at->bytes, record->body_checksum, at->position_last, revision);
@@ -518,6 +519,7 @@ static int stage(const struct decision *d, int64_t now_us, struct stele_ticket *
     if (store->clock.tick < stele_position_tick(at.position_last)) {
         store->clock.tick = stele_position_tick(at.position_last);
     }
+    stele_store__watch_note(store, prepared, at.position_last);
     out_ticket->place = end;
     d->result->position_last = at.position_last;
     return STELE_OK;

@@ -56,6 +56,25 @@ bool stele_prepared_is_large(const struct stele_prepared *prepared)
            prepared->tags_capacity > 4096 || prepared->condition_keys_capacity > 4096;
 }
 
+void stele_prepared_event(const struct stele_prepared *prepared, size_t index,
+                          struct stele_event *out_event)
+{
+    STELE_ASSERT(index < prepared->records_count);
+    const struct stele_prepared_record *record = &prepared->records[index];
+    const struct stele_prepared_stream *stream = prepared->streams;
+    while (index - stream->records_first >= stream->records_count) {
+        stream++;
+    }
+    size_t size = 0;
+    const int decoded = stele_record_decode_trusted(
+        (struct stele_bytes){.data = prepared->bytes.data + record->offset, .size = record->size},
+        out_event, &size);
+    STELE_ASSERT(decoded == STELE_OK);
+    /* Place and order were decided later, and sealed into the copy that is in the log. */
+    out_event->position = record->position;
+    out_event->revision = stream->next + (index - stream->records_first);
+}
+
 static int fail_memory(struct stele_error *err)
 {
     return stele_fail(err, STELE_E_NO_MEMORY, 0, "append: no memory for the request");

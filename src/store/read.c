@@ -745,6 +745,13 @@ uint64_t stele_read_position(const struct stele_read *read)
     return read->backwards && read->position == UINT64_MAX ? 0 : read->position;
 }
 
+void stele_read_look(const struct stele_read *read, uint64_t *out_position, bool *out_expires)
+{
+    STELE_ASSERT(read->is_stream);
+    *out_position = read->end_position;
+    *out_expires = read->created_min != INT64_MIN;
+}
+
 /* ---- begin ---- */
 
 /* What is known of a name, by reading the whole log while the index has a hole. */

@@ -278,6 +278,7 @@ void stele_store_close(struct stele_store *store)
         stele_log_view_release(view);
     }
     stele_store__scavenge_destroy(store);
+    stele_store__watch_destroy(store);
     if (store->flush != NULL) {
         const int forgotten = stele_index_job_end(store->index, store->flush, STELE_E_CLOSED, NULL);
         (void)forgotten; /* What it answers is why it is given up. */

@@ -59,6 +59,11 @@ void stele_prepared_destroy(struct stele_prepared *prepared);
 /* Does it hold more memory than is worth keeping for the next request? */
 bool stele_prepared_is_large(const struct stele_prepared *prepared);
 
+/* After stele_store_append() has staged it (STELE_OK, and not idempotent): the event of that index, in
+ * the order of the request, as reads will hand it out. Borrowed from prepared. No lock. */
+void stele_prepared_event(const struct stele_prepared *prepared, size_t index,
+                          struct stele_event *out_event);
+
 /* What prepare would refuse in any store, without one: for requests that go elsewhere. */
 STELE_MUST_USE
 int stele_store_check_append(const struct stele_append *streams, size_t streams_count,
@@ -295,6 +300,21 @@ uint64_t stele_read_position(const struct stele_read *read);
 uint64_t stele_read_scanned(const struct stele_read *read);
 /* Of the event of that index in the last batch: its place among the events of the name. */
 uint64_t stele_read_ordinal(const struct stele_read *read, size_t index);
+
+/* What a read of a stream saw when it began: everything visible up to *out_position, and whether events
+ * vanish from it as time goes by ($maxAge). */
+void stele_read_look(const struct stele_read *read, uint64_t *out_position, bool *out_expires);
+
+/* ---- Knowing without a read that a stream is as it was ----
+ *
+ * Under the lock: begins to note where streams change; does nothing the second time. Not for a store
+ * that is open for reading only. STELE_OK, STELE_E_NO_MEMORY. */
+STELE_MUST_USE
+int stele_store_watch(struct stele_store *store, struct stele_error *err);
+/* No lock, once watch has answered. Nothing was appended to the stream, nor to its metadata, behind
+ * these positions since watching began; staged is appended. Perhaps not there either. */
+void stele_store_changed(const struct stele_store *store, const char *stream, uint64_t *out_stream,
+                         uint64_t *out_metadata);
 
 /* ---- Streams ---- */
 STELE_MUST_USE

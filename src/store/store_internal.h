@@ -33,6 +33,8 @@ int stele_store__superblock_write(struct stele_io *io, const struct stele_superb
 
 #define STELE_DAMAGES_KEPT 64
 
+struct stele_store__watch;
+
 struct stele_store {
     struct stele_io *io;
     struct stele_alloc *alloc;
@@ -82,6 +84,8 @@ struct stele_store {
 
     struct stele_log_damage damages[STELE_DAMAGES_KEPT];
     uint64_t damages_count;
+
+    struct stele_store__watch *watch; /* NULL: nobody asks. */
 };
 
 /* What the index answers for an ordinal whose event it has never seen, although it knows later ones:
@@ -123,6 +127,7 @@ struct stele_prepared_record {
     uint32_t tags_count;
     size_t tags_first; /* In tags. */
     uint64_t id_hash;
+    uint64_t position; /* Once it is staged. */
     struct stele_index_key type;
     struct stele_index_entry *type_entry; /* While staging. */
 };
@@ -320,6 +325,13 @@ STELE_MUST_USE
 int stele_store__check_conditions(struct stele_store *store, const struct stele_prepared *prepared,
                                   uint64_t seen, size_t *out_failed, uint64_t *out_position,
                                   struct stele_error *err);
+
+/* ---- watch.c ---- */
+
+/* Under the lock: what was staged ends at this position. */
+void stele_store__watch_note(struct stele_store *store, const struct stele_prepared *prepared,
+                             uint64_t position);
+void stele_store__watch_destroy(struct stele_store *store);
 
 /* ---- metadata.c ---- */
 
