@@ -49,8 +49,9 @@ struct stele_runner_options {
                                * STELE_WRONG_REVISION or STELE_CONDITION_FAILED. Default 100. */
     uint32_t unknown_ms;   /* How long an append whose outcome is unknown is asked about, sent
                                * again with the same ids. Default 5000. */
-    uint32_t states_max;   /* States that are kept between commands, default 4096; each command
-                               * still reads what is new in its streams. 0: none. */
+    uint32_t states_max;   /* States that are kept between commands, default 4096. A command reads
+                            * what is new in its streams first; of a store of this process' own,
+                            * without a keyring, only if something is. 0: none. */
     uint32_t
         snapshot_events;     /* A snapshot is made when so many events, or more, have come since the
                                * last one. Default 100; 0: not for that reason. */
@@ -111,8 +112,8 @@ struct stele_command_result {
 /* Executes a command. origin and out_result may be NULL.
  *
  * STELE_OK                Done, or nothing to do (out_result->events is 0).
- * STELE_REJECTED          The decider refused it; the reason is in err. What it was decided on was
- *                         read after this call began.
+ * STELE_REJECTED          The decider refused it; the reason is in err. It was decided on what was in
+ *                         the store when this call began, or later.
  * STELE_WRONG_REVISION,   attempts_max conflicts in a row. Nothing was done.
  * STELE_CONDITION_FAILED
  * STELE_STREAM_DELETED    A stream is closed for ever.
@@ -159,6 +160,8 @@ struct stele_runner_stats {
     uint64_t snapshots_unusable; /* Of another version, damaged, or not of this history. */
     uint64_t snapshots_failed;   /* Could not be written, or there were too many at once. */
     uint64_t states_kept;        /* At this moment. */
+    uint64_t states_current;     /* Kept states that a command took without reading, because nothing
+                                  * had been appended to their streams but by commands before it. */
 };
 STELE_API void stele_runner_stats(struct stele_runner *runner,
                                   struct stele_runner_stats *out_stats);

@@ -135,7 +135,7 @@ struct stele_runner {
     struct stele_figures figures;
     _Atomic uint64_t commands, commands_ok, commands_rejected, conflicts, asked_again,
         events_appended, events_folded, snapshots_written, snapshots_used, snapshots_unusable,
-        snapshots_failed;
+        snapshots_failed, states_current;
 };
 
 static inline void stele_command__count(_Atomic uint64_t *counter, uint64_t by)

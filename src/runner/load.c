@@ -179,6 +179,7 @@ int stele_load__refresh(struct stele_runner *runner, struct stele_kept *kept,
     int outcome = STELE_NOT_FOUND;
     struct stele_look look = {.certain = false};
     if (kept->state != NULL && is_current(runner, kept)) {
+        stele_command__count(&runner->states_current, 1);
         stele_snapshot__consider(runner, kept->state, kept->stream, &kept->snapshot_count,
                                  &kept->snapshot_us);
         return STELE_OK;

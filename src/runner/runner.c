@@ -143,5 +143,6 @@ void stele_runner_stats(struct stele_runner *runner, struct stele_runner_stats *
         .snapshots_unusable = runner->snapshots_unusable,
         .snapshots_failed = runner->snapshots_failed,
         .states_kept = stele_kept__count(&runner->kept),
+        .states_current = runner->states_current,
     };
 }
