@@ -177,6 +177,10 @@ TEST(of_a_stream_whose_events_grow_too_old_no_state_is_trusted)
         CHECK_OK(stele_runner_execute(runner, &old, &command, NULL, NULL, &err), err);
         check_balance(runner, 0);
     }
+    CHECK_OK(deposit(runner, 1), err);
+    check_balance(runner, 1);
+    CHECK_OK(stele_runner_execute(runner, &old, &command, NULL, NULL, &err), err);
+    check_balance(runner, 1);
     stele_runner_destroy(runner);
     fixture_end();
 }
