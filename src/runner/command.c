@@ -314,6 +314,13 @@ static bool is_hopeless(int outcome)
     return outcome == STELE_E_FENCED || outcome == STELE_E_CLOSED || outcome == STELE_E_FORKED;
 }
 
+/* Did the append check the very revision that the state ends with? */
+static bool is_checked(const struct stele_kept *kept)
+{
+    return kept->state != NULL && (stele_state_revision(kept->state) != STELE_EXPECT_NO_STREAM ||
+                                   kept->hidden == STELE_EXPECT_NO_STREAM);
+}
+
 /* The states go on with what was appended, or their next command reads. */
 static void go_on(struct execution *execution, int outcome, const struct request *request,
                   const struct stele_append_result *result, const struct stele_prepared *appended)
@@ -321,7 +328,7 @@ static void go_on(struct execution *execution, int outcome, const struct request
     const bool told = outcome == STELE_OK && appended != NULL && result->idempotent == 0;
     for (size_t i = 0; i < execution->held_count; i++) {
         struct stele_kept *kept = execution->held[i].kept;
-        if (kept != NULL && told && kept->state != NULL && kept->hidden == STELE_EXPECT_NO_STREAM) {
+        if (kept != NULL && told && is_checked(kept)) {
             stele_load__go_on(execution->runner, kept, appended, request->events,
                               result->position_last);
         } else if (kept != NULL) {
