@@ -55,6 +55,11 @@ typedef int (*stele_jq_callback)(void *context, const char *json, size_t size);
 STELE_RUN_API int stele_jq_run(struct stele_jq *jq, const void *json, size_t size,
                                stele_jq_callback on_result, void *context, struct stele_error *err);
 
+/* The same on an event, as folds get it (below). */
+STELE_RUN_API int stele_jq_run_event(struct stele_jq *jq, const struct stele_event *event,
+                                     stele_jq_callback on_result, void *context,
+                                     struct stele_error *err);
+
 /* ---- Folds -------------------------------------------------------------------------------- */
 
 /* A state that is a JSON value, and a program that says what an event makes of it: "." is the state,

@@ -385,7 +385,10 @@ struct stele_saga_definition {
     size_t triggers_count;
     stele_saga_identify identify; /* NULL: the stream's name behind its first "-". */
     stele_saga_handler handle;
-    void *context; /* Of both. */
+    void *context; /* Of all three. */
+    /* What a saga is started with: call.input. 0: *out_input is set, borrowed until the next call;
+     * anything else: the event starts none. NULL: the event's data. */
+    int (*input)(void *context, const struct stele_event *event, struct stele_text *out_input);
 };
 
 struct stele_saga_runner_options {
@@ -433,6 +436,10 @@ STELE_API int stele_saga_runner_create(struct stele *store,
  * the next turn tries again. One thread at a time. */
 STELE_API int stele_saga_runner_turn(struct stele_saga_runner *runner, int64_t *out_due_us,
                                      struct stele_error *err);
+
+/* Waits until there may be something to do: until due_us, as the last turn gave it, or a fraction of a second.
+ * For those who take turns themselves. */
+STELE_API void stele_saga_runner_wait(struct stele_saga_runner *runner, int64_t due_us);
 
 /* Takes turns and waits in between, until stele_saga_runner_stop() or an error. */
 STELE_API int stele_saga_runner_run(struct stele_saga_runner *runner, struct stele_error *err);

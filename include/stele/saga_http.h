@@ -44,10 +44,16 @@ struct stele_saga_http_options {
     uint32_t connections_max; /* Default 32; calls above it wait. */
     uint32_t calls_max; /* Under way or waiting, default 10,000; more are tried again later. */
     uint32_t answer_size_max; /* Bytes of a body, default 1 MiB; a longer one is a broken answer. */
+    /* Makes the body of a request: malloc()'s memory, with a zero at its end. NULL returned: the saga is
+     * parked, for the reason in reply. NULL here, or *out_usual set: the usual body. Runs on the
+     * runner's thread. */
+    char *(*body)(void *context, const struct stele_saga_call *call, struct stele_saga_reply *reply,
+                  int *out_usual);
+    void *context;
 };
 #define STELE_SAGA_HTTP_OPTIONS_INIT                                                               \
     {                                                                                              \
-        sizeof(struct stele_saga_http_options), NULL, 0, NULL, 0, NULL, 0, 0, 0                    \
+        sizeof(struct stele_saga_http_options), NULL, 0, NULL, 0, NULL, 0, 0, 0, NULL, NULL        \
     }
 
 struct stele_saga_http;

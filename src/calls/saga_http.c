@@ -178,6 +178,25 @@ static const struct stele_saga_http_target *target_of(const struct stele_saga_ht
     return NULL;
 }
 
+/* STELE_SAGA_DONE, or what the call ends with. */
+static int take_body(struct call *call, const struct stele_saga_call *asked,
+                     struct stele_saga_reply *reply)
+{
+    const struct stele_saga_http_options *const options = &call->http->options;
+    int usual = options->body == NULL;
+    if (!usual) {
+        call->body = options->body(options->context, asked, reply, &usual);
+        if (call->body == NULL && !usual) {
+            return STELE_SAGA_NEEDS_HELP;
+        }
+    }
+    if (usual) {
+        free(call->body);
+        call->body = make_body(asked);
+    }
+    return STELE_SAGA_DONE;
+}
+
 static bool fill_call(struct call *call, const struct stele_saga_call *asked,
                       const struct stele_saga_http_target *target)
 {
@@ -189,7 +208,6 @@ static bool fill_call(struct call *call, const struct stele_saga_call *asked,
     }
     char url[URL_SIZE_MAX];
     call->curl = curl_easy_init();
-    call->body = make_body(asked);
     call->attempt = asked->attempt;
     (void)snprintf(call->key, sizeof call->key, "%s", asked->key);
     return call->curl != NULL && call->body != NULL &&
@@ -211,6 +229,11 @@ int stele_saga_http_handle(void *context, const struct stele_saga_call *asked,
         return STELE_SAGA_NOT_TRIED;
     }
     call->http = http;
+    const int made = take_body(call, asked, reply);
+    if (made != STELE_SAGA_DONE) {
+        release_call(call);
+        return made;
+    }
     if (!fill_call(call, asked, target)) {
         release_call(call);
         (void)snprintf(

@@ -1,141 +1,75 @@
-/* Everything that a file declares, run together: projections, each on a thread of its own.
+/* Everything that a file declares, run together: projections, sagas and reactions, each on a thread of its own.
  *
- * A projection whose database cannot be reached is tried again, ever more slowly; one that is wrong ends,
- * and the others go on. */
+ * What cannot reach its database or its store is tried again, ever more slowly; what is wrong ends, and the
+ * others go on. */
+#include "base/text.h"
 #include "cli/cli.h"
 #include "cli/commands.h"
+#include "cli/lines.h"
 #include "cli/options.h"
 #include "cli/out.h"
 #include "cli/project.h"
-#include "cli/run_file.h"
-#include "cli/text.h"
+#include "cli/run.h"
 
-#include <stele/sinks.h>
-
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-#define AGAIN_FIRST_MS 250
-#define AGAIN_LAST_MS 30000
 
 const struct stele_cli_command stele_cli_run_command = {
     .name = "run",
     .usage = "run FILE.yaml [options]",
-    .summary = "Run everything that a file declares: projections",
-    .text = "FILE.yaml names projections and their databases:\n"
+    .summary = "Run what a file declares: projections, sagas, reactions",
+    .text = "FILE.yaml names projections and their databases, sagas, and reactions to events:\n"
             "\n"
-            "  store: stele-data            (may be left out; --store is stronger)\n"
+            "  store: stele://127.0.0.1:2113   (may be left out; --store is stronger)\n"
             "  projections:\n"
             "    - file: totals.sql\n"
-            "      into: totals.db          (or postgresql://…)\n"
-            "      lanes: 1                 (may be left out, as batch)\n"
+            "      into: totals.db             (or postgresql://…)\n"
+            "  reactions:\n"
+            "    - reaction: welcome\n"
+            "      on: UserRegistered\n"
+            "      call: {url: \"http://127.0.0.1:8080/mails\"}\n"
+            "  sagas:                          (docs/sagas.md explains them)\n"
             "\n"
-            "Paths are relative to the file. Everything runs until Ctrl-C. A projection whose "
-            "database\n"
-            "cannot be reached is tried again; one that is wrong ends, and the others go on.",
+            "Paths are relative to the file. Everything runs until Ctrl-C. What cannot reach its\n"
+            "database is tried again; what is wrong ends, and the others go on. Sagas and "
+            "reactions\n"
+            "write to the store: if others do so, too, let it be a served one.",
     .examples = "stele run stele.yaml --once",
     .run = stele_cli_run,
 };
 
-struct runner {
-    pthread_t thread;
-    bool started;
-    const struct stele_cli_run_entry *entry;
-    struct stele *store;
-    struct stele_projection *projection;
-    bool once;
-    pthread_mutex_t *lock; /* Of standard error and output. */
-    int code;
-};
-
-static int on_progress(void *context, const struct stele_project_progress *progress)
+void stele_cli_run_pause(unsigned *wait_ms)
 {
-    (void)context;
-    (void)progress;
-    return stele_cli_interrupted() ? 1 : 0;
-}
-
-static void pause_ms(unsigned ms)
-{
-    const struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
-    (void)nanosleep(&time, NULL);
-}
-
-static int run_once(struct runner *runner, struct stele_project_progress *progress,
-                    struct stele_error *err)
-{
-    struct stele_project_options options = STELE_PROJECT_OPTIONS_INIT;
-    struct stele_sink *sink = NULL;
-    int outcome = stele_sink_open(runner->entry->into, STELE_SINK_CREATE, &sink, err);
-    if (outcome != STELE_OK) {
-        return outcome;
+    const struct timespec time = {.tv_nsec = 50000000};
+    for (unsigned waited = 0; waited < *wait_ms && !stele_cli_interrupted(); waited += 50) {
+        (void)nanosleep(&time, NULL);
     }
-    options.follow = runner->once ? 0 : 1;
-    options.lanes = runner->entry->lanes;
-    options.batch_max = runner->entry->batch;
-    options.on_progress = on_progress;
-    outcome = stele_project_run(runner->store, runner->projection, sink, &options, progress, err);
-    stele_sink_close(sink);
-    return outcome;
+    *wait_ms = *wait_ms * 2 < STELE_CLI_AGAIN_LAST_MS ? *wait_ms * 2 : STELE_CLI_AGAIN_LAST_MS;
 }
 
-static void tell(struct runner *runner, const struct stele_project_progress *progress)
+bool stele_cli_run_again(const struct stele_cli_runner *runner, int outcome)
 {
-    (void)pthread_mutex_lock(runner->lock);
-    stele_cli_project_out(stele_projection_name(runner->projection), progress);
-    (void)pthread_mutex_unlock(runner->lock);
+    return !runner->world->once && !stele_cli_interrupted() &&
+           (outcome == STELE_E_IO || outcome == STELE_E_OVERLOADED || outcome == STELE_E_UNKNOWN);
 }
 
-static void *runner_main(void *context)
+static int run_all(struct stele_cli_run_world *world)
 {
-    struct runner *const runner = context;
-    struct stele_project_progress progress = {0};
-    uint64_t events = 0;
-    unsigned wait_ms = AGAIN_FIRST_MS;
-    for (;;) {
-        struct stele_error err = {0};
-        const int outcome = run_once(runner, &progress, &err);
-        events += progress.events;
-        if (outcome == STELE_OK) {
-            progress.events = events;
-            tell(runner, &progress);
-            return NULL;
-        }
-        const bool again = !runner->once && !stele_cli_interrupted() &&
-                           (outcome == STELE_E_IO || outcome == STELE_E_OVERLOADED);
-        (void)pthread_mutex_lock(runner->lock);
-        const int code =
-            stele_cli_project_fail(outcome, &err, stele_projection_name(runner->projection));
-        (void)pthread_mutex_unlock(runner->lock);
-        if (!again) {
-            runner->code = code;
-            return NULL;
-        }
-        wait_ms = progress.commits > 0 ? AGAIN_FIRST_MS : wait_ms;
-        for (unsigned waited = 0; waited < wait_ms && !stele_cli_interrupted(); waited += 50) {
-            pause_ms(50);
-        }
-        wait_ms = wait_ms * 2 < AGAIN_LAST_MS ? wait_ms * 2 : AGAIN_LAST_MS;
-    }
-}
-
-static int run_all(struct runner *runners, size_t count, struct stele *store, bool once)
-{
-    pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    struct stele_cli_runner *const runners = world->runners;
+    const size_t count = world->count;
     int code = STELE_CLI_OK;
-    stele_cli_catch_interrupts();
     for (size_t i = 0; i < count; i++) {
-        runners[i].store = store;
-        runners[i].once = once;
-        runners[i].lock = &lock;
         runners[i].started =
-            pthread_create(&runners[i].thread, NULL, runner_main, &runners[i]) == 0;
+            pthread_create(&runners[i].thread, NULL,
+                           runners[i].saga != NULL ? stele_cli_run_saga : stele_cli_run_projection,
+                           &runners[i]) == 0;
         if (!runners[i].started) {
+            (void)pthread_mutex_lock(&world->lock);
             runners[i].code = stele_cli_fail(STELE_CLI_FAILURE, "no-memory",
-                                             "run: no thread for another projection");
+                                             "run: no thread for one more of them");
+            runners[i].running = false;
+            (void)pthread_mutex_unlock(&world->lock);
         }
     }
     for (size_t i = 0; i < count; i++) {
@@ -144,6 +78,86 @@ static int run_all(struct runner *runners, size_t count, struct stele *store, bo
         }
         code = code == STELE_CLI_OK ? runners[i].code : code;
     }
+    return code;
+}
+
+static int run_watched(struct stele_cli_run_world *world)
+{
+    struct stele_cli_run_metrics metrics;
+    int code = stele_cli_run_metrics_start(&metrics, world);
+    if (code == STELE_CLI_OK) {
+        code = run_all(world);
+        stele_cli_run_metrics_stop(&metrics);
+    }
+    return code;
+}
+
+static const char *variable(const char *name)
+{
+    return getenv(name);
+}
+
+/* All files are looked at before anything runs. */
+static int load(const char *path, struct stele_declared_file **out_file)
+{
+    struct stele_text text = {.size = 0};
+    struct stele_error err = {0};
+    const int code = stele_cli_read_file(path, STELE_YAML_SIZE_MAX, &text);
+    if (code != STELE_CLI_OK) {
+        return code;
+    }
+    const int outcome = stele_declared_read(path, text.data, text.size, variable, out_file, &err);
+    if (outcome == STELE_OK) {
+        return STELE_CLI_OK;
+    }
+    return outcome == STELE_E_INVALID
+               ? stele_cli_fail(STELE_CLI_INPUT, "invalid", "%s; see `stele run --help`",
+                                err.message)
+               : stele_cli_fail(stele_cli_exit_of(outcome),
+                                outcome == STELE_NOT_FOUND ? "not-found" : "io",
+                                "%s; check the path", err.message);
+}
+
+static int prepare(struct stele_cli_run_world *world, struct stele_cli_runner *runners)
+{
+    const struct stele_declared_file *const file = world->file;
+    int code = STELE_CLI_OK;
+    for (size_t i = 0; i < file->projections_count && code == STELE_CLI_OK; i++) {
+        runners[i] = (struct stele_cli_runner){
+            .world = world, .running = true, .entry = &file->projections[i]};
+        code = stele_cli_project_load(file->projections[i].file, &runners[i].projection);
+    }
+    for (size_t i = 0; i < file->sagas_count; i++) {
+        runners[file->projections_count + i] =
+            (struct stele_cli_runner){.world = world, .running = true, .saga = &file->sagas[i]};
+    }
+    return code;
+}
+
+static int run_file(const struct stele_declared_file *file, bool once)
+{
+    struct stele_cli_run_world world = {.file = file, .once = once};
+    const size_t count = file->projections_count + file->sagas_count;
+    struct stele_cli_runner *const runners = stele_cli_keep(count * sizeof *runners);
+    world.runners = runners;
+    world.count = count;
+    (void)pthread_mutex_init(&world.lock, NULL);
+    if (stele_cli_globals.store == NULL && file->store != NULL) {
+        stele_cli_globals.store = file->store;
+    }
+    int code = prepare(&world, runners);
+    if (code == STELE_CLI_OK) {
+        code =
+            stele_cli_open(file->sagas_count > 0 ? STELE_CLI_WRITE : STELE_CLI_READ, &world.store);
+    }
+    if (code == STELE_CLI_OK) {
+        stele_cli_catch_interrupts();
+        code = stele_cli_close(world.store, run_watched(&world));
+    }
+    for (size_t i = 0; i < file->projections_count; i++) {
+        stele_projection_destroy(runners[i].projection);
+    }
+    (void)pthread_mutex_destroy(&world.lock);
     return code;
 }
 
@@ -160,29 +174,11 @@ int stele_cli_run(int argc, char **argv)
     if (code != STELE_CLI_GO_ON) {
         return code;
     }
-    struct stele_cli_run_file file;
-    code = stele_cli_run_file_load(arguments[0], &file);
-    if (code != STELE_CLI_OK) {
-        return code;
-    }
-    if (stele_cli_globals.store == NULL && file.store != NULL) {
-        stele_cli_globals.store = file.store;
-    }
-    /* All files are looked at before anything runs. */
-    struct runner *const runners = stele_cli_keep(file.count * sizeof *runners);
-    struct stele *store = NULL;
-    for (size_t i = 0; i < file.count && code == STELE_CLI_OK; i++) {
-        runners[i].entry = &file.entries[i];
-        code = stele_cli_project_load(file.entries[i].file, &runners[i].projection);
-    }
+    struct stele_declared_file *file = NULL;
+    code = load(arguments[0], &file);
     if (code == STELE_CLI_OK) {
-        code = stele_cli_open(STELE_CLI_READ, &store);
+        code = run_file(file, once);
     }
-    if (code == STELE_CLI_OK) {
-        code = stele_cli_close(store, run_all(runners, file.count, store, once));
-    }
-    for (size_t i = 0; i < file.count; i++) {
-        stele_projection_destroy(runners[i].projection);
-    }
+    stele_declared_destroy(file);
     return code;
 }

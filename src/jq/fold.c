@@ -41,7 +41,7 @@ static jv tags_of(const struct stele_event *event)
     return tags;
 }
 
-static jv event_of(const struct stele_event *event)
+jv stele_jq__event(const struct stele_event *event)
 {
     char id[37] = "";
     char created[STELE_TIME_SIZE] = "";
@@ -105,7 +105,7 @@ static int evolve(void *context, void *state, const struct stele_event *event, c
     (void)fact;
     (void)memory;
     jv input = put(jv_object(), "state", jv_copy(fold->state));
-    input = put(input, "event", event_of(event));
+    input = put(input, "event", stele_jq__event(event));
     jq_start(fold->jq->state, input, 0);
     const jv next = jq_next(fold->jq->state);
     if (!jv_is_valid(next)) {

@@ -327,6 +327,15 @@ int stele_jq_run(struct stele_jq *jq, const void *json, size_t size, stele_jq_ca
     return outcome;
 }
 
+int stele_jq_run_event(struct stele_jq *jq, const struct stele_event *event,
+                       stele_jq_callback on_result, void *context, struct stele_error *err)
+{
+    (void)pthread_mutex_lock(&jq->lock);
+    const int outcome = run_on(jq, stele_jq__event(event), on_result, context, err);
+    (void)pthread_mutex_unlock(&jq->lock);
+    return outcome;
+}
+
 int stele_jq_upcaster(struct stele_jq *jq, const char *type, uint32_t version,
                       struct stele_upcaster *out_upcaster)
 {

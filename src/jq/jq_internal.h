@@ -23,6 +23,8 @@ struct stele_jq {
 int stele_jq__read(const char *path, char **out_program, struct stele_error *err);
 /* JSON as a value; null if it is none. */
 jv stele_jq__parse(const void *data, size_t size);
+/* An event as folds see it. */
+jv stele_jq__event(const struct stele_event *event);
 /* The words of a value that is none; takes it. */
 jv stele_jq__message(jv invalid);
 

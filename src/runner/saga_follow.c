@@ -60,11 +60,24 @@ static bool is_full(struct stele_saga_runner *runner)
     return runner->full;
 }
 
+/* What it is started with. false: nothing is started. */
+static bool take_input(struct stele_saga_runner *runner, const struct stele_event *event,
+                       struct stele_text *out_input)
+{
+    *out_input = (struct stele_text){event->data, event->data_size};
+    return runner->definition->input == NULL ||
+           runner->definition->input(runner->definition->context, event, out_input) == 0;
+}
+
 static int start(struct stele_saga_runner *runner, const struct stele_event *event, const char *id,
                  struct stele_error *err)
 {
     struct saga_entry *entry = stele_runner__saga_set_find(&runner->set, id);
     const bool is_new = entry == NULL;
+    struct stele_text text;
+    if ((!is_new && (entry->plan != NULL || entry->broken)) || !take_input(runner, event, &text)) {
+        return STELE_OK; /* It was started before, and once is enough; or it is nothing to start with. */
+    }
     if (is_new) {
         if (is_full(runner)) {
             return STELE_E_OVERLOADED;
@@ -82,13 +95,9 @@ static int start(struct stele_saga_runner *runner, const struct stele_event *eve
         stele_runner__saga_metadata_member(event, "traceparent", entry->traceparent,
                                            sizeof entry->traceparent);
     }
-    if (entry->plan != NULL || entry->broken) {
-        return STELE_OK; /* It was started before: once is enough. */
-    }
     char cause[ID_TEXT_SIZE];
     stele_id_to_text(event->id, cause);
-    const struct saga_start given = {
-        .id = id, .input = {event->data, event->data_size}, .trigger = event};
+    const struct saga_start given = {.id = id, .input = text, .trigger = event};
     const struct stele_saga_input input = {.kind = STELE_SAGA_INPUT_START};
     const int outcome = stele_runner__saga_feed(runner, entry, input, &given, cause, err);
     /* Of one that was there already, this runner may have begun something in an earlier life. */

@@ -243,6 +243,17 @@ int stele_saga_runner_turn(struct stele_saga_runner *runner, int64_t *out_due_us
     return STELE_OK;
 }
 
+void stele_saga_runner_wait(struct stele_saga_runner *runner, int64_t due_us)
+{
+    const int64_t most_ms = runner->later > 0 ? WAIT_LATER_MS : WAIT_MS_MAX;
+    const int64_t now_us = runner->port->ops->now_us(runner->port);
+    int64_t wait_ms = due_us <= now_us ? 0 : (due_us - now_us) / 1000 + 1;
+    wait_ms = wait_ms < most_ms ? wait_ms : most_ms;
+    if (wait_ms > 0) {
+        runner->port->ops->wait(runner->port, runner->position, (int)wait_ms);
+    }
+}
+
 int stele_saga_runner_run(struct stele_saga_runner *runner, struct stele_error *err)
 {
     while (atomic_load(&runner->stop) == 0) {
@@ -251,13 +262,7 @@ int stele_saga_runner_run(struct stele_saga_runner *runner, struct stele_error *
         if (outcome != STELE_OK) {
             return outcome;
         }
-        const int64_t most_ms = runner->later > 0 ? WAIT_LATER_MS : WAIT_MS_MAX;
-        const int64_t now_us = runner->port->ops->now_us(runner->port);
-        int64_t wait_ms = due_us <= now_us ? 0 : (due_us - now_us) / 1000 + 1;
-        wait_ms = wait_ms < most_ms ? wait_ms : most_ms;
-        if (wait_ms > 0) {
-            runner->port->ops->wait(runner->port, runner->position, (int)wait_ms);
-        }
+        stele_saga_runner_wait(runner, due_us);
     }
     return STELE_OK;
 }

@@ -146,10 +146,10 @@ def test_run_file_refused(s: Stele):
     s.append("account-1", "Deposited", data='{"cents":1}')
     for text, line, words in (
         ("", 1, ""),
-        ("projections: []\n", 1, "Insufficient entries"),
+        ("projections: []\n", 1, "there are 0"),
         ("projections:\n- file: totals.sql\n", 2, "into"),
         ("projections:\n- file: totals.sql\n  into: t.db\n  lanse: 2\n", 4, "Unexpected key: lanse"),
-        ("projections:\n- file: totals.sql\n  into: t.db\n  lanes: many\n", 4, "many"),
+        ("projections:\n- file: totals.sql\n  into: t.db\n  lanes: many\n", 4, "lanes: a number"),
         ("stores: x\nprojections:\n- file: totals.sql\n  into: t.db\n", 1, "Unexpected key: stores"),
         ("projections: [\n", 0, ""),
     ):

@@ -63,7 +63,7 @@ complete -c stele -n __stele_none -a shred -d 'Destroy the key of a data subject
 complete -c stele -n __stele_none -a scavenge -d 'Reclaim the space of events that were deleted or are beyond their limits'
 complete -c stele -n __stele_none -a serve -d 'Serve the store to clients over the network'
 complete -c stele -n __stele_none -a project -d 'Keep read models in a database up to date'
-complete -c stele -n __stele_none -a run -d 'Run everything that a file declares: projections'
+complete -c stele -n __stele_none -a run -d 'Run what a file declares: projections, sagas, reactions'
 complete -c stele -n __stele_none -a saga -d 'Look at sagas, and decide for those that are parked'
 complete -c stele -n __stele_none -a user -d 'Look after the users of a store'
 complete -c stele -n __stele_none -a cluster -d 'Make nodes of a cluster, and look after them'

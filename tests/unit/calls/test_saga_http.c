@@ -167,7 +167,7 @@ static int run_saga(struct run *run, const char *path, uint32_t timeout_ms, bool
     options.answer_size_max = 30;
     CHECK_OK(stele_saga_http_create(&options, &run->http, &run->err), run->err);
     const struct stele_saga_definition definition = {
-        &table, triggers, 1, NULL, stele_saga_http_handle, run->http};
+        &table, triggers, 1, NULL, stele_saga_http_handle, run->http, NULL};
     CHECK_OK(stele_saga_runner_create(run->store, &definition, NULL, &run->runner, &run->err),
              run->err);
     stele_saga_http_attach(run->http, run->runner);

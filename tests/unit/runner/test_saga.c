@@ -92,7 +92,8 @@ static void open_shop(struct shop *shop)
     memset(shop, 0, sizeof *shop);
     scratch_make(&shop->scratch);
     CHECK_OK(stele_open(shop->scratch.path, NULL, &shop->store, &shop->err), shop->err);
-    shop->definition = (struct stele_saga_definition){&TABLE, TRIGGERS, 1, NULL, handle, shop};
+    shop->definition =
+        (struct stele_saga_definition){&TABLE, TRIGGERS, 1, NULL, handle, shop, NULL};
 }
 
 static struct stele_saga_runner_options options_of(struct shop *shop)
@@ -612,7 +613,8 @@ static void live(const char *path, uint64_t die_at, bool after)
     struct killed k = {.die_at = die_at, .after = after};
     struct stele_error err = {0};
     CHECK_OK(stele_open(path, NULL, &k.store, &err), err);
-    const struct stele_saga_definition definition = {&TABLE, TRIGGERS, 1, NULL, handle_or_die, &k};
+    const struct stele_saga_definition definition = {&TABLE,        TRIGGERS, 1,   NULL,
+                                                     handle_or_die, &k,       NULL};
     struct stele_saga_runner *runner = NULL;
     CHECK_OK(stele_saga_runner_create(k.store, &definition, NULL, &runner, &err), err);
     for (char i = 0; i < ORDERS; i++) {

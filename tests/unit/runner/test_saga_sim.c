@@ -522,7 +522,7 @@ static bool bear(struct world *w, struct process *p)
     options.breaker.calls_min = 1000;
     static struct stele_saga_definition definitions[RUNNERS];
     struct stele_saga_definition *const definition = &definitions[p - w->processes];
-    *definition = (struct stele_saga_definition){&TABLE, TRIGGERS, 1, NULL, handle, p};
+    *definition = (struct stele_saga_definition){&TABLE, TRIGGERS, 1, NULL, handle, p, NULL};
     struct stele_error err = {0};
     const int outcome =
         stele_runner__saga_create(&p->port, &p->alloc.base, definition, &options, &p->runner, &err);
