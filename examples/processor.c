@@ -41,7 +41,8 @@ static int *failures_of(struct logins *logins, struct stele_text stream)
 
 static int is_type(const struct stele_event *event, const char *type)
 {
-    return event->type.size == strlen(type) && memcmp(event->type.data, type, event->type.size) == 0;
+    return event->type.size == strlen(type) &&
+           memcmp(event->type.data, type, event->type.size) == 0;
 }
 
 static int remember(void *context, void *state, const struct stele_event *event, const void *fact,
