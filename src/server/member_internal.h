@@ -75,6 +75,7 @@ struct stele_member__seen {
     struct stele_hashes_peer hashes;
     bool is_full; /* Its disk has no room: it cannot lead. */
     bool refused; /* This node does not listen to it. */
+    char refused_why[STELE_META_WORDS_SIZE];
     bool refuses; /* It does not listen to this node. */
     uint32_t
         told_causes; /* Of failed attempts to connect, by enum stele_peers_cause and, 16 above, stele_peers_refusal. */

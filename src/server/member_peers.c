@@ -120,6 +120,7 @@ static void on_hello_message(struct stele_member *member, uint64_t from, struct 
     }
     if (seen != NULL) {
         seen->refused = true;
+        (void)snprintf(seen->refused_why, sizeof seen->refused_why, "%s", words);
     }
     stele_member__log(member, STELE_SERVER_WARNING, "node %llu is refused (%s): %s",
                       (unsigned long long)from, stele_meta_outcome_name(outcome), words);
@@ -339,7 +340,7 @@ static void on_up(void *context, uint64_t node, enum stele_peers_lane lane)
         if (seen != NULL && seen->refused) {
             /* When it was judged there may have been no way to tell it. */
             (void)stele_member__send(member, node, STELE_PEERS_CONTROL, STELE_MEMBER__REFUSED,
-                                     stele_bytes_of_text("the log of that node says why"));
+                                     stele_bytes_of_text(seen->refused_why));
         }
         stele_member__log(member, STELE_SERVER_INFO, "connected to node %llu",
                           (unsigned long long)node);
