@@ -89,12 +89,12 @@ class Stele:
             **{"FAULT_" + name: str(value) for name, value in faults.items()},
         }
 
-    def start(self, *args, env=None, prefix=(), **kwargs):
+    def start(self, *args, env=None, prefix=(), binary=None, **kwargs):
         kwargs.setdefault("stdin", subprocess.DEVNULL)
         kwargs.setdefault("stdout", subprocess.PIPE)
         kwargs.setdefault("stderr", subprocess.PIPE)
         return subprocess.Popen(
-            [*prefix, BINARY, *args], cwd=self.dir, env={**self.env, **(env or {})}, **kwargs
+            [*prefix, binary or BINARY, *args], cwd=self.dir, env={**self.env, **(env or {})}, **kwargs
         )
 
     def run(self, *args, stdin=None, code=0, env=None, timeout=HANGS, **kwargs):

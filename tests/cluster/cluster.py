@@ -142,7 +142,7 @@ class Node:
         self.host = "127.0.0.1"
         self.port, self.cluster_port = free_ports(2)
         self.address = f"localhost:{self.cluster_port}"
-        self.options, self.prefix, self.env = [], [], {}
+        self.options, self.prefix, self.env, self.binary = [], [], {}, None
         self.process = None
         self.log_path = self.s.path(self.name + ".log")
 
@@ -168,7 +168,7 @@ class Node:
         assert not self.is_running
         with open(self.log_path, "ab") as log:
             self.process = self.s.start("serve", "--store", self.dir, "--insecure", "--port", str(self.port),
-                                        *self.cluster.options, *self.options, prefix=self.prefix, env=self.env,
+                                        *self.cluster.options, *self.options, prefix=self.prefix, env=self.env, binary=self.binary,
                                         stdout=log, stderr=log)
 
     def kill(self):

@@ -1,4 +1,7 @@
-"""Looking after a cluster: versions that are mixed, addresses apart from each other, replicas compared, cuts, repair."""
+"""Looking after a cluster: versions that are mixed, addresses apart from each other, replicas compared, cuts, repair.
+
+STELE_CLUSTER_OLD=/path/to/stele: the program of an older version, which nodes run before they are upgraded; otherwise they
+run this one, told to know nothing that is new."""
 
 import json
 import os
@@ -8,55 +11,65 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from harness import Stele, has, main, same  # noqa: E402
 
 from cluster import Cluster, Load, free_ports, wait_for  # noqa: E402
+from history import Watch, Work  # noqa: E402
 
 
 def features(node):
     return node.status().get("features")
 
 
+def become(node, is_old):
+    node.options = ["--cluster-features", "0"] if is_old else []
+    node.binary = os.environ.get("STELE_CLUSTER_OLD") if is_old else None
+
+
 def test_rolling_upgrade(s: Stele):
     """versions work together without what only the newer knows; once all know it, it is used, and older ones refused"""
-    old = ["--cluster-features", "0"]
     with Cluster(s, 3, start=False) as cluster:
         for node in cluster.nodes:
-            node.options = old
+            become(node, True)
         cluster.start()
         cluster.wait_ready()
-        with Load(cluster, 2) as load:
-            for number in (1, 2, 3):
+        with Work(cluster, 3, patience=40) as work, Watch(cluster.nodes) as watch:
+            # The first one goes back once, which can be done until the last one is new; the second one is killed.
+            for number, is_old, ends in ((1, False, "stop"), (1, True, "stop"), (2, False, "kill"), (1, False, "stop"),
+                                         (3, False, "stop")):
                 same([features(node) for node in cluster.nodes], [0, 0, 0])
-                load.wait_more(30)
-                cluster[number].stop()
-                cluster[number].options = []
+                work.wait_more(30)
+                getattr(cluster[number], ends)()
+                become(cluster[number], is_old)
                 cluster[number].start()
                 cluster.wait_ready()
             for node in cluster.nodes:
                 wait_for(lambda node=node: features(node) == 3, words=lambda node=node: node.log[-3000:])
             has(cluster[1].log + cluster[2].log + cluster[3].log, "all nodes know features 0x3")
-            load.wait_more(30)
+            work.wait_more(30)
             # Going back is too late.
             cluster[2].stop()
             mark = len(cluster[1].log)
-            cluster[2].options = old
+            become(cluster[2], True)
             cluster[2].start()
             cluster[1].wait_log("node 2 is refused (software-too-old): your software", after=mark)
             cluster[2].wait_log("is too old: the cluster already uses what it does not know")
             wait_for(lambda: "refuses" in cluster[2].ask("GET", "/health/ready").json.get("message", ""),
                      words=lambda: repr(cluster[2].ask("GET", "/health/ready")))
-            load.nodes.pop(1)
-            load.wait_more(30)
+            # Work goes on with the others; who asks the old one is told nothing wrong.
+            work.wait_more(30)
             newcomer = cluster.add(4)
-            newcomer.options = old
+            become(newcomer, True)
             newcomer.join(cluster[1])
             newcomer.start()
             assert newcomer.ended() != 0
             has(newcomer.log, "too old")
             cluster.nodes.pop()
             cluster[2].kill()
-            cluster[2].options = []
+            become(cluster[2], False)
             cluster[2].start()
             cluster.wait_ready()
-        load.check(cluster.all())
+            work.stop()
+            events = cluster.all()
+            work.check(events)
+            watch.check(events)
         cluster.stop()
         cluster.verify()
 

@@ -111,8 +111,11 @@ def test_what_operators_do(s: Stele):
             if 4 not in row and "has its share" not in words:
                 words = stele("move", str(partition), f"n{row[0]}", "n4", "--yes", code=None)
         has(words, "has its share")
-        text = cluster[1].ask("GET", "/metrics").body.decode()
-        has(text, "\nstele_cluster_moving_partitions 0\n")
+
+        def metrics():
+            return cluster[1].ask("GET", "/metrics").body.decode()
+        # The last of them may still be on its way.
+        wait_for(lambda: "\nstele_cluster_moving_partitions 0\n" in metrics(), words=metrics)
         same(cluster[1].append("a").status, 201)
         cluster.all()
         cluster.stop()
