@@ -24,13 +24,21 @@ struct reader {
     int socket;
     char bytes[HEAD_SIZE_MAX + HTTP_BODY_SIZE_MAX + 1];
     size_t size;
+    bool is_cut; /* The rest did not come. */
 };
 
 static bool read_more(struct reader *reader)
 {
     const size_t room = sizeof reader->bytes - 1 - reader->size;
-    const ssize_t got = room > 0 ? recv(reader->socket, reader->bytes + reader->size, room, 0) : 0;
+    ssize_t got = 0;
+    if (room == 0) {
+        return false;
+    }
+    do { /* A process that was stopped and goes on is interrupted. */
+        got = recv(reader->socket, reader->bytes + reader->size, room, 0);
+    } while (got < 0 && errno == EINTR);
     if (got <= 0) {
+        reader->is_cut = true;
         return false;
     }
     reader->size += (size_t)got;
@@ -128,8 +136,13 @@ static const char *name_of(int status)
     static const struct {
         int status;
         const char *name;
-    } names[] = {{200, "OK"},        {202, "Accepted"}, {400, "Bad Request"},
-                 {404, "Not Found"}, {409, "Conflict"}, {503, "Service Unavailable"}};
+    } names[] = {{200, "OK"},
+                 {202, "Accepted"},
+                 {400, "Bad Request"},
+                 {404, "Not Found"},
+                 {408, "Request Timeout"},
+                 {409, "Conflict"},
+                 {503, "Service Unavailable"}};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         if (names[i].status == status) {
             return names[i].name;
@@ -148,6 +161,9 @@ static void send_answer(int socket, const struct http_answer *answer)
                  answer->status, name_of(answer->status), strlen(answer->text) + 1, answer->text);
     for (const char *at = text; size > 0;) {
         const ssize_t sent = send(socket, at, (size_t)size, MSG_NOSIGNAL);
+        if (sent < 0 && errno == EINTR) {
+            continue;
+        }
         if (sent <= 0) {
             return; /* Whoever asked has gone, and will ask again with the same key. */
         }
@@ -168,6 +184,9 @@ static void serve_one(int socket, http_handler handle, void *context)
     if (read_request(&reader, &request, words)) {
         answer = (struct http_answer){.status = 404, .text = "there is no such thing"};
         handle(context, &request, &answer);
+    } else if (reader.is_cut) {
+        /* Not a refusal: nothing was understood, and the whole request may come yet. */
+        answer = (struct http_answer){.status = 408, .text = "the request did not come whole"};
     }
     send_answer(socket, &answer);
 }

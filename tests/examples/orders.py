@@ -189,6 +189,7 @@ def run_round(s, seed):
         shop.close()
         code, told = shop.check()
         same(code, 0)
+        same(s.run("--store", "orders-data", "saga", "status", "--parked").out, "")
         has(told, " 0 parked, 0 not ended: everything is right")
         same(sum(int(word) for word in told.split() if word.isdigit()), count)
         print(f"# {told.strip()}")
@@ -205,6 +206,17 @@ def test_killed_at_random(s: Stele):
             run_round(s, seed + number)
         finally:
             s.dir = whole
+
+
+def test_half_a_request_is_no_refusal(s: Stele):
+    """what did not come whole is asked for again: 408, and not a status that means no"""
+    with Shop(s) as shop:
+        shop.give("/wallets/ada", amount=1)
+        for half in (b"DELETE /payments/1 HTT", b"DELETE /payments/1 HTTP/1.1\r\nContent-Length: 9\r\n\r\n{}"):
+            with socket.create_connection(("127.0.0.1", shop.ports["payments"])) as client:
+                client.sendall(half)
+                client.shutdown(socket.SHUT_WR)
+                has(client.makefile("rb").read().decode(), "HTTP/1.1 408 ")
 
 
 def frozen_then_asked_twice(s, payments):
