@@ -151,6 +151,9 @@ struct stele_cluster_counts {
     uint64_t wal_size;  /* Bytes. */
     uint64_t moving;    /* Partitions whose voters change places. */
     uint64_t missing;   /* Partitions that have fewer voters than they should. */
+    /* How far the node that is furthest from the mean is from it, in percent: in votes, in the bytes and the work of the
+     * partitions in which nodes vote, and in the work of those that they lead. */
+    uint32_t imbalance_votes, imbalance_bytes, imbalance_rate, imbalance_leaders;
     uint64_t moves; /* Votes that were handed on by groups that this node led, since it started. */
     uint64_t disk_full; /* 1: no room on this node's disk. It takes no appends and leads nothing. */
     uint64_t

@@ -365,6 +365,32 @@ static const char *name_of(const struct change *change, const json_t *move, cons
     return node == NULL ? "nobody" : stele_cli_cluster_text(node, "name");
 }
 
+static double mib(int64_t bytes)
+{
+    return (double)bytes / (1024 * 1024);
+}
+
+/* How much moves, and how even it makes the votes. Returns the size of the text. */
+static size_t plan_sizes(const json_t *answer, size_t count, char *to, size_t room)
+{
+    const json_t *const before = json_object_get(answer, "before");
+    const json_t *const after = json_object_get(answer, "after");
+    const char *const words = stele_cli_cluster_text(answer, "words");
+    const int size = snprintf(
+        to, room,
+        "rebalance: %zu votes move, of partitions with %.1f MiB, of which %.1f MiB have to be "
+        "copied\n"
+        "imbalance: bytes %" PRId64 " %% -> %" PRId64 " %%, rate %" PRId64 " %% -> %" PRId64
+        " %%, votes %" PRId64 " %% -> %" PRId64 " %%\n%.250s%s",
+        count, mib(stele_cli_cluster_number(answer, "bytes")),
+        mib(stele_cli_cluster_number(answer, "bytes_to_copy")),
+        stele_cli_cluster_number(before, "bytes"), stele_cli_cluster_number(after, "bytes"),
+        stele_cli_cluster_number(before, "rate"), stele_cli_cluster_number(after, "rate"),
+        stele_cli_cluster_number(before, "votes"), stele_cli_cluster_number(after, "votes"), words,
+        *words == 0 ? "" : "\n");
+    return (size_t)size < room ? (size_t)size : room - 1;
+}
+
 /* What would move is worked out by the cluster. */
 static int plan_rebalance(struct change *change)
 {
@@ -378,13 +404,13 @@ static int plan_rebalance(struct change *change)
     }
     const json_t *const moves = json_object_get(answer, "moves");
     const size_t count = json_array_size(moves);
-    size_t size =
-        (size_t)snprintf(change->plan, sizeof change->plan, "rebalance: %zu votes move\n", count);
+    size_t size = plan_sizes(answer, count, change->plan, sizeof change->plan);
     for (size_t i = 0; i < count && i < SHOWN; i++) {
         const json_t *const move = json_array_get(moves, i);
         size += (size_t)snprintf(change->plan + size, sizeof change->plan - size,
-                                 "  partition %" PRId64 ": from %.32s to %.32s\n",
+                                 "  partition %" PRId64 " (%.1f MiB): from %.32s to %.32s\n",
                                  stele_cli_cluster_number(move, "partition"),
+                                 mib(stele_cli_cluster_number(move, "bytes")),
                                  name_of(change, move, "from"), name_of(change, move, "to"));
     }
     if (count > SHOWN) {
@@ -395,7 +421,10 @@ static int plan_rebalance(struct change *change)
     if (ends && stele_cli_globals.json) {
         out_json(answer);
     } else if (ends) {
-        stele_cli_out(count == 0 ? "votes are even: there is nothing to move\n" : change->plan);
+        stele_cli_out(count == 0 ? "votes are even enough: there is nothing to move\n"
+                                 : change->plan);
+        const char *const words = stele_cli_cluster_text(answer, "words");
+        stele_cli_outf("%s%s", count == 0 ? words : "", count == 0 && *words != 0 ? "\n" : "");
     }
     change->body = json_pack("{s:O}", "if_version", json_object_get(answer, "table_version"));
     json_decref(answer);

@@ -159,6 +159,15 @@ void stele_cli_cluster_show(const json_t *document)
         }
         stele_cli_out(is(document, "rebalance", "paused") ? "; moving is paused\n" : "\n");
     }
+    const json_t *const off = json_object_get(document, "imbalance_percent");
+    if (off != NULL) {
+        stele_cli_outf(
+            "imbalance: bytes %" PRId64 " %%, rate %" PRId64 " %%, leaders %" PRId64 " %%%s\n",
+            stele_cli_cluster_number(off, "bytes"), stele_cli_cluster_number(off, "rate"),
+            stele_cli_cluster_number(off, "leaders"),
+            is(document, "rebalance", "manual") ? "; evened out by `stele cluster rebalance` only"
+                                                : "");
+    }
     stele_cli_outf("%u of %u nodes answer; %u more may fail\n", votes.alive, votes.voters,
                    votes.spare);
 }

@@ -304,6 +304,9 @@ int stele_client_copy_begin(struct stele *store, struct stele_client_copy **out_
                             struct stele_error *err);
 int stele_client_copy_append(struct stele_client_copy *copy, struct stele_bytes chunk,
                              struct stele_error *err);
+/* Adds the bytes of the last chunk to those of each partition. */
+void stele_client_copy_sizes(const struct stele_client_copy *copy,
+                             uint64_t sizes[STELE_PARTITIONS_MAX]);
 int stele_client_copy_end(struct stele_client_copy *copy, bool complete, struct stele_error *err);
 
 #endif

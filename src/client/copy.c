@@ -118,6 +118,12 @@ int stele_client_copy_append(struct stele_client_copy *copy, struct stele_bytes 
     return outcome;
 }
 
+void stele_client_copy_sizes(const struct stele_client_copy *copy,
+                             uint64_t sizes[STELE_PARTITIONS_MAX])
+{
+    stele_replay_sizes(copy->replay, sizes);
+}
+
 int stele_client_copy_end(struct stele_client_copy *copy, bool complete, struct stele_error *err)
 {
     struct stele *store = copy->store;

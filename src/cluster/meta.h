@@ -31,7 +31,10 @@
 #define STELE_META_SETTINGS_MAX 32
 /* Settings that mean something to the cluster itself. */
 #define STELE_META_REPLICATION_FACTOR "replication-factor" /* 1 … 7: voters of each partition. */
-#define STELE_META_REBALANCE "rebalance"                   /* "paused": nothing moves. */
+/* "paused": nothing moves; "manual": what has to, and what an operator asks for. */
+#define STELE_META_REBALANCE "rebalance"
+/* Bytes that have to stay free on a node's disk for it to get more: "500MiB", "20GiB". */
+#define STELE_META_DISK_RESERVE "disk-reserve"
 #define STELE_META_REPLICAS_MAX 7
 /* Bytes of text, without the zero at the end. */
 #define STELE_META_NAME_MAX 32

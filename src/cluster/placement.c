@@ -2,53 +2,7 @@
 
 #include "base/checksum.h"
 #include "base/status.h"
-
-/* Sums of weights times replicas stay below this, so that their squares fit into 64 bits. */
-#define LOAD_MAX (UINT64_C(1) << 31)
-#define POINTS_MAX ((size_t)STELE_PLACEMENT_NODES_MAX * STELE_PLACEMENT_VIRTUAL)
-#define NOWHERE SIZE_MAX
-
-struct point {
-    uint32_t hash;
-    uint8_t node;
-};
-
-/* Nodes are bits here, by their rank among the numbers. */
-struct board {
-    size_t nodes_count;
-    const struct stele_placement_node *nodes[STELE_PLACEMENT_NODES_MAX]; /* By number. */
-    uint64_t zone[STELE_PLACEMENT_NODES_MAX]; /* Who is in the same one, itself included. */
-    uint64_t open;
-    uint32_t rows;
-    unsigned width; /* Nodes that a row should have, where so many are allowed. */
-    unsigned cap;   /* Of one zone in a row. */
-    uint64_t load[STELE_PLACEMENT_NODES_MAX];
-    uint64_t total; /* Of all loads, when every row is full. */
-    uint64_t chosen[STELE_PARTITIONS_MAX];
-    uint64_t allowed[STELE_PARTITIONS_MAX];
-    uint32_t weight[STELE_PARTITIONS_MAX];
-    size_t points_count;
-    struct point points[POINTS_MAX];
-    /* What was moved, if the caller wants to know it. */
-    struct stele_placement_move *moves;
-    size_t moves_count, moves_max;
-};
-
-static uint64_t bit(size_t node)
-{
-    STELE_ASSERT(node < STELE_PLACEMENT_NODES_MAX);
-    return UINT64_C(1) << node;
-}
-
-static unsigned count(uint64_t nodes)
-{
-    return (unsigned)__builtin_popcountll(nodes);
-}
-
-static size_t first(uint64_t nodes)
-{
-    return (size_t)__builtin_ctzll(nodes);
-}
+#include "cluster/placement_internal.h"
 
 /* ---- Setting up ---- */
 
@@ -95,24 +49,53 @@ static unsigned cap_of(const struct board *board, uint64_t nodes, unsigned width
     return cap;
 }
 
-static void board_weights(struct board *board, const struct stele_placement *placement)
+/* Of one kind: shares of WEIGHT_TOTAL. NULL: all alike. */
+static void scale_weights(const struct board *board, const uint64_t *from, uint32_t *to)
 {
-    uint64_t most = 1;
-    for (uint32_t i = 0; i < board->rows && placement->weights != NULL; i++) {
-        most = placement->weights[i] > most ? placement->weights[i] : most;
+    uint64_t most = 0;
+    for (uint32_t i = 0; i < board->rows && from != NULL; i++) {
+        most = from[i] > most ? from[i] : most;
     }
-    const uint64_t weight_max = LOAD_MAX / board->rows / STELE_PLACEMENT_NODES_MAX;
     unsigned shift = 0;
-    while (most >> shift > weight_max) {
+    while (most >> shift > WEIGHT_TOTAL) { /* 1024 of these times WEIGHT_TOTAL fit. */
         shift++;
     }
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < board->rows && from != NULL; i++) {
+        sum += from[i] >> shift;
+    }
     for (uint32_t i = 0; i < board->rows; i++) {
-        const uint64_t weight = placement->weights == NULL ? 1 : placement->weights[i] >> shift;
+        const uint64_t weight = sum == 0 ? 1 : (from[i] >> shift) * WEIGHT_TOTAL / sum;
         /* What costs nothing today is spread as well: it may not stay so. */
-        board->weight[i] = weight == 0 ? 1 : (uint32_t)weight;
+        to[i] = weight == 0 ? 1 : (uint32_t)weight;
+    }
+}
+
+static bool is_alike(const struct board *board, unsigned kind)
+{
+    for (uint32_t i = 1; i < board->rows; i++) {
+        if (board->weight[kind][i] != board->weight[kind][0]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void board_weights(struct board *board, const struct stele_placement *placement)
+{
+    scale_weights(board, placement->bytes == NULL ? placement->rates : placement->bytes,
+                  board->weight[0]);
+    scale_weights(board, placement->rates, board->weight[1]);
+    const bool both = placement->bytes != NULL && placement->rates != NULL;
+    board->alike = is_alike(board, 0) && (!both || is_alike(board, 1));
+    board->kinds = both && !board->alike ? KINDS : 1;
+    for (uint32_t i = 0; i < board->rows; i++) {
         const unsigned allowed = count(board->allowed[i]);
-        board->total +=
-            board->weight[i] * (uint64_t)(allowed < board->width ? allowed : board->width);
+        board->weight[0][i] = board->alike ? 1 : board->weight[0][i];
+        for (unsigned kind = 0; kind < board->kinds; kind++) {
+            board->total[kind] += board->weight[kind][i] *
+                                  (uint64_t)(allowed < board->width ? allowed : board->width);
+        }
     }
 }
 
@@ -218,58 +201,6 @@ static void board_destroy(struct stele_alloc *alloc, struct board *board)
     stele_release(alloc, board, sizeof(*board));
 }
 
-/* ---- Moving ---- */
-
-static void put(struct board *board, uint32_t row, size_t node)
-{
-    STELE_ASSERT((board->chosen[row] & bit(node)) == 0);
-    board->chosen[row] |= bit(node);
-    board->load[node] += board->weight[row];
-}
-
-static void take(struct board *board, uint32_t row, size_t node)
-{
-    STELE_ASSERT((board->chosen[row] & bit(node)) != 0);
-    board->chosen[row] &= ~bit(node);
-    board->load[node] -= board->weight[row];
-}
-
-/* May the row have this node as well, if it had those? */
-static bool fits(const struct board *board, uint32_t row, uint64_t others, size_t node)
-{
-    return (board->allowed[row] & bit(node)) != 0 && (others & bit(node)) == 0 &&
-           count(others & board->zone[node]) < board->cap;
-}
-
-static bool may_move(const struct board *board, uint32_t row, size_t from, size_t to)
-{
-    return (board->chosen[row] & bit(from)) != 0 &&
-           fits(board, row, board->chosen[row] & ~bit(from), to) &&
-           (board->chosen[row] & bit(to)) == 0;
-}
-
-static bool is_full(const struct board *board)
-{
-    return board->moves != NULL && board->moves_count == board->moves_max;
-}
-
-static void note(struct board *board, uint32_t row, uint64_t from, size_t to)
-{
-    if (board->moves != NULL) {
-        STELE_ASSERT(board->moves_count < board->moves_max);
-        board->moves[board->moves_count++] = (struct stele_placement_move){
-            .partition = row, .from = from, .to = board->nodes[to]->number};
-    }
-}
-
-static void move(struct board *board, uint32_t row, size_t from, size_t to)
-{
-    STELE_ASSERT(may_move(board, row, from, to));
-    take(board, row, from);
-    put(board, row, to);
-    note(board, row, board->nodes[from]->number, to);
-}
-
 /* ---- Filling: what is missing, from the ring ---- */
 
 static size_t ring_begin(const struct board *board, uint32_t row)
@@ -295,7 +226,8 @@ static size_t ring_begin(const struct board *board, uint32_t row)
 static size_t choose(const struct board *board, uint32_t row)
 {
     const size_t begin = ring_begin(board, row);
-    const uint64_t mean = board->total / count(board->open);
+    const uint64_t mean =
+        (board->total[0] + (board->kinds > 1 ? board->total[1] : 0)) / count(board->open);
     uint64_t met = 0;
     size_t second = NOWHERE;
     size_t least = NOWHERE;
@@ -308,13 +240,13 @@ static size_t choose(const struct board *board, uint32_t row)
         if (!fits(board, row, board->chosen[row], node)) {
             continue;
         }
-        if (board->load[node] + board->weight[row] <= mean) {
+        if (load_of(board, node) + weight_of(board, row) <= mean) {
             return node;
         }
-        if (second == NOWHERE && board->load[node] <= mean) {
+        if (second == NOWHERE && load_of(board, node) <= mean) {
             second = node;
         }
-        if (least == NOWHERE || board->load[node] < board->load[least]) {
+        if (least == NOWHERE || load_of(board, node) < load_of(board, least)) {
             least = node;
         }
     }
@@ -334,7 +266,7 @@ static size_t one_too_many(const struct board *board, uint32_t row)
     for (uint64_t rest = board->chosen[row]; rest != 0; rest &= rest - 1) {
         const size_t node = first(rest);
         if (count(board->chosen[row] & board->zone[node]) > board->cap &&
-            (fullest == NOWHERE || board->load[node] > board->load[fullest])) {
+            (fullest == NOWHERE || load_of(board, node) > load_of(board, fullest))) {
             fullest = node;
         }
     }
@@ -346,7 +278,10 @@ static void fill_row(struct board *board, uint32_t row, uint64_t lost)
 {
     while (!is_full(board) && count(board->chosen[row]) < width_of(board, row)) {
         const size_t node = choose(board, row);
-        STELE_ASSERT(node != NOWHERE); /* The cap leaves room for a whole row. */
+        STELE_ASSERT(node != NOWHERE || board->has_full); /* The cap leaves room for a whole row. */
+        if (node == NOWHERE) {
+            return; /* Those who could have it have no room. */
+        }
         put(board, row, node);
         note(board, row, lost == 0 ? 0 : board->nodes[first(lost)]->number, node);
         lost &= lost - 1;
@@ -355,9 +290,27 @@ static void fill_row(struct board *board, uint32_t row, uint64_t lost)
          from = one_too_many(board, row)) {
         take(board, row, from);
         const size_t node = choose(board, row);
-        STELE_ASSERT(node != NOWHERE);
+        STELE_ASSERT(node != NOWHERE || board->has_full);
+        if (node == NOWHERE || node == from) {
+            put(board, row, from);
+            return;
+        }
         put(board, row, node);
         note(board, row, board->nodes[from]->number, node);
+    }
+}
+
+/* Nodes without room keep what they have, and get nothing. table: as in fill(). */
+static void close_full(struct board *board, const uint64_t *table, size_t width)
+{
+    uint64_t full = 0;
+    for (size_t i = 0; i < board->nodes_count; i++) {
+        full |= board->nodes[i]->full ? bit(i) : 0;
+    }
+    board->has_full = full != 0;
+    for (uint32_t i = 0; i < board->rows && full != 0; i++) {
+        const uint64_t has = table == NULL ? 0 : ranks_of(board, table + i * width, width);
+        board->allowed[i] &= ~full | has;
     }
 }
 
@@ -378,210 +331,6 @@ static void fill(struct board *board, const uint64_t *table, size_t width)
     }
     for (uint32_t i = 0; i < board->rows; i++) {
         fill_row(board, i, lost[i]);
-    }
-}
-
-/* ---- Balancing ---- */
-
-struct step {
-    uint32_t row;
-    size_t from, to;
-};
-
-/* The best single move from a node, or to `only` if that is somewhere: both end up as near to each other as can be. */
-static bool find_step(const struct board *board, size_t from, size_t only, struct step *out_step)
-{
-    uint64_t best = UINT64_MAX;
-    uint64_t best_after = UINT64_MAX;
-    for (uint32_t row = 0; row < board->rows; row++) {
-        if ((board->chosen[row] & bit(from)) == 0) {
-            continue;
-        }
-        const uint64_t weight = board->weight[row];
-        uint64_t targets = board->allowed[row] & ~board->chosen[row];
-        targets &= only == NOWHERE ? UINT64_MAX : bit(only);
-        for (; targets != 0; targets &= targets - 1) {
-            const size_t to = first(targets);
-            const uint64_t after = board->load[to] + weight;
-            const uint64_t left = board->load[from] - weight;
-            const uint64_t worse = after > left ? after : left;
-            const bool better = worse != best ? worse < best : after < best_after;
-            if (after < board->load[from] && better && may_move(board, row, from, to)) {
-                best = worse;
-                best_after = after;
-                *out_step = (struct step){.row = row, .from = from, .to = to};
-            }
-        }
-    }
-    return best != UINT64_MAX;
-}
-
-/* The row that could go from one node to another, with the weight that is nearest to what is wanted. */
-static bool find_link(const struct board *board, size_t from, size_t to, uint64_t wanted,
-                      uint32_t *out_row)
-{
-    uint64_t best = UINT64_MAX;
-    for (uint32_t row = 0; row < board->rows; row++) {
-        const uint64_t weight = board->weight[row];
-        const uint64_t off = weight > wanted ? weight - wanted : wanted - weight;
-        if (off < best && may_move(board, row, from, to)) {
-            best = off;
-            *out_row = row;
-        }
-    }
-    return best != UINT64_MAX;
-}
-
-/* Squares of the loads: less is more even. */
-static uint64_t unevenness(const struct board *board)
-{
-    uint64_t sum = 0;
-    for (size_t i = 0; i < board->nodes_count; i++) {
-        sum += board->load[i] * board->load[i];
-    }
-    return sum;
-}
-
-/* The shortest chain of moves from a node to one that has clearly less (or to `only`): zones can forbid the direct way.
- * A shortest chain uses no row in a way that another of its steps forbids, because then there would be a shorter
- * one. Returns how many steps; 0: there is none. */
-static size_t find_chain(const struct board *board, size_t from, size_t only,
-                         struct step steps[STELE_PLACEMENT_NODES_MAX])
-{
-    size_t queue[STELE_PLACEMENT_NODES_MAX];
-    struct step reached_by[STELE_PLACEMENT_NODES_MAX];
-    uint64_t reached = bit(from);
-    size_t queued = 1;
-    queue[0] = from;
-    for (size_t at = 0; at < queued; at++) {
-        for (size_t to = 0; to < board->nodes_count; to++) {
-            const size_t via = queue[at];
-            uint32_t row = 0;
-            const uint64_t gap =
-                board->load[from] > board->load[to] ? board->load[from] - board->load[to] : 0;
-            if ((reached & bit(to)) != 0 || !find_link(board, via, to, gap / 2, &row)) {
-                continue;
-            }
-            reached |= bit(to);
-            reached_by[to] = (struct step){.row = row, .from = via, .to = to};
-            queue[queued++] = to;
-            if (board->weight[row] >= gap || (only != NOWHERE && to != only)) {
-                continue;
-            }
-            size_t length = 0;
-            for (size_t node = to; node != from; node = reached_by[node].from) {
-                steps[length++] = reached_by[node];
-            }
-            return length;
-        }
-    }
-    return 0;
-}
-
-static uint64_t least_load(const struct board *board)
-{
-    uint64_t least = UINT64_MAX;
-    for (uint64_t rest = board->open; rest != 0; rest &= rest - 1) {
-        const uint64_t load = board->load[first(rest)];
-        least = load < least ? load : least;
-    }
-    return least;
-}
-
-/* Does a chain, its end first so that nobody has more than before meanwhile; or nothing, if it gains nothing. */
-static bool try_chain(struct board *board, size_t from, size_t only)
-{
-    struct step steps[STELE_PLACEMENT_NODES_MAX];
-    if (board->load[from] < least_load(board) + 2) {
-        return false; /* Nothing could gain by it, and looking is dear. */
-    }
-    const size_t length = find_chain(board, from, only, steps);
-    if (length == 0 || (board->moves != NULL && length > board->moves_max - board->moves_count)) {
-        return false;
-    }
-    const uint64_t before = unevenness(board);
-    const size_t moves_before = board->moves_count;
-    size_t gone = 0;
-    while (gone < length && may_move(board, steps[gone].row, steps[gone].from, steps[gone].to)) {
-        move(board, steps[gone].row, steps[gone].from, steps[gone].to);
-        gone++;
-    }
-    if (gone == length && unevenness(board) < before) {
-        return true;
-    }
-    while (gone-- > 0) {
-        take(board, steps[gone].row, steps[gone].to);
-        put(board, steps[gone].row, steps[gone].from);
-    }
-    board->moves_count = moves_before;
-    return false;
-}
-
-static bool try_step(struct board *board, size_t from, size_t only)
-{
-    struct step step;
-    if (!find_step(board, from, only, &step)) {
-        return false;
-    }
-    move(board, step.row, step.from, step.to);
-    return true;
-}
-
-/* Open nodes, the fullest first; equal ones by number. */
-static size_t by_load(const struct board *board, size_t order[STELE_PLACEMENT_NODES_MAX])
-{
-    size_t size = 0;
-    for (size_t node = 0; node < board->nodes_count; node++) {
-        if ((board->open & bit(node)) == 0) {
-            continue;
-        }
-        size_t place = size++;
-        while (place > 0 && board->load[order[place - 1]] < board->load[node]) {
-            order[place] = order[place - 1];
-            place--;
-        }
-        order[place] = node;
-    }
-    return size;
-}
-
-/* Is this so many percent above, or below, the mean? Without division, which would round. */
-static bool is_above(const struct board *board, size_t node, uint32_t percent)
-{
-    return board->load[node] * count(board->open) * 100 > board->total * (100 + percent);
-}
-
-static bool is_below(const struct board *board, size_t node, uint32_t percent)
-{
-    return board->load[node] * count(board->open) * 100 < board->total * (100 - percent);
-}
-
-/* One step towards evenness. false: it is even enough, or there is none. */
-static bool balance_once(struct board *board, uint32_t percent)
-{
-    size_t order[STELE_PLACEMENT_NODES_MAX];
-    const size_t size = by_load(board, order);
-    for (size_t i = 0; i < size && is_above(board, order[i], percent); i++) {
-        if (try_step(board, order[i], NOWHERE) || try_chain(board, order[i], NOWHERE)) {
-            return true;
-        }
-    }
-    for (size_t low = size; low-- > 0 && is_below(board, order[low], percent);) {
-        for (size_t high = 0; high < low; high++) {
-            if (try_step(board, order[high], order[low])) {
-                return true;
-            }
-        }
-        if (try_chain(board, order[0], order[low])) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void balance(struct board *board, uint32_t percent)
-{
-    while (!is_full(board) && balance_once(board, percent)) {
     }
 }
 
@@ -623,7 +372,7 @@ static int lead(struct stele_alloc *alloc, const struct stele_placement *placeme
         }
     }
     fill(leaders, NULL, 0);
-    balance(leaders, percent);
+    stele_placement__balance(leaders, percent);
     *out_leaders = leaders;
     return STELE_OK;
 }
@@ -636,8 +385,9 @@ static int make_table(struct stele_alloc *alloc, const struct stele_placement *p
     if (board == NULL) {
         return STELE_E_NO_MEMORY;
     }
+    close_full(board, table, placement->replicas);
     fill(board, table, placement->replicas);
-    balance(board, percent);
+    stele_placement__balance(board, percent);
     const int outcome = lead(alloc, placement, board, table, percent, &leaders);
     if (outcome == STELE_OK) {
         write_table(board, placement, leaders, out_table);
@@ -668,7 +418,7 @@ int stele_placement_leaders(struct stele_alloc *alloc, const struct stele_placem
         return STELE_E_NO_MEMORY;
     }
     fill(board, leaders, 1);
-    balance(board, percent);
+    stele_placement__balance(board, percent);
     for (uint32_t i = 0; i < board->rows; i++) {
         out_leaders[i] = board->chosen[i] == 0 ? 0 : board->nodes[first(board->chosen[i])]->number;
     }
@@ -687,10 +437,11 @@ int stele_placement_plan(struct stele_alloc *alloc, const struct stele_placement
     }
     board->moves = out_moves;
     board->moves_max = STELE_PLACEMENT_MOVES_MAX;
+    close_full(board, table, placement->replicas);
     fill(board, table, placement->replicas);
     const size_t forced = board->moves_count;
     if (*running || stele_placement_imbalance(placement, table) >= STELE_PLACEMENT_BEGIN) {
-        balance(board, STELE_PLACEMENT_END);
+        stele_placement__balance(board, STELE_PLACEMENT_END);
         *running = is_full(board) || board->moves_count > forced;
     }
     *out_count = board->moves_count;
@@ -698,19 +449,21 @@ int stele_placement_plan(struct stele_alloc *alloc, const struct stele_placement
     return STELE_OK;
 }
 
-uint32_t stele_placement_imbalance(const struct stele_placement *placement, const uint64_t *table)
+/* weights: NULL: all alike. */
+static uint32_t imbalance_in(const struct stele_placement *placement, const uint64_t *weights,
+                             const uint64_t *table)
 {
     uint64_t loads[STELE_PLACEMENT_NODES_MAX] = {0};
     uint64_t total = 0;
     uint64_t open = 0;
     uint64_t scale = 0;
-    for (uint32_t i = 0; i < placement->partitions && placement->weights != NULL; i++) {
-        scale |= placement->weights[i];
+    for (uint32_t i = 0; i < placement->partitions && weights != NULL; i++) {
+        scale |= weights[i];
     }
     const unsigned shift =
         scale >> 36 == 0 ? 0 : 28; /* 2^36 * 1024 * 64 * 64 * 100 would not fit. */
     for (uint32_t i = 0; i < placement->partitions; i++) {
-        const uint64_t weight = placement->weights == NULL ? 1 : placement->weights[i] >> shift;
+        const uint64_t weight = weights == NULL ? 1 : weights[i] >> shift;
         for (size_t k = 0; k < placement->replicas; k++) {
             for (size_t n = 0; n < placement->nodes_count; n++) {
                 const bool is_here =
@@ -734,4 +487,13 @@ uint32_t stele_placement_imbalance(const struct stele_placement *placement, cons
         }
     }
     return (uint32_t)worst;
+}
+
+uint32_t stele_placement_imbalance(const struct stele_placement *placement, const uint64_t *table)
+{
+    const bool has_both = placement->bytes != NULL && placement->rates != NULL;
+    const uint32_t one = imbalance_in(
+        placement, placement->bytes == NULL ? placement->rates : placement->bytes, table);
+    const uint32_t other = has_both ? imbalance_in(placement, placement->rates, table) : 0;
+    return one > other ? one : other;
 }

@@ -5,14 +5,15 @@
  * Each node has 150 places on a ring of MurmurHash3, a partition has one, and walking on from it meets the nodes
  * in an order of its own (Karger et al., 1997). A node that has its share is passed by (bounded loads: Mirrokni,
  * Thorup, Zadimoghaddam, 2016). What is still uneven then is evened out by moving single replicas, or chains of
- * them where zones stand in the way. A table that is there is changed as little as possible.
+ * them where zones stand in the way, and by exchanging replicas of unlike partitions. A table that is there is changed as
+ * little as possible.
  *
  * Replicas are votes here, since every node has every partition's events; where all nodes vote, only leaders are placed:
  * stele_placement_leaders() with replicas NULL. cluster/plan.h asks for all of it.
  *
  * Pure, integers only: the same input gives the same table everywhere, in whatever order nodes are listed.
  *
- * Invariants: P1 a row has as many nodes as it should, each once, all open. P2 no zone has more of a row than
+ * Invariants: P1 a row has as many nodes as it should (fewer, if the others have no room), each once, all open. P2 no zone has more of a row than
  * it must, so that there are as many zones in it as possible. P3 balancing never makes the table less even.
  * P4 what may stay where it is moves only for evenness, and only above the limit. P5 a leader is in its row. */
 #ifndef STELE_CLUSTER_PLACEMENT_H
@@ -25,12 +26,15 @@
 #define STELE_PLACEMENT_VIRTUAL 150 /* Places of a node on the ring. */
 #define STELE_PLACEMENT_BEGIN 20    /* Percent of imbalance at which rebalancing begins … */
 #define STELE_PLACEMENT_END 5       /* … and ends. */
-#define STELE_PLACEMENT_MOVES_MAX 5 /* At once. */
+#define STELE_PLACEMENT_GAIN 5 /* So much less it has to be afterwards: else it is left as it is. */
+#define STELE_PLACEMENT_NEVER 1000000 /* Percent: nothing is moved for evenness. */
+#define STELE_PLACEMENT_MOVES_MAX 5   /* At once. */
 
 struct stele_placement_node {
     uint64_t number;  /* Not 0. */
     const char *zone; /* NULL or empty: the node is a zone of its own. */
     bool open;        /* Takes replicas; false: what it has goes elsewhere (draining). */
+    bool full;        /* Has no room: keeps what it has and gets nothing. */
 };
 
 struct stele_placement {
@@ -38,8 +42,9 @@ struct stele_placement {
     size_t nodes_count;
     uint32_t partitions; /* 1 … 1024 */
     uint32_t replicas;   /* Of each: 1 … 64. With fewer open nodes, that many. */
-    /* What each partition costs, in bytes or events per second; NULL: all alike. */
-    const uint64_t *weights;
+    /* What each partition has, and what is done with it in a second: both are evened out, and compared with nothing
+     * but themselves. NULL: all alike. */
+    const uint64_t *bytes, *rates;
 };
 
 /* Tables are partitions * replicas numbers, a row for each partition: its leader, then the others by number,
@@ -79,7 +84,7 @@ int stele_placement_plan(struct stele_alloc *alloc, const struct stele_placement
                          struct stele_placement_move out_moves[STELE_PLACEMENT_MOVES_MAX],
                          size_t *out_count);
 
-/* How uneven a table is, in percent, rounded up: how far the fullest open node is above the mean of the open ones, or the
+/* How uneven a table is, in percent, rounded up, in bytes or rates, whichever is more: how far the fullest open node is above the mean of the open ones, or the
  * emptiest below it, whichever is more (a new node is 100 % off, however many others there are). Of leaders: with
  * replicas = 1 in the input. */
 uint32_t stele_placement_imbalance(const struct stele_placement *placement, const uint64_t *table);

@@ -29,7 +29,6 @@ static const uint64_t *rows_of(const struct stele_meta *meta)
     return meta->voters_version == 0 ? NULL : &meta->voters[0][0];
 }
 
-/* leaders: those that stay if they may, or NULL. May be the same as out_leaders. */
 static int spread(struct stele_alloc *alloc, const struct stele_meta *meta, uint64_t open,
                   const uint64_t *leaders, uint32_t percent, uint64_t *out_leaders)
 {
@@ -81,6 +80,70 @@ int stele_plan_leaders(struct stele_alloc *alloc, const struct stele_meta *meta,
     return outcome;
 }
 
+/* By rates, the leaders that there should be, and room for others. The whole is `leaders`, to be released. */
+struct leading {
+    struct stele_placement_node nodes[STELE_META_NODES_MAX];
+    struct stele_placement placement;
+    uint64_t *leaders, *others;
+    size_t size;
+};
+
+static int leading_create(struct stele_alloc *alloc, const struct stele_meta *meta,
+                          const struct stele_plan_load *load, struct leading *leading)
+{
+    list_nodes(meta, active_of(meta), leading->nodes);
+    leading->placement = (struct stele_placement){.nodes = leading->nodes,
+                                                  .nodes_count = meta->nodes_count,
+                                                  .partitions = meta->partitions,
+                                                  .replicas = 1,
+                                                  .rates = load == NULL ? NULL : load->rates};
+    leading->size = 2 * (size_t)meta->partitions * sizeof(uint64_t);
+    leading->leaders = stele_allocate_zeroed(alloc, leading->size);
+    if (leading->leaders == NULL) {
+        return STELE_E_NO_MEMORY;
+    }
+    leading->others = leading->leaders + meta->partitions;
+    const int outcome = stele_plan_leaders(alloc, meta, UINT64_MAX, leading->leaders);
+    if (outcome != STELE_OK) {
+        stele_release(alloc, leading->leaders, leading->size);
+    }
+    return outcome;
+}
+
+int stele_plan_lead(struct stele_alloc *alloc, const struct stele_meta *meta,
+                    const struct stele_plan_load *load, struct stele_meta_command *out_command)
+{
+    struct leading leading;
+    if (meta->version == 0 || stele_plan_is_paused(meta) || stele_plan_is_manual(meta)) {
+        return STELE_NOT_FOUND;
+    }
+    int outcome = leading_create(alloc, meta, load, &leading);
+    if (outcome != STELE_OK) {
+        return outcome;
+    }
+    const uint32_t before = stele_placement_imbalance(&leading.placement, leading.leaders);
+    struct stele_placement wide = leading.placement;
+    wide.replicas = STELE_META_REPLICAS_MAX;
+    outcome = before < STELE_PLACEMENT_BEGIN
+                  ? STELE_NOT_FOUND
+                  : stele_placement_leaders(alloc, &wide, rows_of(meta), leading.leaders,
+                                            STELE_PLACEMENT_END, leading.others);
+    if (outcome == STELE_OK &&
+        stele_placement_imbalance(&leading.placement, leading.others) + STELE_PLACEMENT_GAIN >
+            before) {
+        outcome = STELE_NOT_FOUND;
+    }
+    if (outcome == STELE_OK) {
+        memset(out_command, 0, sizeof *out_command);
+        out_command->kind = STELE_META_PREFER;
+        out_command->if_version = meta->version;
+        out_command->partitions = meta->partitions;
+        memcpy(out_command->leaders, leading.others, meta->partitions * sizeof(uint64_t));
+    }
+    stele_release(alloc, leading.leaders, leading.size);
+    return outcome;
+}
+
 /* ---- Voters ---- */
 
 bool stele_plan_is_replicas(const char *value)
@@ -95,10 +158,57 @@ uint32_t stele_plan_replicas(const struct stele_meta *meta)
     return value == NULL || !stele_plan_is_replicas(value) ? 0 : (uint32_t)(value[0] - '0');
 }
 
+static bool is_rebalance(const struct stele_meta *meta, const char *value)
+{
+    const char *const is = stele_meta_setting(meta, STELE_META_REBALANCE);
+    return is != NULL && strcmp(is, value) == 0;
+}
+
 bool stele_plan_is_paused(const struct stele_meta *meta)
 {
-    const char *const value = stele_meta_setting(meta, STELE_META_REBALANCE);
-    return value != NULL && strcmp(value, "paused") == 0;
+    return is_rebalance(meta, "paused");
+}
+
+bool stele_plan_is_manual(const struct stele_meta *meta)
+{
+    return is_rebalance(meta, "manual");
+}
+
+bool stele_plan_is_rebalance(const char *value)
+{
+    return value[0] == '\0' || strcmp(value, "paused") == 0 || strcmp(value, "manual") == 0;
+}
+
+bool stele_plan_is_size(const char *value, uint64_t *out_size)
+{
+    static const struct {
+        const char *name;
+        unsigned shift;
+    } units[] = {{"", 0}, {"KiB", 10}, {"MiB", 20}, {"GiB", 30}, {"TiB", 40}};
+    uint64_t size = 0;
+    const char *at = value;
+    for (; *at >= '0' && *at <= '9' && size < UINT64_C(1) << 40; at++) {
+        size = size * 10 + (uint64_t)(*at - '0');
+    }
+    for (size_t i = 0; i < STELE_COUNT_OF(units); i++) {
+        const bool fits = size < UINT64_C(1) << (62 - units[i].shift);
+        if (strcmp(at, units[i].name) == 0 && fits && (at > value || *at == '\0')) {
+            if (out_size != NULL) {
+                *out_size = size << units[i].shift;
+            }
+            return true;
+        }
+    }
+    return false;
+}
+
+uint64_t stele_plan_disk_reserve(const struct stele_meta *meta)
+{
+    const char *const value = stele_meta_setting(meta, STELE_META_DISK_RESERVE);
+    uint64_t size = STELE_PLAN_DISK_RESERVE;
+    return value != NULL && value[0] != '\0' && stele_plan_is_size(value, &size)
+               ? size
+               : STELE_PLAN_DISK_RESERVE;
 }
 
 static bool has_votes(const struct stele_meta *meta, uint64_t number)
@@ -176,45 +286,138 @@ static bool write_rows(const struct stele_meta *meta, const uint64_t *rows, size
     return differs;
 }
 
-int stele_plan_voters(struct stele_alloc *alloc, const struct stele_meta *meta, uint32_t begin,
-                      struct stele_meta_command *out_command)
-{
-    const uint32_t replicas = stele_plan_replicas(meta);
-    if (replicas == 0 || meta->version == 0 || (meta->gates & STELE_META_FEATURE_VOTERS) == 0) {
-        return STELE_NOT_FOUND;
-    }
+/* The votes that there are, as placement has them. */
+struct votes {
     struct stele_placement_node nodes[STELE_META_NODES_MAX];
+    struct stele_placement placement;
+    uint64_t *there, *rows; /* What there is, and room for what there should be. */
+    size_t size;            /* Of both, in bytes. */
+};
+
+static int votes_create(struct stele_alloc *alloc, const struct stele_meta *meta,
+                        const struct stele_plan_load *load, struct votes *votes)
+{
     const size_t width = width_of(meta);
-    list_nodes(meta, open_of(meta), nodes);
-    const struct stele_placement placement = {.nodes = nodes,
-                                              .nodes_count = meta->nodes_count,
-                                              .partitions = meta->partitions,
-                                              .replicas = STELE_META_REPLICAS_MAX};
-    struct stele_placement target = placement;
-    target.replicas = (uint32_t)width;
-    /* What there is, as wide as it may be, and after it what there should be. */
-    const size_t size = 2 * (size_t)meta->partitions * STELE_META_REPLICAS_MAX * sizeof(uint64_t);
-    uint64_t *const there = stele_allocate_zeroed(alloc, size);
-    if (there == NULL) {
+    list_nodes(meta, open_of(meta), votes->nodes);
+    for (size_t i = 0; i < meta->nodes_count && load != NULL; i++) {
+        votes->nodes[i].full = (load->full >> i & 1) != 0;
+    }
+    votes->placement = (struct stele_placement){
+        .nodes = votes->nodes,
+        .nodes_count = meta->nodes_count,
+        .partitions = meta->partitions,
+        .replicas = (uint32_t)width,
+        .bytes = load == NULL ? NULL : load->bytes,
+        .rates = load == NULL ? NULL : load->rates,
+    };
+    votes->size = 2 * (size_t)meta->partitions * STELE_META_REPLICAS_MAX * sizeof(uint64_t);
+    votes->there = stele_allocate_zeroed(alloc, votes->size);
+    if (votes->there == NULL) {
         return STELE_E_NO_MEMORY;
     }
-    uint64_t *const rows = there + (size_t)meta->partitions * STELE_META_REPLICAS_MAX;
+    votes->rows = votes->there + (size_t)meta->partitions * STELE_META_REPLICAS_MAX;
     for (uint32_t i = 0; i < meta->partitions; i++) {
-        memcpy(there + i * width, meta->voters[i], width * sizeof(uint64_t));
+        memcpy(votes->there + i * width, meta->voters[i], width * sizeof(uint64_t));
     }
-    const bool uneven =
-        !stele_plan_is_paused(meta) && stele_placement_imbalance(&target, there) >= begin;
-    int outcome =
-        stele_placement_adjust(alloc, &target, there, uneven ? STELE_PLACEMENT_END : 100, rows);
+    return STELE_OK;
+}
+
+static void votes_destroy(struct stele_alloc *alloc, struct votes *votes)
+{
+    stele_release(alloc, votes->there, votes->size);
+}
+
+/* What is even enough stays, and so does what gains too little by moving; what is missing is filled in any case. */
+static int adjust(struct stele_alloc *alloc, struct votes *votes, bool may_even, uint32_t begin)
+{
+    const struct stele_placement *const placement = &votes->placement;
+    const uint32_t before = stele_placement_imbalance(placement, votes->there);
+    int outcome = STELE_OK;
+    bool is_worth = false;
+    if (may_even && before >= begin) {
+        outcome = stele_placement_adjust(alloc, placement, votes->there, STELE_PLACEMENT_END,
+                                         votes->rows);
+        const uint32_t after = stele_placement_imbalance(placement, votes->rows);
+        is_worth = begin == 0 || after + STELE_PLACEMENT_GAIN <= before;
+    }
+    return is_worth || outcome != STELE_OK
+               ? outcome
+               : stele_placement_adjust(alloc, placement, votes->there, STELE_PLACEMENT_NEVER,
+                                        votes->rows);
+}
+
+int stele_plan_voters(struct stele_alloc *alloc, const struct stele_meta *meta,
+                      const struct stele_plan_load *load, uint32_t begin,
+                      struct stele_meta_command *out_command)
+{
+    if (stele_plan_replicas(meta) == 0 || meta->version == 0 ||
+        (meta->gates & STELE_META_FEATURE_VOTERS) == 0) {
+        return STELE_NOT_FOUND;
+    }
+    struct votes votes;
+    int outcome = votes_create(alloc, meta, load, &votes);
+    if (outcome != STELE_OK) {
+        return outcome;
+    }
+    const bool may_even =
+        !stele_plan_is_paused(meta) && (begin == 0 || !stele_plan_is_manual(meta));
+    outcome = adjust(alloc, &votes, may_even, begin);
     if (outcome == STELE_OK) {
         memset(out_command, 0, sizeof *out_command);
         out_command->kind = STELE_META_PLACE;
         out_command->if_version = meta->version;
         out_command->partitions = meta->partitions;
-        outcome = write_rows(meta, rows, width, out_command) ? STELE_OK : STELE_NOT_FOUND;
+        outcome = write_rows(meta, votes.rows, votes.placement.replicas, out_command)
+                      ? STELE_OK
+                      : STELE_NOT_FOUND;
     }
-    stele_release(alloc, there, size);
+    votes_destroy(alloc, &votes);
     return outcome;
+}
+
+static uint32_t imbalance_by(const struct votes *votes, const uint64_t *weights)
+{
+    struct stele_placement placement = votes->placement;
+    placement.bytes = weights;
+    placement.rates = NULL;
+    return stele_placement_imbalance(&placement, votes->there);
+}
+
+int stele_plan_imbalance(struct stele_alloc *alloc, const struct stele_meta *meta,
+                         const struct stele_plan_load *load,
+                         struct stele_plan_imbalance *out_imbalance)
+{
+    *out_imbalance = (struct stele_plan_imbalance){.votes = 0};
+    struct leading leading;
+    int outcome =
+        meta->version == 0 ? STELE_NOT_FOUND : leading_create(alloc, meta, load, &leading);
+    if (outcome != STELE_OK) {
+        return outcome == STELE_NOT_FOUND ? STELE_OK : outcome;
+    }
+    out_imbalance->leaders = stele_placement_imbalance(&leading.placement, leading.leaders);
+    stele_release(alloc, leading.leaders, leading.size);
+    struct votes votes;
+    if (meta->voters_version == 0 || width_of(meta) == 0) {
+        return STELE_OK; /* Everybody votes everywhere. */
+    }
+    outcome = votes_create(alloc, meta, load, &votes);
+    if (outcome == STELE_OK) {
+        out_imbalance->votes = imbalance_by(&votes, NULL);
+        out_imbalance->bytes = imbalance_by(&votes, load == NULL ? NULL : load->bytes);
+        out_imbalance->rate = imbalance_by(&votes, load == NULL ? NULL : load->rates);
+        votes_destroy(alloc, &votes);
+    }
+    return outcome;
+}
+
+void stele_plan_apply(struct stele_meta *meta, const struct stele_meta_command *command)
+{
+    for (uint32_t i = 0; i < meta->partitions && command->kind == STELE_META_PLACE; i++) {
+        for (size_t k = 0; k < STELE_META_REPLICAS_MAX; k++) {
+            const uint8_t place = command->voters[i][k];
+            meta->voters[i][k] = place == 0 ? 0 : meta->nodes[place - 1].number;
+        }
+    }
 }
 
 /* ---- Steps ---- */

@@ -24,6 +24,12 @@
 /* Sets of nodes are bits here, by their place in the table's list: valid for one version of it. */
 _Static_assert(STELE_META_NODES_MAX <= 64, "a node is a bit");
 
+/* What plans are made by, besides the table. All zeros: partitions are alike, and everybody has room. */
+struct stele_plan_load {
+    const uint64_t *bytes, *rates; /* Of each partition: as struct stele_placement has them. */
+    uint64_t full;                 /* Nodes without room, as bits: they get no votes. */
+};
+
 /* ---- Leaders ---- */
 
 /* Who should lead each partition: of the active nodes those in `able` that may vote there; 0: nobody can.
@@ -37,6 +43,24 @@ STELE_MUST_USE
 int stele_plan_leaders(struct stele_alloc *alloc, const struct stele_meta *meta, uint64_t able,
                        uint64_t *out_leaders);
 
+/* Makes out_command the one that names leaders so that what is led is even by rate: STELE_META_PREFER for this version
+ * of the table, where those who should lead now are uneven from STELE_PLACEMENT_BEGIN percent on, and become more
+ * even by it. STELE_OK; STELE_NOT_FOUND: they are even enough, or nothing may move; STELE_E_NO_MEMORY. */
+STELE_MUST_USE
+int stele_plan_lead(struct stele_alloc *alloc, const struct stele_meta *meta,
+                    const struct stele_plan_load *load, struct stele_meta_command *out_command);
+
+/* How uneven it is at present, in percent. */
+struct stele_plan_imbalance {
+    uint32_t votes, bytes,
+        rate; /* Of votes: by their count, by what the partitions have, by what is done with them. */
+    uint32_t leaders; /* Of those who should lead, by rate. */
+};
+STELE_MUST_USE
+int stele_plan_imbalance(struct stele_alloc *alloc, const struct stele_meta *meta,
+                         const struct stele_plan_load *load,
+                         struct stele_plan_imbalance *out_imbalance);
+
 /* ---- Voters ---- */
 
 /* How many voters each partition should have; 0: all nodes vote, because nobody has said how many. */
@@ -44,20 +68,40 @@ uint32_t stele_plan_replicas(const struct stele_meta *meta);
 /* "replication-factor": 1 … 7, or nothing. */
 bool stele_plan_is_replicas(const char *value);
 bool stele_plan_is_paused(const struct stele_meta *meta);
+/* Does evening out wait for an operator? */
+bool stele_plan_is_manual(const struct stele_meta *meta);
+/* "rebalance": "paused", "manual", or nothing. */
+bool stele_plan_is_rebalance(const char *value);
+/* Bytes that a node has to keep free: what "disk-reserve" says, or STELE_PLAN_DISK_RESERVE. */
+#define STELE_PLAN_DISK_RESERVE (UINT64_C(256) << 20)
+uint64_t stele_plan_disk_reserve(const struct stele_meta *meta);
+/* "disk-reserve": "500MiB", "20GiB", bytes, or nothing. *out_size: 0 for nothing; may be NULL. */
+bool stele_plan_is_size(const char *value, uint64_t *out_size);
 
 /* Makes out_command the one that places voters as they should be, with as little change as may be: STELE_META_PLACE
  * for this version of the table. Nodes that are drained give theirs to others as far as there are others.
- * begin: the percent of unevenness from which it is evened out (STELE_PLACEMENT_BEGIN, as a rule). STELE_OK; STELE_NOT_FOUND: it is so already, or not for the table to say;
- * STELE_E_NO_MEMORY. */
+ * begin: the percent of unevenness, in bytes or rate, from which it is evened out, down to STELE_PLACEMENT_END if that can be
+ * (STELE_PLACEMENT_BEGIN, as a rule: then it also has to gain STELE_PLACEMENT_GAIN, or is left as it is, so that loads that
+ * change a little are not followed for ever). load: NULL: all alike. STELE_OK; STELE_NOT_FOUND: it is
+ * so already, or not for the table to say; STELE_E_NO_MEMORY. */
 STELE_MUST_USE
-int stele_plan_voters(struct stele_alloc *alloc, const struct stele_meta *meta, uint32_t begin,
+int stele_plan_voters(struct stele_alloc *alloc, const struct stele_meta *meta,
+                      const struct stele_plan_load *load, uint32_t begin,
                       struct stele_meta_command *out_command);
 /* The same for one vote, as an operator asks for it: refused if it could not be, or would be taken back at once.
  * alive: who answers, as bits. STELE_OK; STELE_E_INVALID, STELE_NOT_FOUND, STELE_CONDITION_FAILED, with words. */
 STELE_MUST_USE
-int stele_plan_move(struct stele_alloc *alloc, const struct stele_meta *meta, uint64_t alive,
+int stele_plan_move(struct stele_alloc *alloc, const struct stele_meta *meta,
+                    const struct stele_plan_load *load, uint64_t alive,
                     const struct stele_placement_move *move, struct stele_meta_command *out_command,
                     struct stele_error *err);
+/* How even it would be, and if not even enough, why: "", or words. after: as stele_plan_imbalance() of the table with it. */
+#define STELE_PLAN_WORDS_SIZE 256
+void stele_plan_explain(const struct stele_meta *meta, const struct stele_plan_load *load,
+                        const struct stele_plan_imbalance *after,
+                        char words[STELE_PLAN_WORDS_SIZE]);
+/* What there would be after such a command: the table with it, for stele_plan_imbalance(). */
+void stele_plan_apply(struct stele_meta *meta, const struct stele_meta_command *command);
 /* What such a command changes. from, to: 0 where a vote is more, or less. Returns how many they are, and writes the first. */
 size_t stele_plan_moves(const struct stele_meta *meta, const struct stele_meta_command *command,
                         struct stele_placement_move *out_moves, size_t moves_max);

@@ -1,8 +1,10 @@
-/* One vote of one partition from one node to another, as an operator asks for it: refused with words, or a command. */
+/* What operators see of placement: one vote of one partition from one node to another, refused with words or a command; and
+ * what a command would change, and leave uneven. */
 #include "base/status.h"
 #include "cluster/plan.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 static size_t place_of(const struct stele_meta *meta, uint64_t number)
 {
@@ -13,8 +15,9 @@ static size_t place_of(const struct stele_meta *meta, uint64_t number)
     return place;
 }
 
-static int judge_nodes(const struct stele_meta *meta, uint64_t alive,
-                       const struct stele_placement_move *move, struct stele_error *err)
+static int judge_nodes(const struct stele_meta *meta, const struct stele_plan_load *load,
+                       uint64_t alive, const struct stele_placement_move *move,
+                       struct stele_error *err)
 {
     const size_t from = place_of(meta, move->from);
     const size_t to = place_of(meta, move->to);
@@ -48,6 +51,12 @@ static int judge_nodes(const struct stele_meta *meta, uint64_t alive,
     if ((alive >> to & 1) == 0) {
         return stele_fail(err, STELE_CONDITION_FAILED, 0,
                           "%s does not answer, so it could not vote: start it first", target->name);
+    }
+    if (load != NULL && (load->full >> to & 1) != 0) {
+        return stele_fail(err, STELE_CONDITION_FAILED, 0,
+                          "the disk of %s is full, or nearly: it has less room than has to stay "
+                          "free (setting %s); make room there, or choose another node",
+                          target->name, STELE_META_DISK_RESERVE);
     }
     return STELE_OK;
 }
@@ -107,7 +116,8 @@ static void write_command(const struct stele_meta *meta, struct stele_meta_comma
     }
 }
 
-int stele_plan_move(struct stele_alloc *alloc, const struct stele_meta *meta, uint64_t alive,
+int stele_plan_move(struct stele_alloc *alloc, const struct stele_meta *meta,
+                    const struct stele_plan_load *load, uint64_t alive,
                     const struct stele_placement_move *move, struct stele_meta_command *out_command,
                     struct stele_error *err)
 {
@@ -125,7 +135,7 @@ int stele_plan_move(struct stele_alloc *alloc, const struct stele_meta *meta, ui
         return stele_fail(err, STELE_E_INVALID, 0, "partitions are 0 to %" PRIu32,
                           meta->partitions - 1);
     }
-    int outcome = judge_nodes(meta, alive, move, err);
+    int outcome = judge_nodes(meta, load, alive, move, err);
     outcome = outcome == STELE_OK ? judge_quorum(meta, alive, move, err) : outcome;
     struct stele_meta *const moved =
         outcome == STELE_OK ? stele_allocate(alloc, sizeof *moved) : NULL;
@@ -138,7 +148,7 @@ int stele_plan_move(struct stele_alloc *alloc, const struct stele_meta *meta, ui
     *moved = *meta;
     change_row(moved, move);
     /* Would it be taken back? */
-    outcome = stele_plan_voters(alloc, moved, STELE_PLACEMENT_BEGIN, out_command);
+    outcome = stele_plan_voters(alloc, moved, load, STELE_PLACEMENT_BEGIN, out_command);
     if (outcome == STELE_OK) {
         outcome =
             stele_fail(err, STELE_CONDITION_FAILED, 0,
@@ -182,4 +192,44 @@ size_t stele_plan_moves(const struct stele_meta *meta, const struct stele_meta_c
         }
     }
     return moves;
+}
+
+/* Of all partitions, in percent: the largest one. */
+static uint32_t largest_share(const struct stele_meta *meta, const uint64_t *weights,
+                              uint32_t *out_partition)
+{
+    uint64_t total = 0;
+    uint32_t largest = 0;
+    for (uint32_t i = 0; i < meta->partitions; i++) {
+        total += weights[i] >> 16; /* 1024 of them, times 100, have to fit. */
+        largest = weights[i] > weights[largest] ? i : largest;
+    }
+    *out_partition = largest;
+    return total == 0 ? 0 : (uint32_t)((weights[largest] >> 16) * 100 / total);
+}
+
+void stele_plan_explain(const struct stele_meta *meta, const struct stele_plan_load *load,
+                        const struct stele_plan_imbalance *after, char words[STELE_PLAN_WORDS_SIZE])
+{
+    words[0] = '\0';
+    const bool is_bytes = after->bytes >= after->rate;
+    const uint64_t *const weights = load == NULL ? NULL : is_bytes ? load->bytes : load->rates;
+    if ((is_bytes ? after->bytes : after->rate) <= STELE_PLACEMENT_END) {
+        return;
+    }
+    uint32_t partition = 0;
+    const uint32_t share = weights == NULL ? 0 : largest_share(meta, weights, &partition);
+    /* Of what a node would have if all had the same. */
+    const size_t replicas = stele_plan_replicas(meta);
+    const bool is_huge = replicas > 0 && share * meta->nodes_count > 50 * replicas;
+    if (is_huge) {
+        (void)snprintf(words, STELE_PLAN_WORDS_SIZE,
+                       "it cannot be more even: partition %" PRIu32 " alone has %" PRIu32
+                       " %% of all %s, and a partition cannot be split",
+                       partition, share, is_bytes ? "bytes" : "work");
+    } else {
+        (void)snprintf(words, STELE_PLAN_WORDS_SIZE,
+                       "it cannot be more even with whole partitions, zones kept apart and nodes "
+                       "that have room");
+    }
 }

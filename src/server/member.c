@@ -151,6 +151,7 @@ static void on_second(struct stele_timer *timer)
                                         offsetof(struct stele_member, second_timer));
     tell_full(member);
     if (member->replica != NULL) {
+        stele_member__load_work(member);
         stele_member__send_status(member);
         stele_member__look_after(member);
         stele_member__send_hashes(member);
@@ -309,6 +310,7 @@ int stele_member_create(const struct stele_member_config *config,
     member->boot = member->identity.starts << 32 | (member->boot & UINT32_MAX);
     outcome = outcome == STELE_OK ? stele_identity_write(config->store_path, &member->identity, err)
                                   : outcome;
+    outcome = outcome == STELE_OK ? stele_member__load_create(member) : outcome;
     outcome = outcome == STELE_OK ? stele_member__table_read(member, err) : outcome;
     outcome = outcome == STELE_OK ? stele_member__peers_create(member, err) : outcome;
     if (outcome == STELE_OK && member->meta->version > 0) {
@@ -398,6 +400,7 @@ static void run_end(struct stele_task *task)
     stele_member__asks_end(member);
     stele_member__fetch_end(member);
     close_replica(member);
+    stele_member__load_keep(member);
     member->base->ops->timer_stop(member->base, &member->turn_timer);
     member->base->ops->timer_stop(member->base, &member->second_timer);
     finish(waited);
@@ -457,6 +460,7 @@ void stele_member_destroy(struct stele_member *member)
     if (member->client_address != NULL) {
         stele_release(member->alloc, member->client_address, strlen(member->client_address) + 1);
     }
+    stele_member__load_destroy(member);
     stele_release(member->alloc, member->meta, sizeof *member->meta);
     stele_release(member->alloc, member->group_leaders,
                   (member->identity.partitions + 1) * sizeof(uint64_t));

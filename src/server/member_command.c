@@ -116,6 +116,18 @@ static int to_meta(struct stele_member *member, struct stele_cluster_command *fr
                               "nothing, for all of them",
                               STELE_META_REPLICATION_FACTOR, STELE_META_REPLICAS_MAX);
         }
+        if (strcmp(key, STELE_META_REBALANCE) == 0 && !stele_plan_is_rebalance(value)) {
+            return stele_fail(&from->err, STELE_E_INVALID, 0,
+                              "set: %s is \"paused\" (nothing moves), \"manual\" (what has to, and "
+                              "what an operator asks for), or nothing, for by itself",
+                              STELE_META_REBALANCE);
+        }
+        if (strcmp(key, STELE_META_DISK_RESERVE) == 0 && !stele_plan_is_size(value, NULL)) {
+            return stele_fail(&from->err, STELE_E_INVALID, 0,
+                              "set: %s is what has to stay free on the disk of a node: 500MiB, "
+                              "20GiB, or nothing, for %d MiB",
+                              STELE_META_DISK_RESERVE, (int)(STELE_PLAN_DISK_RESERVE >> 20));
+        }
         (void)snprintf(to->setting.key, sizeof to->setting.key, "%s", key);
         (void)snprintf(to->setting.value, sizeof to->setting.value, "%s", value);
         return STELE_OK;

@@ -358,6 +358,7 @@ static void *run_syncer(void *context)
 void stele_member__execute(void *context, struct stele_ordered *command)
 {
     struct stele_member *member = context;
+    stele_load_add(&member->load->seen, stele_position_partition(command->stamp), command->size);
     command->next = NULL;
     (void)pthread_mutex_lock(&member->execute_lock);
     member->given = command->stamp;

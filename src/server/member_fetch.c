@@ -18,6 +18,7 @@
 #define EXPORTS_MAX 4
 #define SILENT_US 5000000
 #define AGAIN_US 500000
+#define NO_ROOM_US 10000000
 #define FETCH_SIZE 32   /* id, stamp, position, credits */
 #define MORE_SIZE 16    /* id, credits */
 #define FETCHED_SIZE 24 /* id, through, outcome */
@@ -50,6 +51,7 @@ struct stele_member__fetch {
     uint64_t stamp, position;
     int outcome;
     struct stele_error err;
+    uint64_t sizes[STELE_PARTITIONS_MAX]; /* Of what was copied. The thread's, until it is done. */
 };
 
 static void tell(struct stele_member__fetch *fetch)
@@ -81,6 +83,9 @@ static int append_chunks(struct stele_member__fetch *fetch, struct stele_client_
         if (!skip) {
             const struct stele_bytes bytes = {.data = chunk->bytes, .size = chunk->size};
             outcome = stele_client_copy_append(copy, bytes, &fetch->err);
+            if (outcome == STELE_OK) {
+                stele_client_copy_sizes(copy, fetch->sizes);
+            }
         }
         stele_release(alloc, chunk, sizeof *chunk + chunk->size);
         (void)pthread_mutex_lock(&fetch->lock);
@@ -198,6 +203,9 @@ static void on_told(struct stele_task *task)
             stele_member__log(member, STELE_SERVER_WARNING, "catching up failed: %s",
                               fetch->err.message);
         }
+        for (uint32_t i = 0; i < member->identity.partitions; i++) {
+            stele_load_copied(&member->load->seen, i, fetch->sizes[i]);
+        }
         member->fetch = NULL;
         member->fetch_again_us = stele_member__now_us(member) + AGAIN_US;
         release(fetch);
@@ -266,6 +274,23 @@ void stele_member__fetch(void *context, uint64_t from, uint64_t stamp)
     member->fetch_wanted = true;
 }
 
+/* A disk that would fill up on the way would help nobody: it waits, and says why. */
+static bool has_room(struct stele_member *member, int64_t now_us)
+{
+    uint64_t needed = 0;
+    if (stele_member__has_room(member, member->identity.number, &needed)) {
+        return true;
+    }
+    member->fetch_again_us = now_us + NO_ROOM_US;
+    stele_member__log(
+        member, STELE_SERVER_WARNING,
+        "catching up waits: the disk has %llu MiB free, and %llu MiB are needed, with "
+        "what has to stay free (setting %s); make room",
+        (unsigned long long)(member->load->free >> 20), (unsigned long long)(needed >> 20),
+        STELE_META_DISK_RESERVE);
+    return false;
+}
+
 void stele_member__fetch_work(struct stele_member *member)
 {
     const int64_t now_us = stele_member__now_us(member);
@@ -288,7 +313,7 @@ void stele_member__fetch_work(struct stele_member *member)
                 ? member->fetch_from
                 : another(member);
         member->fetch_from = 0; /* Should it fail, somebody else is asked. */
-        if (from != 0) {
+        if (from != 0 && has_room(member, now_us)) {
             begin(member, from, member->fetch_stamp);
         }
     }

@@ -4,6 +4,7 @@
 
 #include "client/client.h"
 #include "cluster/hashes.h"
+#include "cluster/load.h"
 #include "cluster/plan.h"
 #include "cluster/replica.h"
 #include "io/linux.h"
@@ -71,6 +72,7 @@ struct stele_member__seen {
     uint8_t state;                   /* enum stele_node_state */
     uint64_t term, position, durable;
     uint32_t groups_led;
+    uint64_t free, stored; /* Bytes, on its disk and in its store; 0: it did not say. */
     struct stele_meta_seen hello;
     struct stele_hashes_peer hashes;
     bool is_full; /* Its disk has no room: it cannot lead. */
@@ -79,6 +81,23 @@ struct stele_member__seen {
     bool refuses; /* It does not listen to this node. */
     uint32_t
         told_causes; /* Of failed attempts to connect, by enum stele_peers_cause and, 16 above, stele_peers_refusal. */
+};
+
+/* What this node knows of all partitions and of its own disk. The member thread's. */
+struct stele_member__load {
+    struct stele_load seen;
+    uint64_t free, stored; /* As in what nodes tell of themselves. */
+    int64_t looked_us, kept_us;
+    struct stele_plan_imbalance imbalance;
+    struct stele_plan_load plan;
+    uint64_t bytes[STELE_PARTITIONS_MAX], rates[STELE_PARTITIONS_MAX];
+};
+
+/* What a node has to do with. */
+struct stele_member__node_load {
+    uint32_t votes;
+    uint64_t bytes, rate;           /* Of the partitions in which it should vote. */
+    uint64_t appends_led, rate_led; /* A second, of those that it leads. */
 };
 
 struct stele_member__numbers {
@@ -130,7 +149,9 @@ struct stele_member {
     /* Who should lead each partition, as of a version of the table and those who were able then (bits, by place). */
     uint64_t *wanted_leaders;
     uint64_t wanted_version, wanted_able;
-    uint64_t planned_version; /* Of the table, in which voters are as they should be. */
+    uint64_t planned_version; /* Of the table, in which voters are as they should be … */
+    int64_t planned_us;       /* … as they were asked for then. */
+    struct stele_member__load *load;
     int64_t asked_place_us;
     uint32_t moves, missing; /* Partitions that change voters, and that have too few. */
     uint64_t moved;          /* Votes that were handed on by groups that this node led. */
@@ -292,6 +313,21 @@ uint64_t stele_member__alive_nodes(struct stele_member *member);
 bool stele_member__is_moving(struct stele_member *member, uint32_t partition);
 /* Brings the table and the groups that this node leads a step further. */
 void stele_member__place(struct stele_member *member);
+
+/* ---- member_load.c ---- */
+int stele_member__load_create(struct stele_member *member);
+void stele_member__load_destroy(struct stele_member *member);
+/* For the next start. */
+void stele_member__load_keep(struct stele_member *member);
+/* Once in a while. */
+void stele_member__load_work(struct stele_member *member);
+/* By what is planned now; valid until the next call. */
+const struct stele_plan_load *stele_member__plan_load(struct stele_member *member);
+/* Has the node room for what it has not got yet, and for what has to stay free? As far as it is known.
+ * *out_needed: bytes. */
+bool stele_member__has_room(struct stele_member *member, uint64_t number, uint64_t *out_needed);
+void stele_member__node_load(const struct stele_member *member, uint64_t number,
+                             struct stele_member__node_load *out_load);
 
 /* ---- member_move.c: what operators ask of placement. Words go into the command. ---- */
 int stele_member__to_move(struct stele_member *member, struct stele_cluster_command *from,

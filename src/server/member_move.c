@@ -56,30 +56,90 @@ int stele_member__to_move(struct stele_member *member, struct stele_cluster_comm
                           (unsigned long long)move.to);
     }
     if (outcome == STELE_OK) {
-        outcome = stele_plan_move(member->alloc, member->meta, stele_member__alive_nodes(member),
-                                  &move, to, &err);
+        outcome = stele_plan_move(member->alloc, member->meta, stele_member__plan_load(member),
+                                  stele_member__alive_nodes(member), &move, to, &err);
         outcome = outcome == STELE_OK ? outcome
                                       : stele_fail(&from->err, outcome, 0, "move: %s", err.message);
     }
     return outcome;
 }
 
-static json_t *render_moves(struct stele_member *member, const struct stele_meta_command *command)
+static json_t *render_imbalance(const struct stele_plan_imbalance *imbalance)
+{
+    return json_pack("{s:i, s:i, s:i}", "votes", (int)imbalance->votes, "bytes",
+                     (int)imbalance->bytes, "rate", (int)imbalance->rate);
+}
+
+static json_t *render_list(struct stele_member *member, const struct stele_meta_command *command,
+                           uint64_t *out_bytes)
 {
     struct stele_placement_move *moves = stele_allocate(member->alloc, MOVES_MAX * sizeof moves[0]);
     json_t *list = json_array();
-    size_t count = 0;
-    if (moves != NULL) {
-        count = stele_plan_moves(member->meta, command, moves, MOVES_MAX);
-        for (size_t i = 0; i < count && i < MOVES_MAX; i++) {
-            (void)json_array_append_new(
-                list, json_pack("{s:i, s:I, s:I}", "partition", (int)moves[i].partition, "from",
-                                (json_int_t)moves[i].from, "to", (json_int_t)moves[i].to));
-        }
-        stele_release(member->alloc, moves, MOVES_MAX * sizeof moves[0]);
+    if (moves == NULL) {
+        return list;
     }
-    return json_pack("{s:s, s:I, s:o}", "outcome", count == 0 ? "same" : "planned", "table_version",
-                     (json_int_t)member->meta->version, "moves", list);
+    const size_t count = stele_plan_moves(member->meta, command, moves, MOVES_MAX);
+    for (size_t i = 0; i < count && i < MOVES_MAX; i++) {
+        const uint64_t bytes =
+            stele_load_bytes(&member->load->seen, moves[i].partition, member->load->stored);
+        *out_bytes += bytes;
+        (void)json_array_append_new(
+            list, json_pack("{s:i, s:I, s:I, s:I}", "partition", (int)moves[i].partition, "from",
+                            (json_int_t)moves[i].from, "to", (json_int_t)moves[i].to, "bytes",
+                            (json_int_t)bytes));
+    }
+    stele_release(member->alloc, moves, MOVES_MAX * sizeof moves[0]);
+    return list;
+}
+
+/* Where every node has everything a vote is handed on without its bytes, except to nodes that are still getting them. */
+static uint64_t bytes_to_copy(struct stele_member *member, const json_t *list)
+{
+    uint64_t bytes = 0;
+    size_t i = 0;
+    const json_t *one = NULL;
+    json_array_foreach(list, i, one)
+    {
+        const struct stele_meta_node *const to =
+            stele_meta_find(member->meta, (uint64_t)json_integer_value(json_object_get(one, "to")));
+        if (to != NULL && to->state == STELE_META_JOINING) {
+            bytes += (uint64_t)json_integer_value(json_object_get(one, "bytes"));
+        }
+    }
+    return bytes;
+}
+
+/* What a command would change, and how even it was and would be. command: NULL: none is needed. */
+static json_t *render_plan(struct stele_member *member, const struct stele_meta_command *command,
+                           const struct stele_plan_load *load)
+{
+    char words[STELE_PLAN_WORDS_SIZE] = "";
+    struct stele_plan_imbalance before = {.votes = 0};
+    struct stele_plan_imbalance after = {.votes = 0};
+    struct stele_meta *const moved = stele_allocate(member->alloc, sizeof *moved);
+    uint64_t bytes = 0;
+    int outcome = moved == NULL ? STELE_E_NO_MEMORY
+                                : stele_plan_imbalance(member->alloc, member->meta, load, &before);
+    if (outcome == STELE_OK) {
+        *moved = *member->meta;
+        if (command != NULL) {
+            stele_plan_apply(moved, command);
+        }
+        outcome = stele_plan_imbalance(member->alloc, moved, load, &after);
+        stele_plan_explain(moved, load, &after, words);
+    }
+    if (moved != NULL) {
+        stele_release(member->alloc, moved, sizeof *moved);
+    }
+    if (outcome != STELE_OK) {
+        return NULL;
+    }
+    json_t *const list = command == NULL ? json_array() : render_list(member, command, &bytes);
+    return json_pack("{s:s, s:I, s:o, s:I, s:I, s:o, s:o, s:s}", "outcome",
+                     json_array_size(list) == 0 ? "same" : "planned", "table_version",
+                     (json_int_t)member->meta->version, "moves", list, "bytes", (json_int_t)bytes,
+                     "bytes_to_copy", (json_int_t)bytes_to_copy(member, list), "before",
+                     render_imbalance(&before), "after", render_imbalance(&after), "words", words);
 }
 
 int stele_member__to_rebalance(struct stele_member *member, struct stele_cluster_command *from,
@@ -101,15 +161,16 @@ int stele_member__to_rebalance(struct stele_member *member, struct stele_cluster
     if (outcome != STELE_OK) {
         return outcome;
     }
-    outcome = stele_plan_voters(member->alloc, member->meta, 0, to);
+    const struct stele_plan_load *const load = stele_member__plan_load(member);
+    outcome = stele_plan_voters(member->alloc, member->meta, load, 0, to);
     if (outcome != STELE_OK && outcome != STELE_NOT_FOUND) {
         return stele_fail(&from->err, outcome, 0, "rebalance: no memory");
     }
     if (outcome == STELE_NOT_FOUND || json_is_true(json_object_get(body, "dry_run"))) {
-        *out_answer = outcome == STELE_OK
-                          ? render_moves(member, to)
-                          : json_pack("{s:s, s:I, s:[]}", "outcome", "same", "table_version",
-                                      (json_int_t)member->meta->version, "moves");
+        *out_answer = render_plan(member, outcome == STELE_OK ? to : NULL, load);
+        return *out_answer == NULL
+                   ? stele_fail(&from->err, STELE_E_NO_MEMORY, 0, "rebalance: no memory")
+                   : STELE_OK;
     }
     return STELE_OK;
 }

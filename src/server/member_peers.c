@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define STATUS_SIZE 48
+#define STATUS_SIZE 48 /* Of the first version; later ones say more. */
+#define STATUS_SIZE_MAX 56
 #define DEAD_US 2000000
 
 bool stele_member__split_address(const char *address, char host[256], uint16_t *out_port)
@@ -222,6 +223,8 @@ static void own_status(struct stele_member *member, struct stele_member__seen *o
     own->durable = atomic_load(&member->durable);
     own->is_full = stele_member__is_full(member);
     own->groups_led = (uint32_t)counts.groups_led;
+    own->free = member->load->free;
+    own->stored = member->load->stored;
     own->heard_us = stele_member__now_us(member);
     own->heard_wall_us = member->base->ops->wall_us(member->base);
 }
@@ -233,12 +236,14 @@ void stele_member__send_status(struct stele_member *member)
         return;
     }
     own_status(member, own);
-    uint8_t bytes[STATUS_SIZE] = {own->state, own->is_full};
+    uint8_t bytes[STATUS_SIZE_MAX] = {own->state, own->is_full};
     stele_store_u32le(bytes + 4, own->groups_led);
     stele_store_u64le(bytes + 8, own->term);
     stele_store_u64le(bytes + 16, own->position);
     stele_store_u64le(bytes + 24, own->durable);
     stele_store_u64le(bytes + 32, member->meta->version);
+    stele_store_u64le(bytes + 40, own->free);
+    stele_store_u64le(bytes + 48, own->stored);
     const struct stele_bytes body = {.data = bytes, .size = sizeof bytes};
     for (size_t i = 0; i < member->meta->nodes_count; i++) {
         const uint64_t number = member->meta->nodes[i].number;
@@ -261,6 +266,8 @@ static void on_status(struct stele_member *member, uint64_t from, struct stele_b
     seen->term = stele_load_u64le(body.data + 8);
     seen->position = stele_load_u64le(body.data + 16);
     seen->durable = stele_load_u64le(body.data + 24);
+    seen->free = stele_load_u64le(body.data + 40);
+    seen->stored = body.size < STATUS_SIZE_MAX ? 0 : stele_load_u64le(body.data + 48);
     seen->heard_us = stele_member__now_us(member);
     seen->heard_wall_us = member->base->ops->wall_us(member->base);
 }

@@ -5,6 +5,7 @@
 #define CALM_US 3000000 /* After the last election, before leaders are moved. */
 #define CHANGES_MAX 64  /* Of members or leaders, in one look. */
 #define ASK_AGAIN_US 2000000
+#define PLAN_AGAIN_US 10000000 /* Loads change without the table. */
 
 struct seen_group {
     struct stele_plan_group group;
@@ -201,12 +202,25 @@ static void look_after_groups(struct stele_member *member)
 
 /* ---- The table ---- */
 
+/* Only then is it known what is uneven for good: what a dead node led is with others for a while. */
+static bool everybody_leads(struct stele_member *member)
+{
+    const uint64_t able = able_nodes(member);
+    bool all = member->moves + member->missing == 0;
+    for (size_t i = 0; i < member->meta->nodes_count; i++) {
+        all = all && ((able >> i & 1) != 0 || member->meta->nodes[i].state != STELE_META_ACTIVE);
+    }
+    return all;
+}
+
 /* As the node that leads the cluster: sees to it that the table says who votes. */
 static void look_after_voters(struct stele_member *member)
 {
     const int64_t now_us = stele_member__now_us(member);
-    if (member->meta_leader != member->identity.number || member->asks != NULL ||
-        member->planned_version == member->meta->version ||
+    const bool is_planned =
+        member->planned_version == member->meta->version &&
+        (now_us - member->planned_us < PLAN_AGAIN_US || member->moves + member->missing > 0);
+    if (member->meta_leader != member->identity.number || member->asks != NULL || is_planned ||
         now_us - member->asked_place_us < ASK_AGAIN_US) {
         return;
     }
@@ -214,10 +228,15 @@ static void look_after_voters(struct stele_member *member)
     if (command == NULL) {
         return; /* Again later. */
     }
-    const int outcome =
-        stele_plan_voters(member->alloc, member->meta, STELE_PLACEMENT_BEGIN, command);
+    const struct stele_plan_load *const load = stele_member__plan_load(member);
+    int outcome =
+        stele_plan_voters(member->alloc, member->meta, load, STELE_PLACEMENT_BEGIN, command);
+    if (outcome == STELE_NOT_FOUND && everybody_leads(member)) {
+        outcome = stele_plan_lead(member->alloc, member->meta, load, command);
+    }
     if (outcome == STELE_NOT_FOUND) {
         member->planned_version = member->meta->version;
+        member->planned_us = now_us;
     } else if (outcome == STELE_OK) {
         struct stele_member__ask *ask = stele_member__ask_create(member, command);
         if (ask != NULL) {

@@ -117,6 +117,11 @@ static void look_at_numbers(struct stele_member *member, const struct stele_clus
     to->moving = member->moves;
     to->missing = member->missing;
     to->moves = member->moved;
+    const struct stele_plan_imbalance *const imbalance = &member->load->imbalance;
+    to->imbalance_votes = imbalance->votes;
+    to->imbalance_bytes = imbalance->bytes;
+    to->imbalance_rate = imbalance->rate;
+    to->imbalance_leaders = imbalance->leaders;
     for (uint32_t g = 0; g < to->groups; g++) {
         struct stele_raft_status status;
         stele_raft_status(stele_replica_raft(member->replica), g, &status);
@@ -191,7 +196,28 @@ static const char *rebalance_of(const struct stele_member *member)
     if (stele_plan_is_paused(member->meta)) {
         return "paused";
     }
-    return member->moves + member->missing > 0 ? "moving" : "idle";
+    if (member->moves + member->missing > 0) {
+        return "moving";
+    }
+    return stele_plan_is_manual(member->meta) ? "manual" : "idle";
+}
+
+/* What a node has to do with, and how much room it has. */
+static void render_load(struct stele_member *member, uint64_t number,
+                        const struct stele_member__seen *seen, json_t *to)
+{
+    struct stele_member__node_load load;
+    stele_member__node_load(member, number, &load);
+    (void)json_object_set_new(to, "votes", json_integer((json_int_t)load.votes));
+    (void)json_object_set_new(to, "vote_bytes", json_integer((json_int_t)load.bytes));
+    (void)json_object_set_new(to, "vote_bytes_per_second", json_integer((json_int_t)load.rate));
+    (void)json_object_set_new(to, "led_appends_per_second",
+                              json_integer((json_int_t)load.appends_led));
+    (void)json_object_set_new(to, "led_bytes_per_second", json_integer((json_int_t)load.rate_led));
+    (void)json_object_set_new(to, "stored",
+                              json_integer(seen == NULL ? 0 : (json_int_t)seen->stored));
+    (void)json_object_set_new(to, "disk_free",
+                              json_integer(seen == NULL ? 0 : (json_int_t)seen->free));
 }
 
 static char *render(struct stele_member *member, const struct stele_cluster_view *view,
@@ -226,6 +252,7 @@ static char *render(struct stele_member *member, const struct stele_cluster_view
                                   json_integer((json_int_t)node->position_executed));
         (void)json_object_set_new(one, "groups_led",
                                   json_integer(seen == NULL ? 0 : (json_int_t)seen->groups_led));
+        render_load(member, node->number, seen, one);
         if (seen != NULL && seen->hashes.differing > 0) {
             (void)json_object_set_new(
                 one, "differs_since",
@@ -255,6 +282,11 @@ static char *render(struct stele_member *member, const struct stele_cluster_view
     (void)json_object_set_new(root, "closed_lag_us",
                               json_integer((json_int_t)numbers->closed_lag_us));
     (void)json_object_set_new(root, "imbalance", json_integer((json_int_t)numbers->imbalance));
+    (void)json_object_set_new(
+        root, "imbalance_percent",
+        json_pack("{s:i, s:i, s:i, s:i}", "votes", (int)numbers->imbalance_votes, "bytes",
+                  (int)numbers->imbalance_bytes, "rate", (int)numbers->imbalance_rate, "leaders",
+                  (int)numbers->imbalance_leaders));
     (void)json_object_set_new(root, "wal_size", json_integer((json_int_t)numbers->wal_size));
     (void)json_object_set_new(root, "mismatches", json_integer((json_int_t)numbers->mismatches));
     (void)json_object_set_new(root, "features", json_integer((json_int_t)member->meta->gates));

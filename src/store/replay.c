@@ -246,6 +246,14 @@ int stele_replay_decode(struct stele_replay *replay, struct stele_bytes chunk,
     return outcome;
 }
 
+void stele_replay_sizes(const struct stele_replay *replay, uint64_t sizes[STELE_PARTITIONS_MAX])
+{
+    for (size_t i = 0; i < replay->groups_count; i++) {
+        const struct stele_store__group *const group = &replay->groups[i].group;
+        sizes[stele_position_partition(group->stamp)] += group->size;
+    }
+}
+
 /* ---- Applying (under the lock) ---- */
 
 static int load_entries(struct stele_store *store, struct stele_replay *replay,

@@ -243,6 +243,8 @@ void stele_replay_destroy(struct stele_replay *replay);
 STELE_MUST_USE
 int stele_replay_decode(struct stele_replay *replay, struct stele_bytes chunk,
                         struct stele_error *err);
+/* Adds the bytes of what was decoded to those of each partition, by its stamps. */
+void stele_replay_sizes(const struct stele_replay *replay, uint64_t sizes[STELE_PARTITIONS_MAX]);
 /* Stages the chunk's next append, whole or not at all. STELE_OK; STELE_END: there is none;
  * STELE_STORE_ROLL, STELE_STORE_INDEX: as stele_store_append(); STELE_E_CORRUPT: it does not continue
  * this store. */

@@ -138,7 +138,7 @@ static uint64_t load_of(const uint64_t *rows, uint64_t number)
     uint64_t load = 0;
     for (size_t i = 0; i < placement.partitions * placement.replicas; i++) {
         if (rows[i] == number) {
-            load += placement.weights == NULL ? 1 : placement.weights[i / placement.replicas];
+            load += placement.bytes == NULL ? 1 : placement.bytes[i / placement.replicas];
         }
     }
     return load;
@@ -372,7 +372,7 @@ TEST(unlike_partitions_are_spread_up_to_the_largest_one)
             weights[i] = rng_one_in(&rng, 10) ? 0 : scale * rng_log(&rng, 64, 65536);
             largest = weights[i] > largest ? weights[i] : largest;
         }
-        placement.weights = weights;
+        placement.bytes = weights;
         spread(table);
         uint64_t total = 0;
         for (size_t i = 0; i < placement.nodes_count; i++) {
@@ -392,10 +392,10 @@ TEST(weights_of_any_size_do_not_overflow)
     for (uint32_t i = 0; i < placement.partitions; i++) {
         weights[i] = UINT64_MAX - i;
     }
-    placement.weights = weights;
+    placement.bytes = weights;
     spread(table);
     CHECK(stele_placement_imbalance(&placement, table) <= 5);
-    placement.weights = NULL;
+    placement.bytes = NULL;
     CHECK(stele_placement_imbalance(&placement, table) <= 5);
 }
 

@@ -156,7 +156,8 @@ static void set_up_voters(size_t nodes, uint32_t partitions, const char *replica
 static uint32_t place(void)
 {
     uint32_t moved = 0;
-    const int outcome = stele_plan_voters(&alloc.base, &meta, STELE_PLACEMENT_BEGIN, &command);
+    const int outcome =
+        stele_plan_voters(&alloc.base, &meta, NULL, STELE_PLACEMENT_BEGIN, &command);
     if (outcome == STELE_NOT_FOUND) {
         return 0;
     }
@@ -174,7 +175,7 @@ static uint32_t place(void)
         memcpy(meta.voters[i], row, sizeof row);
     }
     /* What was just placed is as it should be. */
-    CHECK_EQ(stele_plan_voters(&alloc.base, &meta, STELE_PLACEMENT_BEGIN, &command),
+    CHECK_EQ(stele_plan_voters(&alloc.base, &meta, NULL, STELE_PLACEMENT_BEGIN, &command),
              STELE_NOT_FOUND);
     CHECK(stele_plan_is_filled(&meta));
     return moved;
@@ -279,11 +280,11 @@ TEST(nothing_is_placed_before_all_nodes_know_what_that_is_or_if_nobody_said_how_
     CHECK(!stele_plan_is_filled(&meta));
     meta.gates = 0;
     CHECK(stele_plan_is_filled(&meta));
-    CHECK_EQ(stele_plan_voters(&alloc.base, &meta, STELE_PLACEMENT_BEGIN, &command),
+    CHECK_EQ(stele_plan_voters(&alloc.base, &meta, NULL, STELE_PLACEMENT_BEGIN, &command),
              STELE_NOT_FOUND);
     set_up(4, 16);
     meta.gates = STELE_META_FEATURE_VOTERS;
-    CHECK_EQ(stele_plan_voters(&alloc.base, &meta, STELE_PLACEMENT_BEGIN, &command),
+    CHECK_EQ(stele_plan_voters(&alloc.base, &meta, NULL, STELE_PLACEMENT_BEGIN, &command),
              STELE_NOT_FOUND);
     CHECK_EQ(stele_plan_role(&meta, 3, meta.nodes[2].number), STELE_PLAN_VOTER);
     CHECK(stele_plan_is_replicas("") && stele_plan_is_replicas("7"));
@@ -297,7 +298,7 @@ static int move(uint32_t partition, uint64_t from, uint64_t to, uint64_t alive)
 {
     const struct stele_placement_move wanted = {.partition = partition, .from = from, .to = to};
     err.message[0] = '\0';
-    const int outcome = stele_plan_move(&alloc.base, &meta, alive, &wanted, &command, &err);
+    const int outcome = stele_plan_move(&alloc.base, &meta, NULL, alive, &wanted, &command, &err);
     CHECK_EQ(err.message[0] == '\0', outcome == STELE_OK);
     return outcome;
 }
@@ -614,7 +615,8 @@ TEST(without_memory_nothing_is_planned)
     for (uint64_t nth = 1;; nth++) {
         set_up_voters(3, 16, "3");
         alloc.fail_at = nth;
-        const int outcome = stele_plan_voters(&alloc.base, &meta, STELE_PLACEMENT_BEGIN, &command);
+        const int outcome =
+            stele_plan_voters(&alloc.base, &meta, NULL, STELE_PLACEMENT_BEGIN, &command);
         CHECK_EQ(alloc.blocks, 0);
         if (outcome == STELE_OK) {
             CHECK(nth > 2);

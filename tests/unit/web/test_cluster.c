@@ -310,7 +310,9 @@ TEST(metrics_have_the_clusters_numbers_also_where_groups_are_not)
                                                           .term_max = 77,
                                                           .closed_lag_us = 2500000,
                                                           .installs = 4,
-                                                          .imbalance = 6};
+                                                          .imbalance = 6,
+                                                          .imbalance_bytes = 25,
+                                                          .imbalance_leaders = 100};
     CHECK_EQ(ask("GET", "/metrics", NULL), 200);
     CHECK(says("\nstele_cluster_nodes 3\n"));
     CHECK(says("\nstele_cluster_ready 1\n"));
@@ -320,6 +322,10 @@ TEST(metrics_have_the_clusters_numbers_also_where_groups_are_not)
     CHECK(says("\nstele_cluster_closed_lag_seconds 2.5\n"));
     CHECK(says("\nstele_cluster_installs_total 4\n"));
     CHECK(says("\nstele_cluster_imbalance_groups 6\n"));
+    CHECK(says("\nstele_cluster_imbalance_votes_ratio 0\n"));
+    CHECK(says("\nstele_cluster_imbalance_bytes_ratio 0.25\n"));
+    CHECK(says("\nstele_cluster_imbalance_rate_ratio 0\n"));
+    CHECK(says("\nstele_cluster_imbalance_leaders_ratio 1\n"));
     CHECK(says("kurrentdb_statuses{name=\"Node\",status=\"Follower\"} 1\n"));
     CHECK(says("\nstele_groups 0\n"));
     end();
