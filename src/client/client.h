@@ -10,6 +10,7 @@
 #ifndef STELE_CLIENT_CLIENT_H
 #define STELE_CLIENT_CLIENT_H
 
+#include "base/position.h"
 #include "io/linux.h"
 #include "store/store.h"
 

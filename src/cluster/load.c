@@ -23,7 +23,7 @@ void stele_load_copied(struct stele_load *load, uint32_t partition, uint64_t byt
 {
     STELE_ASSERT(partition < load->partitions);
     struct stele_load_partition *const of = &load->of[partition];
-    of->bytes += bytes < UINT64_MAX - of->bytes ? bytes : 0;
+    of->bytes += bytes < UINT64_MAX - of->bytes ? bytes : UINT64_MAX - of->bytes;
 }
 
 void stele_load_add(struct stele_load *load, uint32_t partition, uint64_t bytes)
@@ -101,7 +101,7 @@ static uint64_t sum_of(const struct stele_load *load)
     uint64_t sum = 0;
     for (uint32_t i = 0; i < load->partitions; i++) {
         const uint64_t bytes = load->of[i].bytes;
-        sum += bytes < UINT64_MAX - sum ? bytes : 0;
+        sum += bytes < UINT64_MAX - sum ? bytes : UINT64_MAX - sum;
     }
     return sum;
 }

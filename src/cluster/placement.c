@@ -255,7 +255,7 @@ static size_t choose(const struct board *board, uint32_t row)
 
 static unsigned width_of(const struct board *board, uint32_t row)
 {
-    const unsigned allowed = count(board->allowed[row]);
+    const unsigned allowed = count(board->has_full ? board->open : board->allowed[row]);
     return allowed < board->width ? allowed : board->width;
 }
 
@@ -263,9 +263,10 @@ static unsigned width_of(const struct board *board, uint32_t row)
 static size_t one_too_many(const struct board *board, uint32_t row)
 {
     size_t fullest = NOWHERE;
+    const unsigned cap = has_free_zone(board, row, board->chosen[row]) ? 1 : board->cap;
     for (uint64_t rest = board->chosen[row]; rest != 0; rest &= rest - 1) {
         const size_t node = first(rest);
-        if (count(board->chosen[row] & board->zone[node]) > board->cap &&
+        if (count(board->chosen[row] & board->zone[node]) > cap &&
             (fullest == NOWHERE || load_of(board, node) > load_of(board, fullest))) {
             fullest = node;
         }
@@ -277,10 +278,17 @@ static size_t one_too_many(const struct board *board, uint32_t row)
 static void fill_row(struct board *board, uint32_t row, uint64_t lost)
 {
     while (!is_full(board) && count(board->chosen[row]) < width_of(board, row)) {
-        const size_t node = choose(board, row);
+        size_t node = choose(board, row);
         STELE_ASSERT(node != NOWHERE || board->has_full); /* The cap leaves room for a whole row. */
+        if (node == NOWHERE && lost != 0) {
+            put(board, row, first(lost)); /* Better who should go than nobody. */
+            lost &= lost - 1;
+            continue;
+        }
         if (node == NOWHERE) {
-            return; /* Those who could have it have no room. */
+            board->allowed[row] = board->open; /* And better without room. */
+            node = choose(board, row);
+            STELE_ASSERT(node != NOWHERE);
         }
         put(board, row, node);
         note(board, row, lost == 0 ? 0 : board->nodes[first(lost)]->number, node);
@@ -300,7 +308,7 @@ static void fill_row(struct board *board, uint32_t row, uint64_t lost)
     }
 }
 
-/* Nodes without room keep what they have, and get nothing. table: as in fill(). */
+/* Nodes without room keep what they have, and get what nobody else could take. table: as in fill(). */
 static void close_full(struct board *board, const uint64_t *table, size_t width)
 {
     uint64_t full = 0;

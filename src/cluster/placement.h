@@ -13,8 +13,8 @@
  *
  * Pure, integers only: the same input gives the same table everywhere, in whatever order nodes are listed.
  *
- * Invariants: P1 a row has as many nodes as it should (fewer, if the others have no room), each once, all open. P2 no zone has more of a row than
- * it must, so that there are as many zones in it as possible. P3 balancing never makes the table less even.
+ * Invariants: P1 a row has as many nodes as it should, each once, all open (those that are not stay
+ * where the others have no room). P2 no zone has two of a row while another one that could have one has none, and none has more than it must. P3 balancing never makes the table less even.
  * P4 what may stay where it is moves only for evenness, and only above the limit. P5 a leader is in its row. */
 #ifndef STELE_CLUSTER_PLACEMENT_H
 #define STELE_CLUSTER_PLACEMENT_H
@@ -34,7 +34,7 @@ struct stele_placement_node {
     uint64_t number;  /* Not 0. */
     const char *zone; /* NULL or empty: the node is a zone of its own. */
     bool open;        /* Takes replicas; false: what it has goes elsewhere (draining). */
-    bool full;        /* Has no room: keeps what it has and gets nothing. */
+    bool full;        /* Has no room: keeps what it has, and gets what nobody else could take. */
 };
 
 struct stele_placement {

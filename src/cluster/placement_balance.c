@@ -2,13 +2,16 @@
  * unlike.
  *
  * One number says how uneven a board is: the squares of all loads, of all kinds. Each step lowers it, so this ends, and
- * done again it does nothing. Where partitions are unlike a step also has to be worth what it moves: otherwise loads that
+ * done again it does nothing. What helps one kind may harm the other one: but never so that some node is further from the
+ * mean than the furthest was. Where partitions are unlike a step also has to be worth what it moves: otherwise loads that
  * change a little every second would be followed with moves for ever. */
 #include "cluster/placement_internal.h"
 
 /* What a step gains, in shares of what it moves times the mean load: at least one in so many. */
 #define WORTH 200
-#define EXCHANGES_MAX 64 /* In one go: to look for one is dear. */
+#define WORTH_EXCHANGE 100 /* Two move, so that a little of one does. */
+#define PAIRS_MAX                                                                                  \
+    UINT32_C(10000000) /* That are looked at for exchanges, in one go: some tens of milliseconds. */
 
 struct step {
     uint32_t row;
@@ -49,14 +52,50 @@ static int64_t gain_of_step(const struct board *board, uint32_t row, size_t from
     return gain;
 }
 
+/* How far from the mean a load is, in millionths or so of it. */
+static uint64_t distance(const struct board *board, unsigned kind, uint64_t load)
+{
+    const uint64_t share = load * count(board->open);
+    const uint64_t off =
+        share > board->total[kind] ? share - board->total[kind] : board->total[kind] - share;
+    return (off << 20) / board->total[kind];
+}
+
+/* Of the open node that is furthest from it. */
+static uint64_t furthest(const struct board *board)
+{
+    uint64_t most = 0;
+    for (unsigned kind = 0; kind < board->kinds && board->kinds > 1; kind++) {
+        for (uint64_t rest = board->open; rest != 0; rest &= rest - 1) {
+            const uint64_t off = distance(board, kind, board->load[kind][first(rest)]);
+            most = off > most ? off : most;
+        }
+    }
+    return most;
+}
+
+/* Would two nodes be no further from the mean than this, if so much of each kind went from one to the other? */
+static bool stays_within(const struct board *board, uint64_t most, const int64_t weights[KINDS],
+                         size_t from, size_t to)
+{
+    for (unsigned kind = 0; kind < board->kinds && board->kinds > 1; kind++) {
+        const uint64_t left = (uint64_t)((int64_t)board->load[kind][from] - weights[kind]);
+        const uint64_t after = (uint64_t)((int64_t)board->load[kind][to] + weights[kind]);
+        if (distance(board, kind, left) > most || distance(board, kind, after) > most) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* moved: weight, of all kinds together. */
-static bool is_worth(const struct board *board, int64_t gain, uint64_t moved)
+static bool is_worth(const struct board *board, int64_t gain, uint64_t moved, uint64_t worth)
 {
     if (gain <= 0 || board->alike) {
         return gain > 0;
     }
     const uint64_t mean = board->total[0] / count(board->open);
-    return (uint64_t)gain / moved >= mean / WORTH;
+    return (uint64_t)gain / moved >= mean / worth;
 }
 
 /* ---- Single moves ---- */
@@ -64,18 +103,20 @@ static bool is_worth(const struct board *board, int64_t gain, uint64_t moved)
 /* The best single move from a node, or to `only` if that is somewhere. */
 static bool find_step(const struct board *board, size_t from, size_t only, struct step *out_step)
 {
+    const uint64_t most = furthest(board);
     int64_t best = 0;
     for (uint32_t row = 0; row < board->rows; row++) {
         if ((board->chosen[row] & bit(from)) == 0) {
             continue;
         }
+        const int64_t weights[KINDS] = {board->weight[0][row], board->weight[1][row]};
         uint64_t targets = board->allowed[row] & ~board->chosen[row];
         targets &= only == NOWHERE ? UINT64_MAX : bit(only);
         for (; targets != 0; targets &= targets - 1) {
             const size_t to = first(targets);
             const int64_t gain = gain_of_step(board, row, from, to);
-            if (gain > best && is_worth(board, gain, weight_of(board, row)) &&
-                may_move(board, row, from, to)) {
+            if (gain > best && is_worth(board, gain, weight_of(board, row), WORTH) &&
+                may_move(board, row, from, to) && stays_within(board, most, weights, from, to)) {
                 best = gain;
                 *out_step = (struct step){.row = row, .from = from, .to = to};
             }
@@ -183,6 +224,7 @@ static bool try_chain(struct board *board, size_t from, size_t only)
         return false;
     }
     const uint64_t before = unevenness(board);
+    const uint64_t most = furthest(board);
     const size_t moves_before = board->moves_count;
     uint64_t moved = 0;
     size_t gone = 0;
@@ -191,7 +233,8 @@ static bool try_chain(struct board *board, size_t from, size_t only)
         moved += weight_of(board, steps[gone].row);
         gone++;
     }
-    if (gone == length && is_worth(board, (int64_t)(before - unevenness(board)), moved)) {
+    if (gone == length && furthest(board) <= most &&
+        is_worth(board, (int64_t)(before - unevenness(board)), moved, WORTH)) {
         return true;
     }
     while (gone-- > 0) {
@@ -215,25 +258,31 @@ static bool may_exchange(const struct board *board, size_t from, const struct ex
            may_move(board, exchange->against, exchange->to, from);
 }
 
-/* The best exchange of one row against another between two nodes, if it is better than what there is. */
+/* The best exchange of one row against another between two nodes, if it is better than what there is. *pairs: how many more
+ * may be looked at. */
 static void find_exchange(const struct board *board, size_t from, size_t to,
-                          struct exchange *out_exchange, int64_t *best)
+                          struct exchange *out_exchange, int64_t *best, uint32_t *pairs)
 {
+    const uint64_t most = furthest(board);
     for (uint32_t row = 0; row < board->rows; row++) {
-        if (!may_move(board, row, from, to)) {
+        if (*pairs < board->rows || !may_move(board, row, from, to)) {
             continue;
         }
+        *pairs -= board->rows;
         for (uint32_t against = 0; against < board->rows; against++) {
+            const int64_t weights[KINDS] = {
+                (int64_t)board->weight[0][row] - board->weight[0][against],
+                (int64_t)board->weight[1][row] - board->weight[1][against]};
             int64_t gain = 0;
             for (unsigned kind = 0; kind < board->kinds; kind++) {
-                gain += gain_of_kind(
-                    board, kind, (int64_t)board->weight[kind][row] - board->weight[kind][against],
-                    from, to);
+                gain += gain_of_kind(board, kind, weights[kind], from, to);
             }
             const struct exchange exchange = {.row = row, .against = against, .to = to};
             if (gain > *best &&
-                is_worth(board, gain, weight_of(board, row) + weight_of(board, against)) &&
-                may_exchange(board, from, &exchange)) {
+                is_worth(board, gain, weight_of(board, row) + weight_of(board, against),
+                         WORTH_EXCHANGE) &&
+                may_exchange(board, from, &exchange) &&
+                stays_within(board, most, weights, from, to)) {
                 *best = gain;
                 *out_exchange = exchange;
             }
@@ -242,7 +291,7 @@ static void find_exchange(const struct board *board, size_t from, size_t to,
 }
 
 /* Two for one another, where no single one may go: only unlike ones gain by it. */
-static bool try_exchange(struct board *board, size_t from)
+static bool try_exchange(struct board *board, size_t from, uint32_t *pairs)
 {
     struct exchange exchange = {.to = NOWHERE};
     int64_t best = 0;
@@ -250,7 +299,7 @@ static bool try_exchange(struct board *board, size_t from)
         return false;
     }
     for (uint64_t rest = board->open & ~bit(from); rest != 0; rest &= rest - 1) {
-        find_exchange(board, from, first(rest), &exchange, &best);
+        find_exchange(board, from, first(rest), &exchange, &best, pairs);
     }
     if (best > 0) {
         move(board, exchange.row, from, exchange.to);
@@ -294,7 +343,7 @@ static bool is_below(const struct board *board, unsigned kind, size_t node, uint
 }
 
 /* One step towards evenness in one kind. false: it is even enough, or there is none. */
-static bool balance_once(struct board *board, unsigned kind, uint32_t percent, uint32_t *exchanges)
+static bool balance_once(struct board *board, unsigned kind, uint32_t percent, uint32_t *pairs)
 {
     size_t order[STELE_PLACEMENT_NODES_MAX];
     const size_t size = by_load(board, kind, order);
@@ -313,11 +362,10 @@ static bool balance_once(struct board *board, unsigned kind, uint32_t percent, u
             return true;
         }
     }
-    for (size_t i = 0; i < size && *exchanges < EXCHANGES_MAX; i++) {
+    for (size_t i = 0; i < size; i++) {
         const bool is_off =
             is_above(board, kind, order[i], percent) || is_below(board, kind, order[i], percent);
-        if (is_off && try_exchange(board, order[i])) {
-            (*exchanges)++;
+        if (is_off && try_exchange(board, order[i], pairs)) {
             return true;
         }
     }
@@ -326,10 +374,10 @@ static bool balance_once(struct board *board, unsigned kind, uint32_t percent, u
 
 void stele_placement__balance(struct board *board, uint32_t percent)
 {
-    uint32_t exchanges = 0;
+    uint32_t pairs = PAIRS_MAX;
     bool goes_on = true;
     while (goes_on && !is_full(board)) {
-        goes_on = balance_once(board, 0, percent, &exchanges) ||
-                  (board->kinds > 1 && balance_once(board, 1, percent, &exchanges));
+        goes_on = balance_once(board, 0, percent, &pairs) ||
+                  (board->kinds > 1 && balance_once(board, 1, percent, &pairs));
     }
 }

@@ -87,11 +87,23 @@ static inline void take(struct board *board, uint32_t row, size_t node)
     }
 }
 
+/* Is there a zone that the row could have and has nobody of? */
+static inline bool has_free_zone(const struct board *board, uint32_t row, uint64_t others)
+{
+    for (uint64_t rest = board->allowed[row] & ~others; rest != 0; rest &= rest - 1) {
+        if ((board->zone[first(rest)] & others) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* May the row have this node as well, if it had those? */
 static inline bool fits(const struct board *board, uint32_t row, uint64_t others, size_t node)
 {
+    const uint64_t together = others & board->zone[node];
     return (board->allowed[row] & bit(node)) != 0 && (others & bit(node)) == 0 &&
-           count(others & board->zone[node]) < board->cap;
+           count(together) < board->cap && (together == 0 || !has_free_zone(board, row, others));
 }
 
 static inline bool is_full(const struct board *board)

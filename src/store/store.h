@@ -16,6 +16,7 @@
 #ifndef STELE_STORE_STORE_H
 #define STELE_STORE_STORE_H
 
+#include "base/position.h"
 #include "index/index.h"
 #include "log/log.h"
 

@@ -123,10 +123,23 @@ static uint64_t cap_needed(void)
     return cap;
 }
 
+/* Is every zone in every row? Then its nodes cannot have less than that. */
+static uint64_t load_of_zones(void)
+{
+    uint64_t zones_count = 0;
+    uint64_t smallest = UINT64_MAX;
+    for (size_t i = 0; i < placement.nodes_count; i++) {
+        const size_t size = zone_size(i);
+        zones_count += size > 0;
+        smallest = size > 0 ? least(smallest, size) : smallest;
+    }
+    return zones_count <= width() ? (placement.partitions + smallest - 1) / smallest : 0;
+}
+
 /* The load of the fullest node that cannot be helped. */
 static uint64_t load_needed(void)
 {
-    uint64_t load = 0;
+    uint64_t load = load_of_zones();
     while (room(placement.partitions, cap_needed(), load) < placement.partitions * width()) {
         load++;
     }
@@ -154,6 +167,22 @@ static uint64_t load_max(const uint64_t *rows)
     return most;
 }
 
+/* No zone has two while another one has none. */
+static void check_zones(const uint64_t *row, size_t size)
+{
+    uint64_t most = 0;
+    uint64_t fewest = UINT64_MAX;
+    for (size_t i = 0; i < placement.nodes_count; i++) {
+        uint64_t count = 0;
+        for (size_t k = 0; k < size && nodes[i].open; k++) {
+            count += same_zone(node_of(row[k]), &nodes[i]);
+        }
+        most = count > most ? count : most;
+        fewest = nodes[i].open ? least(fewest, count) : fewest;
+    }
+    CHECK(most < 2 || fewest > 0);
+}
+
 static void check_row(const uint64_t *row, uint64_t cap)
 {
     size_t size = 0;
@@ -170,6 +199,7 @@ static void check_row(const uint64_t *row, uint64_t cap)
         size++;
     }
     CHECK_EQ(size, width());
+    check_zones(row, size);
     for (; size < placement.replicas; size++) {
         CHECK_EQ(row[size], 0);
     }
