@@ -145,4 +145,94 @@ def test_a_killed_voter(s: Stele):
         cluster.verify()
 
 
+def test_by_bytes(s: Stele):
+    """who votes in a large partition gets fewer others, and what is known of that outlasts a restart"""
+    with Cluster(s, 3, partitions=8) as cluster:
+        cluster.wait_ready()
+        same(cluster[1].change("set", {"key": "rebalance", "value": "manual"}).status, 200)
+        same(cluster[1].change("set", {"key": "replication-factor", "value": "1"}).status, 200)
+        wait_for(lambda: all(len(row) == 1 for row in voters(cluster[1])))
+        same(cluster[1].change("rebalance", {}).status, 200)
+        wait_for(lambda: len(set(chain(*voters(cluster[1])))) == 3)
+        wait_for(lambda: all(node.status()["rebalance"] == "manual" for node in cluster.nodes))
+        rows = voters(cluster[1])
+        target = f"stele://localhost:{cluster[2].port}?tls=false"
+        event = {"type": "T", "data": "x" * 1500000}
+
+        def vote_bytes():
+            return [node["vote_bytes"] for node in cluster[2].status()["nodes"]]
+
+        def append(stream, count):
+            """Returns the number of the node that votes there."""
+            before = vote_bytes()
+            for _ in range(count):
+                same(cluster[1].append(stream, [event]).status, 201)
+
+            def grown():
+                return [now - was > count * 1000000 for was, now in zip(before, vote_bytes())]
+            wait_for(lambda: grown().count(True) == 1, words=lambda: json.dumps(cluster[2].status()))
+            return 1 + grown().index(True)
+        # A node that has others to give away.
+        stream = next(name for name in (f"large{i}" for i in range(100))
+                      if list(chain(*rows)).count(append(name, 1)) == 3)
+        owner = append(stream, 30)
+        had = 3
+        wait_for(lambda: all(node["disk_free"] > 0 and node["stored"] > 40000000
+                             for node in cluster[2].status()["nodes"]),
+                 words=lambda: json.dumps(cluster[2].status()))
+        wait_for(lambda: cluster[2].status()["imbalance_percent"]["bytes"] >= 20)
+        same(voters(cluster[1]), rows)
+        text = cluster[2].ask("GET", "/metrics").body.decode()
+        ratio = float(text.split("\nstele_cluster_imbalance_bytes_ratio ")[1].split()[0])
+        assert ratio >= 0.2, text
+        # What was counted is there after a restart.
+        cluster[2].restart()
+        cluster.wait_ready()
+        wait_for(lambda: cluster[2].status()["imbalance_percent"]["bytes"] >= 20)
+        plan = s.run("cluster", "rebalance", "--dry-run", "--store", target)
+        has(plan.out + plan.err, f"from n{owner} to ")
+        has(plan.out + plan.err, "0.0 MiB have to be copied")
+        shown = s.run("cluster", "rebalance", "--dry-run", "--json", "--store", target).json[0]
+        assert shown["after"]["bytes"] + 5 <= shown["before"]["bytes"], shown
+        assert shown["bytes"] == sum(move["bytes"] for move in shown["moves"]), shown
+        # Nobody has to ask.
+        same(cluster[1].change("set", {"key": "rebalance", "value": ""}).status, 200)
+        wait_for(lambda: list(chain(*voters(cluster[1]))).count(owner) < had)
+        wait_for(lambda: all(node.status()["rebalance"] == "idle" for node in cluster.nodes))
+        rows = voters(cluster[1])
+        same(s.run("cluster", "rebalance", "--dry-run", "--json", "--store", target).json[0]["moves"], [])
+        same(voters(cluster[1]), rows)
+        cluster.all()
+        cluster.stop()
+
+
+def test_a_full_node(s: Stele):
+    """votes do not go to nodes whose disk is full, and asking for it is refused with words"""
+    with Cluster(s, 4) as cluster:
+        cluster.wait_ready()
+        rows = wait_placed(cluster, 3, (1, 2, 3, 4))
+        target = f"stele://localhost:{cluster[2].port}?tls=false"
+
+        def stele(*arguments, code=0):
+            ended = s.run("cluster", *arguments, "--store", target, code=code)
+            return ended.out + ended.err
+        has(stele("set", "disk-reserve", "much", "--yes", code=None), "500MiB")
+        has(stele("set", "disk-reserve", "900TiB", "--yes"), "set: done")
+        to = next(number for number in (1, 2, 3, 4) if number not in rows[3])
+        has(stele("move", "3", f"n{rows[3][0]}", f"n{to}", "--yes", code=None), f"the disk of n{to} is full")
+        same(voters(cluster[2]), rows)
+        # A fifth one gets no votes either.
+        node = cluster.add(5)
+        node.join(cluster[1])
+        node.start()
+        cluster.wait_ready()
+        has(stele("rebalance", "--dry-run"), "nothing to move")
+        same(voters(cluster[2]), rows)
+        has(stele("set", "disk-reserve", "", "--yes"), "set: done")
+        cluster.wait_ready()
+        wait_placed(cluster, 3, (1, 2, 3, 4, 5))
+        cluster.all()
+        cluster.stop()
+
+
 main(sys.modules[__name__])

@@ -241,14 +241,14 @@ TEST(what_is_uneven_becomes_even_as_far_as_whole_partitions_allow_and_stays)
 
 TEST(loads_that_change_a_little_are_not_followed)
 {
-    for (uint64_t seed = 0; seed < 40; seed++) {
+    for (uint64_t seed = 0; seed < 15; seed++) {
         struct rng rng;
         rng_init(&rng, seed, 21);
         set_up_any(&rng);
         memcpy(calm_bytes, bytes, sizeof bytes);
         memcpy(calm_rates, rates, sizeof rates);
         unsigned plans = plan(STELE_PLACEMENT_BEGIN) > 0;
-        for (unsigned round = 0; round < 40; round++) {
+        for (unsigned round = 0; round < 25; round++) {
             for (uint32_t i = 0; i < meta.partitions; i++) {
                 bytes[i] = calm_bytes[i] / 100 * rng_between(&rng, 98, 102) + 1;
                 rates[i] = calm_rates[i] / 100 * rng_between(&rng, 98, 102) + 1;
