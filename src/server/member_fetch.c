@@ -277,17 +277,16 @@ void stele_member__fetch(void *context, uint64_t from, uint64_t stamp)
 /* A disk that would fill up on the way would help nobody: it waits, and says why. */
 static bool has_room(struct stele_member *member, int64_t now_us)
 {
-    uint64_t needed = 0;
-    if (stele_member__has_room(member, member->identity.number, &needed)) {
+    const uint64_t needed = stele_member__bytes_missing(member, member->identity.number);
+    if (member->load->free == 0 || member->load->free > needed) {
         return true;
     }
     member->fetch_again_us = now_us + NO_ROOM_US;
-    stele_member__log(
-        member, STELE_SERVER_WARNING,
-        "catching up waits: the disk has %llu MiB free, and %llu MiB are needed, with "
-        "what has to stay free (setting %s); make room",
-        (unsigned long long)(member->load->free >> 20), (unsigned long long)(needed >> 20),
-        STELE_META_DISK_RESERVE);
+    stele_member__log(member, STELE_SERVER_ERROR,
+                      "catching up waits: the disk has %llu MiB free, and %llu MiB are needed; "
+                      "make room, it goes on by itself",
+                      (unsigned long long)(member->load->free >> 20),
+                      (unsigned long long)(needed >> 20));
     return false;
 }
 

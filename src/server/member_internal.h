@@ -323,9 +323,8 @@ void stele_member__load_keep(struct stele_member *member);
 void stele_member__load_work(struct stele_member *member);
 /* By what is planned now; valid until the next call. */
 const struct stele_plan_load *stele_member__plan_load(struct stele_member *member);
-/* Has the node room for what it has not got yet, and for what has to stay free? As far as it is known.
- * *out_needed: bytes. */
-bool stele_member__has_room(struct stele_member *member, uint64_t number, uint64_t *out_needed);
+/* What others have stored and the node has not, as far as they have told. */
+uint64_t stele_member__bytes_missing(struct stele_member *member, uint64_t number);
 void stele_member__node_load(const struct stele_member *member, uint64_t number,
                              struct stele_member__node_load *out_load);
 

@@ -72,7 +72,7 @@ static void look_at_disk(struct stele_member *member)
     }
 }
 
-bool stele_member__has_room(struct stele_member *member, uint64_t number, uint64_t *out_needed)
+uint64_t stele_member__bytes_missing(struct stele_member *member, uint64_t number)
 {
     const struct stele_member__seen *const seen = stele_member__seen_of(member, number);
     uint64_t most = 0;
@@ -82,9 +82,16 @@ bool stele_member__has_room(struct stele_member *member, uint64_t number, uint64
         most = other != NULL && other->stored > most ? other->stored : most;
     }
     const uint64_t stored = seen == NULL ? 0 : seen->stored;
-    /* Every node gets everything: what others have more than it is still to come. */
-    *out_needed = stele_plan_disk_reserve(member->meta) + (most > stored ? most - stored : 0);
-    return seen == NULL || seen->free == 0 || seen->free >= *out_needed;
+    return most > stored ? most - stored : 0;
+}
+
+/* For what it has not got yet, since every node gets everything, and for what has to stay free. */
+static bool has_room(struct stele_member *member, uint64_t number)
+{
+    const struct stele_member__seen *const seen = stele_member__seen_of(member, number);
+    const uint64_t needed =
+        stele_plan_disk_reserve(member->meta) + stele_member__bytes_missing(member, number);
+    return seen == NULL || (!seen->is_full && (seen->free == 0 || seen->free >= needed));
 }
 
 /* ---- Plans ---- */
@@ -95,10 +102,8 @@ static void look_at_weights(struct stele_member *member)
     load->plan = (struct stele_plan_load){.bytes = load->bytes, .rates = load->rates};
     stele_load_weights(&load->seen, load->stored, load->bytes, load->rates);
     for (size_t i = 0; i < member->meta->nodes_count; i++) {
-        uint64_t needed = 0;
-        const bool has_room =
-            stele_member__has_room(member, member->meta->nodes[i].number, &needed);
-        load->plan.full |= has_room ? 0 : UINT64_C(1) << i;
+        const bool takes = has_room(member, member->meta->nodes[i].number);
+        load->plan.full |= takes ? 0 : UINT64_C(1) << i;
     }
 }
 
