@@ -85,13 +85,15 @@ uint64_t stele_member__bytes_missing(struct stele_member *member, uint64_t numbe
     return most > stored ? most - stored : 0;
 }
 
-/* For what it has not got yet, since every node gets everything, and for what has to stay free. */
+/* For what it has not got yet, since every node gets everything, and for what has to stay free. Who has said nothing so far
+ * gets nothing so far; who does not know is believed to have room. */
 static bool has_room(struct stele_member *member, uint64_t number)
 {
     const struct stele_member__seen *const seen = stele_member__seen_of(member, number);
     const uint64_t needed =
         stele_plan_disk_reserve(member->meta) + stele_member__bytes_missing(member, number);
-    return seen == NULL || (!seen->is_full && (seen->free == 0 || seen->free >= needed));
+    return seen != NULL && seen->heard_us > 0 && !seen->is_full &&
+           (seen->free == 0 || seen->free >= needed);
 }
 
 /* ---- Plans ---- */

@@ -5,7 +5,7 @@
 #define CALM_US 3000000 /* After the last election, before leaders are moved. */
 #define CHANGES_MAX 64  /* Of members or leaders, in one look. */
 #define ASK_AGAIN_US 2000000
-#define PLAN_AGAIN_US 30000000 /* Loads change without the table. */
+#define PLAN_AGAIN_US 10000000 /* Loads change without the table. */
 
 struct seen_group {
     struct stele_plan_group group;
