@@ -211,6 +211,14 @@ uint64_t stele_plan_disk_reserve(const struct stele_meta *meta)
                : STELE_PLAN_DISK_RESERVE;
 }
 
+uint64_t stele_plan_copy_rate(const struct stele_meta *meta)
+{
+    const char *const value = stele_meta_setting(meta, STELE_PLAN_COPY_RATE_KEY);
+    uint64_t rate = 0;
+    return value != NULL && stele_plan_is_size(value, &rate) && rate > 0 ? rate
+                                                                         : STELE_PLAN_COPY_RATE;
+}
+
 static bool has_votes(const struct stele_meta *meta, uint64_t number)
 {
     for (uint32_t i = 0; i < meta->partitions; i++) {

@@ -75,6 +75,10 @@ bool stele_plan_is_rebalance(const char *value);
 /* Bytes that a node has to keep free: what "disk-reserve" says, or STELE_PLAN_DISK_RESERVE. */
 #define STELE_PLAN_DISK_RESERVE (UINT64_C(256) << 20)
 uint64_t stele_plan_disk_reserve(const struct stele_meta *meta);
+/* Bytes a second at which a node gets what it has missed: what "copy-rate" says, or STELE_PLAN_COPY_RATE. */
+#define STELE_PLAN_COPY_RATE_KEY "copy-rate"
+#define STELE_PLAN_COPY_RATE (UINT64_C(64) << 20)
+uint64_t stele_plan_copy_rate(const struct stele_meta *meta);
 /* "disk-reserve": "500MiB", "20GiB", bytes, or nothing. *out_size: 0 for nothing; may be NULL. */
 bool stele_plan_is_size(const char *value, uint64_t *out_size);
 

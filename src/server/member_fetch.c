@@ -12,6 +12,7 @@
 #include "server/member_internal.h"
 
 #include <stdio.h>
+#include <time.h>
 
 #define CREDITS 8
 #define CHUNK_SIZE ((size_t)256 * 1024)
@@ -41,7 +42,7 @@ struct stele_member__fetch {
     bool has_thread;
     struct stele_task task; /* The thread's, to the member thread. */
     pthread_mutex_t lock;
-    pthread_cond_t wanted;
+    pthread_cond_t wanted, pause;
     struct chunk *first, **last;
     bool no_more; /* FETCHED has come, or it is given up. */
     bool complete, stop;
@@ -51,6 +52,8 @@ struct stele_member__fetch {
     uint64_t stamp, position;
     int outcome;
     struct stele_error err;
+    uint64_t rate;         /* Bytes a second: others need the disks and processors, too. */
+    struct timespec go_on; /* Not before this. The thread's, as the next. */
     uint64_t sizes[STELE_PARTITIONS_MAX]; /* Of what was copied. The thread's, until it is done. */
 };
 
@@ -60,6 +63,27 @@ static void tell(struct stele_member__fetch *fetch)
         fetch->task_posted = true;
         stele_loop_post(fetch->member->base, &fetch->task);
     }
+}
+
+/* Under the lock: waits as long as a chunk may take at this rate, since the last one began. */
+static void pace(struct stele_member__fetch *fetch, size_t size)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    if (fetch->go_on.tv_sec > now.tv_sec + 1) {
+        fetch->go_on = now; /* The clock was set back. */
+    }
+    const bool is_late = now.tv_sec > fetch->go_on.tv_sec ||
+                         (now.tv_sec == fetch->go_on.tv_sec && now.tv_nsec >= fetch->go_on.tv_nsec);
+    while (!is_late && !fetch->stop &&
+           pthread_cond_timedwait(&fetch->pause, &fetch->lock, &fetch->go_on) == 0) {
+    }
+    struct timespec *const next = &fetch->go_on;
+    *next = is_late ? now : *next;
+    const uint64_t ns = (uint64_t)size * 1000000000 / fetch->rate;
+    next->tv_nsec += (long)(ns < 900000000 ? ns : 900000000);
+    next->tv_sec += next->tv_nsec / 1000000000;
+    next->tv_nsec %= 1000000000;
 }
 
 static int append_chunks(struct stele_member__fetch *fetch, struct stele_client_copy *copy)
@@ -78,6 +102,9 @@ static int append_chunks(struct stele_member__fetch *fetch, struct stele_client_
         }
         fetch->first = chunk->next;
         fetch->last = fetch->first == NULL ? &fetch->first : fetch->last;
+        if (!fetch->stop && outcome == STELE_OK) {
+            pace(fetch, chunk->size);
+        }
         const bool skip = fetch->stop || outcome != STELE_OK;
         (void)pthread_mutex_unlock(&fetch->lock);
         if (!skip) {
@@ -167,6 +194,7 @@ static void release(struct stele_member__fetch *fetch)
     }
     (void)pthread_mutex_destroy(&fetch->lock);
     (void)pthread_cond_destroy(&fetch->wanted);
+    (void)pthread_cond_destroy(&fetch->pause);
     stele_release(member->alloc, fetch, sizeof *fetch);
 }
 
@@ -176,6 +204,7 @@ static void give_up(struct stele_member__fetch *fetch)
     fetch->stop = true;
     fetch->no_more = true;
     (void)pthread_cond_signal(&fetch->wanted);
+    (void)pthread_cond_signal(&fetch->pause);
     (void)pthread_mutex_unlock(&fetch->lock);
 }
 
@@ -237,11 +266,13 @@ static void begin(struct stele_member *member, uint64_t from, uint64_t stamp)
     fetch->id = member->next_fetch++;
     fetch->from = from;
     fetch->target = stamp;
+    fetch->rate = stele_plan_copy_rate(member->meta);
     fetch->last = &fetch->first;
     fetch->task.run = on_told;
     fetch->heard_us = stele_member__now_us(member);
     (void)pthread_mutex_init(&fetch->lock, NULL);
     (void)pthread_cond_init(&fetch->wanted, NULL);
+    (void)pthread_cond_init(&fetch->pause, NULL);
     if (pthread_create(&fetch->thread, NULL, run_fetch, fetch) != 0) {
         release(fetch);
         return;
