@@ -263,6 +263,7 @@ static bool may_exchange(const struct board *board, size_t from, const struct ex
 static void find_exchange(const struct board *board, size_t from, size_t to,
                           struct exchange *out_exchange, int64_t *best, uint32_t *pairs)
 {
+    STELE_ASSERT(board->kinds <= KINDS);
     const uint64_t most = furthest(board);
     for (uint32_t row = 0; row < board->rows; row++) {
         if (*pairs < board->rows || !may_move(board, row, from, to)) {
