@@ -20,6 +20,8 @@ extern "C" {
 /* Opens what `where` says:
  *
  *     postgresql://…, postgres://…   a PostgreSQL database, in the words of libpq
+ *     redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE], redis+unix://…/PATH[?db=DATABASE]
+ *                                    a Redis server; takes projections in Lua
  *     sqlite:PATH, or any other text an SQLite database in a file
  *
  * STELE_OK                *out_sink is set; release it with stele_sink_close().

@@ -22,9 +22,12 @@ const struct stele_cli_command stele_cli_project_command = {
         "project drop NAME --into DB               removes tables, views and checkpoint\n"
         "\n"
         "FILE.sql says what events mean: see docs/projections.md. DB is a file for SQLite, or an\n"
-        "address postgresql://… Read model and checkpoint change in one transaction: each event\n"
-        "counts exactly once, whatever happens to the process. An event that the database refuses\n"
-        "is parked with all later ones of its stream; other streams go on.",
+        "address postgresql://…, or redis://… for a file in Lua. Read model and checkpoint change "
+        "in\n"
+        "one transaction: each event counts exactly once, whatever happens to the process. An "
+        "event\n"
+        "that the database refuses is parked with all later ones of its stream; other streams go "
+        "on.",
     .examples = "stele project run totals.sql --into totals.db --once\n"
                 "stele project run totals.sql --into march.db --as-of 2026-04-01T00:00:00Z\n"
                 "stele project status --into totals.db\n"
@@ -71,7 +74,8 @@ static int check(const struct stele_cli_project *project)
     const bool runs = strcmp(project->verb, "run") == 0;
     const bool rebuilds = strcmp(project->verb, "rebuild") == 0;
     if (project->into == NULL) {
-        return stele_cli_usage_error(self, "--into DB is missing: a file, or postgresql://…");
+        return stele_cli_usage_error(self,
+                                     "--into DB is missing: a file, postgresql://… or redis://…");
     }
     if (project->as_of_text != NULL && !runs) {
         return stele_cli_usage_error(self, "--as-of belongs to `project run`");
@@ -100,7 +104,7 @@ int stele_cli_project(int argc, char **argv)
     const char *arguments[4];
     size_t count = 0;
     const struct stele_cli_option options[] = {
-        {"into", "DB", "the database: a file (SQLite), or postgresql://…", STELE_CLI_TEXT,
+        {"into", "DB", "the database: a file (SQLite), postgresql://… or redis://…", STELE_CLI_TEXT,
          &project.into},
         {"once", NULL, "run: end when everything that is there is done", STELE_CLI_FLAG,
          &project.once},

@@ -246,6 +246,13 @@ static bool is_careful(const struct stele_run_lane *lane, const struct stele_eve
     return event->position >= lane->careful_from && event->position <= lane->careful_until;
 }
 
+static bool is_full(const struct stele_run_lane *lane)
+{
+    const struct stele_sink *const sink = lane->run->sink;
+    return lane->applied + lane->parked_now >= lane->run->options.batch_max ||
+           (sink->ops->is_full != NULL && sink->ops->is_full(sink, lane->index));
+}
+
 /* One event, with a transaction around it. *out_again: the iterator is a new one. */
 static int on_event(struct stele_run_lane *lane, const struct stele_event *event, bool *out_again)
 {
@@ -265,8 +272,7 @@ static int on_event(struct stele_run_lane *lane, const struct stele_event *event
     if (outcome == STELE_OK) {
         outcome = careful ? apply_alone(lane, event) : apply(lane, event, &culprit);
     }
-    if (outcome == STELE_OK && lane->open &&
-        lane->applied + lane->parked_now >= lane->run->options.batch_max) {
+    if (outcome == STELE_OK && lane->open && is_full(lane)) {
         outcome = commit(lane, event->position, &culprit);
     }
     if (outcome != STELE_OK) {

@@ -41,12 +41,23 @@ struct stele_statement {
     uint32_t line;
 };
 
-/* "-- @on A, B": the statements that run for events of these types. */
+/* What a file is in. */
+enum stele_language { STELE_LANGUAGE_SQL, STELE_LANGUAGE_LUA, STELE_LANGUAGE_JQ };
+
+/* A piece of a file that is no SQL. */
+struct stele_script {
+    struct stele_text text;
+    uint32_t line; /* Of its first line. */
+    bool is_empty; /* Nothing but comments. */
+};
+
+/* "-- @on A, B": what runs for events of these types. */
 struct stele_section {
     const struct stele_text *types;
-    size_t types_count;  /* 0: for every type. */
-    bool effect;         /* Not while replaying. */
-    size_t first, count; /* Statements of the projection. */
+    size_t types_count;         /* 0: for every type. */
+    bool effect;                /* Not while replaying. */
+    size_t first, count;        /* Statements of the projection. */
+    struct stele_script script; /* In place of statements, if it is no SQL. */
 };
 
 /* Something that the DDL section creates. */
@@ -70,6 +81,8 @@ struct stele_projection {
     uint64_t version;
     struct stele_filter filter;
     struct stele_text source; /* The whole file; empty for a projection in C. */
+    enum stele_language language;
+    struct stele_script setup; /* Behind @tables of a script. */
 
     const struct stele_created *created;
     size_t created_count;

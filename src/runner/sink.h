@@ -51,6 +51,8 @@ struct stele_sink_ops {
      * be an earlier one of the transaction; 0 if that is not known. */
     int (*apply)(struct stele_sink *sink, uint32_t lane, const struct stele_event *event,
                  bool replay, uint64_t *out_culprit, struct stele_error *err);
+    /* Is the transaction as large as one should be? NULL: it never is. */
+    bool (*is_full)(const struct stele_sink *sink, uint32_t lane);
     /* reason NULL: it waits behind another one of its stream. */
     int (*park)(struct stele_sink *sink, uint32_t lane, const struct stele_event *event,
                 const char *reason, struct stele_error *err);

@@ -58,4 +58,9 @@ STELE_MUST_USE
 int stele_sinks_open_sql(const struct stele_sinks_driver *driver, const char *where, uint32_t flags,
                          struct stele_sink **out_sink, struct stele_error *err);
 
+/* A sink on Redis. */
+STELE_MUST_USE
+int stele_sinks_open_redis(const char *where, uint32_t flags, struct stele_sink **out_sink,
+                           struct stele_error *err);
+
 #endif

@@ -16,11 +16,14 @@ int stele_sink_open(const char *where, uint32_t flags, struct stele_sink **out_s
     }
     const bool postgres =
         strncmp(where, "postgresql://", 13) == 0 || strncmp(where, "postgres://", 11) == 0;
+    if (strncmp(where, "redis://", 8) == 0 || strncmp(where, "redis+unix://", 13) == 0) {
+        return stele_sinks_open_redis(where, flags, out_sink, err);
+    }
     if (!postgres && strstr(where, "://") != NULL) {
         return stele_fail(
             err, STELE_E_INVALID, 0,
-            "open a sink: addresses of databases begin with postgresql://; everything "
-            "else is a file");
+            "open a sink: addresses of databases begin with postgresql://, redis:// or "
+            "redis+unix://; everything else is a file");
     }
     return stele_sinks_open_sql(postgres ? &stele_sinks_postgres : &stele_sinks_sqlite, where,
                                 flags, out_sink, err);

@@ -59,6 +59,17 @@ def test_projections_md(s: Stele):
     compare("projections.md", pairs, run_session(s, pairs), "…")
 
 
+def test_projections_redis_md(s: Stele):
+    """docs/projections-redis.md shows what happens"""
+    pairs = commands_of(console_blocks(read(os.path.join(DOCS, "projections-redis.md"))))
+    assert len(pairs) > 15
+    try:
+        compare("projections-redis.md", pairs, run_session(s, pairs), "…")
+    finally:
+        # The last command ends the server, unless one before it did.
+        s.shell("redis-cli -s redis.sock shutdown nosave; rm -f redis.sock", code=None)
+
+
 def test_shredding_md(s: Stele):
     """docs/shredding.md shows what happens"""
     pairs = commands_of(console_blocks(read(os.path.join(DOCS, "shredding.md"))))

@@ -219,7 +219,7 @@ complete -c stele -n '__stele_is serve' -l log-level -x -a 'debug info warning e
 complete -c stele -n '__stele_is serve' -l log-format -x -a 'auto text json' -d 'auto'
 complete -c stele -n '__stele_is serve' -l no-sandbox -d 'do without the filter of system calls and the bounds of file access'
 # end of settings
-complete -c stele -n '__stele_is project' -l into -r -d 'the database: a file, or postgresql://…'
+complete -c stele -n '__stele_is project' -l into -r -d 'the database: a file, postgresql://… or redis://…'
 complete -c stele -n '__stele_is project' -l once -d 'run: end when everything that is there is done'
 complete -c stele -n '__stele_is project' -l as-of -x -d 'run: nothing newer than this, into a fresh database'
 complete -c stele -n '__stele_is project' -l follow -d 'rebuild: go on with what comes after the switch'

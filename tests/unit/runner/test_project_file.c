@@ -37,9 +37,9 @@ static const struct {
     {"-- @projection p\n-- @version 99999999999\n", "p.sql:2: @version takes a number from 1 on"},
     {HEAD "-- @version 2\n", "p.sql:3: @version stands here a second time"},
     {HEAD "-- @category\n", "p.sql:3: @category names nothing"},
-    {HEAD "-- @categories a\n",
-     "p.sql:3: @categories is no directive; there are @projection, @version, @category, @stream, "
-     "@stream-prefix, @tag, @tables, @on and @effect"},
+    {HEAD "-- @categories a\n", "p.sql:3: @categories is no directive; there are @projection, "
+                                "@version, @language, @category, @stream, "
+                                "@stream-prefix, @tag, @tables, @on and @effect"},
     {HEAD "-- @tables\n-- @category a\n", "p.sql:4: @category belongs before @tables and @on"},
     {HEAD "-- @tables\n-- @version 2\n", "p.sql:4: @version belongs before @tables and @on"},
     {HEAD "-- @tables\n-- @tables\n", "p.sql:4: @tables stands here a second time"},

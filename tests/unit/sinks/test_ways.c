@@ -6,29 +6,6 @@
 
 /* ---- Parked events ---- */
 
-static int on_parked(void *context, const struct stele_project_parked *parked)
-{
-    struct world_dump *const dump = context;
-    char line[700];
-    const int size = snprintf(line, sizeof line, "%s@%llu %s %llu %s", parked->stream,
-                              (unsigned long long)parked->revision, parked->type,
-                              (unsigned long long)parked->attempts,
-                              parked->reason[0] != '\0' ? "refused" : "waits");
-    const struct stele_text column = {.data = line, .size = (size_t)size};
-    return world_on_row(dump, &column, 1);
-}
-
-static void check_parked(const struct world *world, const char *want)
-{
-    struct world_dump dump = {.text = calloc(1, 1)};
-    struct stele_error err = {0};
-    struct stele_sink *const sink = world_sink(world);
-    CHECK_OK(stele_project_parked(sink, "totals", on_parked, &dump, &err), err);
-    CHECK_TEXT_EQ(dump.text, want);
-    free(dump.text);
-    stele_sink_close(sink);
-}
-
 static struct stele_project_retried retry(const struct world *world, const char *stream, int skip,
                                           int want)
 {
@@ -63,15 +40,15 @@ TEST(a_refused_event_parks_its_stream_in_order_and_no_other)
     CHECK_EQ(progress.events, 1);
     CHECK_EQ(progress.parked, 1);
     world_check(&world, ACCOUNTS_SQL, "account-a|10|1|0\naccount-b|22|3|2\n");
-    check_parked(&world, "account-a@1 Withdrawn 1 refused\naccount-a@2 Deposited 0 waits\n"
-                         "account-a@3 Deposited 0 waits\n");
+    world_check_parked(&world, "account-a@1 Withdrawn 1 refused\naccount-a@2 Deposited 0 waits\n"
+                               "account-a@3 Deposited 0 waits\n");
 
     /* Refused again: nothing moves, the attempt is counted. */
     struct stele_project_retried done = retry(&world, NULL, 0, STELE_OK);
     CHECK_EQ(done.applied, 0);
     CHECK_EQ(done.left, 3);
-    check_parked(&world, "account-a@1 Withdrawn 2 refused\naccount-a@2 Deposited 0 waits\n"
-                         "account-a@3 Deposited 0 waits\n");
+    world_check_parked(&world, "account-a@1 Withdrawn 2 refused\naccount-a@2 Deposited 0 waits\n"
+                               "account-a@3 Deposited 0 waits\n");
     (void)retry(&world, "account-b", 0, STELE_NOT_FOUND);
 
     /* Without the one in front the others are applied, and the stream goes on. */
@@ -101,7 +78,7 @@ TEST(parked_events_are_applied_when_the_reason_is_gone)
     const struct stele_project_retried done = retry(&world, NULL, 0, STELE_OK);
     CHECK_EQ(done.applied, 2);
     world_check(&world, ACCOUNTS_SQL, "account-a|94|3|2\n");
-    check_parked(&world, "");
+    world_check_parked(&world, "");
     world_close(&world);
 }
 
@@ -335,7 +312,7 @@ TEST(a_projection_in_c_gets_every_event_once)
     CHECK(in_c.live >= 1); /* Once more for the transaction that was spoilt. */
     stele_sink_close(sink);
     world_check(&world, "SELECT sum(events) FROM stele_lanes", "2\n");
-    check_parked(&world, "account-b@0 Deposited 1 refused\n");
+    world_check_parked(&world, "account-b@0 Deposited 1 refused\n");
     stele_projection_destroy(projection);
     options.version = 0;
     CHECK_OUTCOME(stele_projection_create(&options, &projection, &err), STELE_E_INVALID, err);

@@ -1,7 +1,7 @@
 /* What the tests of sinks share: a store with accounts, projections of it, databases looked into.
  *
- * The same tests run on SQLite (a file in the test's directory) and, when STELE_TEST_POSTGRES holds an
- * address, on PostgreSQL. */
+ * The same tests run on SQLite (a file in the test's directory), when STELE_TEST_POSTGRES holds an
+ * address on PostgreSQL, and when STELE_TEST_REDIS does on Redis. */
 #ifndef STELE_TESTS_SINKS_WORLD_H
 #define STELE_TESTS_SINKS_WORLD_H
 
@@ -10,6 +10,7 @@
 #include "lib/scratch.h"
 #include "runner/sink.h"
 #include "sinks/driver.h"
+#include "sinks/redis_link.h"
 
 #include <stele/sinks.h>
 
@@ -35,9 +36,55 @@ static inline const char *world_postgres(void)
     return getenv("STELE_TEST_POSTGRES");
 }
 
+static inline const char *world_redis(void)
+{
+    return getenv("STELE_TEST_REDIS");
+}
+
+/* What a command of Redis says: its elements as a line, with | between them. The caller frees it. */
+static inline char *world_redis_ask(const char *const *words)
+{
+    struct stele_sinks_redis_link link;
+    struct stele_error err = {0};
+    redisReply *reply = NULL;
+    CHECK_OK(stele_sinks_redis_link_open(&link, world_redis(), &err), err);
+    CHECK_OK(stele_sinks_redis_tell(&link, words, &reply, &err), err);
+    char *text = calloc(1, 32);
+    CHECK(text != NULL);
+    size_t size = 0;
+    if (reply->type == REDIS_REPLY_INTEGER) {
+        (void)snprintf(text, 32, "%lld", reply->integer);
+    }
+    const size_t count = reply->type == REDIS_REPLY_ARRAY ? reply->elements : 1;
+    for (size_t i = 0; i < count; i++) {
+        const redisReply *const at = reply->type == REDIS_REPLY_ARRAY ? reply->element[i] : reply;
+        if (at->str == NULL) {
+            continue;
+        }
+        text = realloc(text, size + at->len + 2);
+        CHECK(text != NULL);
+        size += (size_t)snprintf(text + size, at->len + 2, "%s%s", size > 0 ? "|" : "", at->str);
+    }
+    freeReplyObject(reply);
+    stele_sinks_redis_link_close(&link);
+    return text;
+}
+#define WORLD_REDIS(...) world_redis_ask((const char *const[]){__VA_ARGS__, NULL})
+#define WORLD_REDIS_CHECK(want, ...)                                                               \
+    do {                                                                                           \
+        char *const got_ = WORLD_REDIS(__VA_ARGS__);                                               \
+        CHECK_TEXT_EQ(got_, want);                                                                 \
+        free(got_);                                                                                \
+    } while (0)
+
 /* A database of its own for a test, without anything in it. */
 static inline void world_fresh_db(struct world *world, const char *name)
 {
+    if (world_redis() != NULL) {
+        WORLD_REDIS_CHECK("OK", "FLUSHALL");
+        (void)snprintf(world->db, sizeof world->db, "%s", world_redis());
+        return;
+    }
     if (world_postgres() == NULL) {
         (void)snprintf(world->db, sizeof world->db, "%s/%s.db", world->scratch.path, name);
         (void)unlink(world->db);
@@ -124,8 +171,33 @@ static inline void world_append_some(struct world *world, unsigned count)
     "cents - " data ", entries = entries + 1, last = :revision WHERE account = :stream;\n-- "      \
     "@effect Deposited\nINSERT INTO outbox VALUES (:revision, :stream);\n"
 
+#define WORLD_TOTALS_LUA(version)                                                                  \
+    "-- @projection totals\n-- @version " version                                                  \
+    "\n-- @language lua\n-- @category account\n-- @on Deposited\n"                                 \
+    "local key = 'account:' .. event.stream\n"                                                     \
+    "call('HINCRBY', key, 'cents', event.data.cents)\n"                                            \
+    "call('HINCRBY', key, 'entries', 1)\n"                                                         \
+    "call('HSET', key, 'last', event.revision)\n-- @on Withdrawn\n"                                \
+    "local key = 'account:' .. event.stream\n"                                                     \
+    "call('HSET', key, 'last', event.revision)\n"                                                  \
+    "call('HINCRBY', key, 'entries', 1)\n"                                                         \
+    "if call('HINCRBY', key, 'cents', -event.data.cents) < 0 then refuse('too much') end\n"        \
+    "-- @effect Deposited\ncall('RPUSH', 'outbox', event.revision)\n"
+
+static inline struct stele_projection *world_parse(const char *file, const char *text)
+{
+    struct stele_projection *projection = NULL;
+    struct stele_error err = {0};
+    CHECK_OK(stele_projection_parse(file, text, strlen(text), &projection, &err), err);
+    return projection;
+}
+
 static inline struct stele_projection *world_totals(unsigned version)
 {
+    if (world_redis() != NULL) {
+        return world_parse("totals.lua",
+                           version == 1 ? WORLD_TOTALS_LUA("1") : WORLD_TOTALS_LUA("2"));
+    }
     struct stele_projection *projection = NULL;
     struct stele_error err = {0};
     const char *const one = world_postgres() != NULL
@@ -200,6 +272,97 @@ static inline void world_check(const struct world *world, const char *sql, const
     free(got);
 }
 
+/* One line for each account: name, cents, entries, last. The caller frees it. */
+static inline char *world_accounts(const struct world *world)
+{
+    if (world_redis() == NULL) {
+        return world_ask(world,
+                         "SELECT account, cents, entries, last FROM accounts ORDER BY account");
+    }
+    char *text = calloc(1, 1);
+    size_t size = 0;
+    char *const build = WORLD_REDIS("GET", "{totals}:live");
+    for (unsigned i = 0; i < 10; i++) {
+        char key[64];
+        (void)snprintf(key, sizeof key, "{totals}:%s:account:account-%u", build, i);
+        char *const row = WORLD_REDIS("HMGET", key, "cents", "entries", "last");
+        text = realloc(text, size + strlen(row) + 32);
+        CHECK(text != NULL);
+        if (row[0] != '\0') {
+            size += (size_t)snprintf(text + size, strlen(row) + 32, "account-%u|%s\n", i, row);
+        }
+        free(row);
+    }
+    free(build);
+    return text;
+}
+
+static inline void world_check_accounts(const struct world *world, const char *want)
+{
+    char *const got = world_accounts(world);
+    CHECK_TEXT_EQ(got, want);
+    free(got);
+}
+
+static inline int world_on_parked(void *context, const struct stele_project_parked *parked)
+{
+    struct world_dump *const dump = context;
+    char line[700];
+    const int size = snprintf(line, sizeof line, "%s@%llu %s %llu %s", parked->stream,
+                              (unsigned long long)parked->revision, parked->type,
+                              (unsigned long long)parked->attempts,
+                              parked->reason[0] != '\0' ? "refused" : "waits");
+    const struct stele_text column = {.data = line, .size = (size_t)size};
+    return world_on_row(dump, &column, 1);
+}
+
+/* One line for each parked event. The caller frees it. */
+static inline char *world_parked(const struct world *world)
+{
+    struct world_dump dump = {.text = calloc(1, 1)};
+    struct stele_error err = {0};
+    struct stele_sink *const sink = world_sink(world);
+    CHECK_OK(stele_project_parked(sink, NULL, world_on_parked, &dump, &err), err);
+    stele_sink_close(sink);
+    return dump.text;
+}
+
+static inline void world_check_parked(const struct world *world, const char *want)
+{
+    char *const got = world_parked(world);
+    CHECK_TEXT_EQ(got, want);
+    free(got);
+}
+
+static inline int world_on_build(void *context, const struct stele_project_info *info)
+{
+    struct world_dump *const dump = context;
+    char line[100];
+    const int size =
+        snprintf(line, sizeof line, "%llu|%llu|%s", (unsigned long long)info->build,
+                 (unsigned long long)info->version, info->building != 0 ? "building" : "live");
+    const struct stele_text column = {.data = line, .size = (size_t)size};
+    return world_on_row(dump, &column, 1);
+}
+
+/* One line for each build: number, version, state. The caller frees it. */
+static inline char *world_builds(const struct world *world)
+{
+    struct world_dump dump = {.text = calloc(1, 1)};
+    struct stele_error err = {0};
+    struct stele_sink *const sink = world_sink(world);
+    CHECK_OK(stele_project_list(sink, world_on_build, &dump, &err), err);
+    stele_sink_close(sink);
+    return dump.text;
+}
+
+static inline void world_check_builds(const struct world *world, const char *want)
+{
+    char *const got = world_builds(world);
+    CHECK_TEXT_EQ(got, want);
+    free(got);
+}
+
 /* The read model is what the model says. */
 static inline void world_check_totals(const struct world *world)
 {
@@ -215,8 +378,7 @@ static inline void world_check_totals(const struct world *world)
         const struct stele_text column = {.data = line, .size = (size_t)size};
         (void)world_on_row(&want, &column, 1);
     }
-    world_check(world, "SELECT account, cents, entries, last FROM accounts ORDER BY account",
-                want.text);
+    world_check_accounts(world, want.text);
     free(want.text);
 }
 
