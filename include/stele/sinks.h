@@ -22,6 +22,8 @@ extern "C" {
  *     postgresql://…, postgres://…   a PostgreSQL database, in the words of libpq
  *     redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE], redis+unix://…/PATH[?db=DATABASE]
  *                                    a Redis server; takes projections in Lua
+ *     elasticsearch+http://[USER:PASSWORD@]HOST:PORT[/PREFIX], elasticsearch+https://…[?ca=FILE]
+ *                                    what speaks Elasticsearch's bulk protocol; takes projections in jq
  *     sqlite:PATH, or any other text an SQLite database in a file
  *
  * STELE_OK                *out_sink is set; release it with stele_sink_close().

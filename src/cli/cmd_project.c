@@ -22,12 +22,10 @@ const struct stele_cli_command stele_cli_project_command = {
         "project drop NAME --into DB               removes tables, views and checkpoint\n"
         "\n"
         "FILE.sql says what events mean: see docs/projections.md. DB is a file for SQLite, or an\n"
-        "address postgresql://…, or redis://… for a file in Lua. Read model and checkpoint change "
-        "in\n"
-        "one transaction: each event counts exactly once, whatever happens to the process. An "
-        "event\n"
-        "that the database refuses is parked with all later ones of its stream; other streams go "
-        "on.",
+        "address: postgresql://…, redis://… for a file in Lua, elasticsearch+https://… for one in\n"
+        "jq. Read model and checkpoint change in one transaction: each event counts exactly once,\n"
+        "whatever happens to the process. An event that the database refuses is parked with all\n"
+        "later ones of its stream; other streams go on.",
     .examples = "stele project run totals.sql --into totals.db --once\n"
                 "stele project run totals.sql --into march.db --as-of 2026-04-01T00:00:00Z\n"
                 "stele project status --into totals.db\n"

@@ -24,7 +24,7 @@ const struct stele_cli_command stele_cli_run_command = {
             "  store: stele://127.0.0.1:2113   (may be left out; --store is stronger)\n"
             "  projections:\n"
             "    - file: totals.sql\n"
-            "      into: totals.db             (or postgresql://…, redis://…)\n"
+            "      into: totals.db             (or an address, as for project)\n"
             "  reactions:\n"
             "    - reaction: welcome\n"
             "      on: UserRegistered\n"

@@ -58,6 +58,10 @@ STELE_MUST_USE
 int stele_sinks_open_sql(const struct stele_sinks_driver *driver, const char *where, uint32_t flags,
                          struct stele_sink **out_sink, struct stele_error *err);
 
+/* A sink on Elasticsearch. */
+STELE_MUST_USE
+int stele_sinks_open_elastic(const char *where, uint32_t flags, struct stele_sink **out_sink,
+                             struct stele_error *err);
 /* A sink on Redis. */
 STELE_MUST_USE
 int stele_sinks_open_redis(const char *where, uint32_t flags, struct stele_sink **out_sink,

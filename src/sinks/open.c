@@ -19,11 +19,14 @@ int stele_sink_open(const char *where, uint32_t flags, struct stele_sink **out_s
     if (strncmp(where, "redis://", 8) == 0 || strncmp(where, "redis+unix://", 13) == 0) {
         return stele_sinks_open_redis(where, flags, out_sink, err);
     }
+    if (strncmp(where, "elasticsearch+http://", 21) == 0 ||
+        strncmp(where, "elasticsearch+https://", 22) == 0) {
+        return stele_sinks_open_elastic(where, flags, out_sink, err);
+    }
     if (!postgres && strstr(where, "://") != NULL) {
-        return stele_fail(
-            err, STELE_E_INVALID, 0,
-            "open a sink: addresses of databases begin with postgresql://, redis:// or "
-            "redis+unix://; everything else is a file");
+        return stele_fail(err, STELE_E_INVALID, 0,
+                          "open a sink: addresses of databases begin with postgresql://, redis://, "
+                          "redis+unix:// or elasticsearch+https://; everything else is a file");
     }
     return stele_sinks_open_sql(postgres ? &stele_sinks_postgres : &stele_sinks_sqlite, where,
                                 flags, out_sink, err);

@@ -356,9 +356,11 @@ int stele_sinks__attach(struct stele_sink *base, const struct stele_sink_request
     struct stele_sink_place place = {.build = 0};
     STELE_ASSERT(sink->projection == NULL);
     if (request->projection->language != STELE_LANGUAGE_SQL) {
-        return stele_fail(err, STELE_E_INVALID, 0,
-                          "%.80s:1: %s takes a projection in SQL; one in Lua goes into Redis",
-                          request->projection->file, sink->driver->name);
+        return stele_fail(
+            err, STELE_E_INVALID, 0,
+            "%.80s:1: %s takes a projection in SQL; one in Lua goes into Redis, one in jq "
+            "into Elasticsearch",
+            request->projection->file, sink->driver->name);
     }
     if (request->lanes > sink->driver->lanes_max) {
         return stele_fail(err, STELE_E_LIMIT, 0,

@@ -29,13 +29,13 @@ def commands_of(lines):
     return pairs
 
 
-def run_session(s, pairs):
+def run_session(s, pairs, shell=("bash",)):
     """What each command prints, standard error included; $? is that of the one before."""
     script = "".join(
         f"status=$?; printf '\\n\\001%d\\n' {number}; (exit $status)\n{command}\n"
         for number, (command, _) in enumerate(pairs)
     )
-    ended = subprocess.run(["bash", "-c", f"exec 2>&1\n{script}"], cwd=s.dir, env=s.env,
+    ended = subprocess.run([*shell, "-c", f"exec 2>&1\n{script}"], cwd=s.dir, env=s.env,
                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=HANGS)
     pieces = re.split("\n\x01[0-9]+\n", ended.stdout.decode("utf-8"))
     same(len(pieces), len(pairs) + 1)

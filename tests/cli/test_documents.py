@@ -70,6 +70,18 @@ def test_projections_redis_md(s: Stele):
         s.shell("redis-cli -s redis.sock shutdown nosave; rm -f redis.sock", code=None)
 
 
+def test_projections_elasticsearch_md(s: Stele):
+    """docs/projections-elasticsearch.md shows what happens"""
+    pairs = commands_of(console_blocks(read(os.path.join(DOCS, "projections-elasticsearch.md"))))
+    assert len(pairs) > 8
+    # The session runs below the server, which says where it is.
+    with open(os.path.join(s.dir, "session"), "w", encoding="utf-8") as file:
+        file.write('export ELASTIC=$STELE_TEST_ELASTIC\nexec bash "$@"\n')
+    server = os.path.join(SOURCE, "tests/lib/with-elastic")
+    compare("projections-elasticsearch.md", pairs,
+            run_session(s, pairs, [server, "bash", "session"]), "…")
+
+
 def test_shredding_md(s: Stele):
     """docs/shredding.md shows what happens"""
     pairs = commands_of(console_blocks(read(os.path.join(DOCS, "shredding.md"))))

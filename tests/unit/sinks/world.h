@@ -1,7 +1,8 @@
 /* What the tests of sinks share: a store with accounts, projections of it, databases looked into.
  *
  * The same tests run on SQLite (a file in the test's directory), when STELE_TEST_POSTGRES holds an
- * address on PostgreSQL, and when STELE_TEST_REDIS does on Redis. */
+ * address on PostgreSQL, when STELE_TEST_REDIS does on Redis, and when STELE_TEST_ELASTIC does on what speaks
+ * for Elasticsearch. */
 #ifndef STELE_TESTS_SINKS_WORLD_H
 #define STELE_TESTS_SINKS_WORLD_H
 
@@ -10,6 +11,7 @@
 #include "lib/scratch.h"
 #include "runner/sink.h"
 #include "sinks/driver.h"
+#include "sinks/elastic.h"
 #include "sinks/redis_link.h"
 
 #include <stele/sinks.h>
@@ -77,9 +79,47 @@ static inline char *world_redis_ask(const char *const *words)
         free(got_);                                                                                \
     } while (0)
 
+static inline const char *world_elastic(void)
+{
+    return getenv("STELE_TEST_ELASTIC");
+}
+
+/* What it answers; json_decref() it. */
+static inline json_t *world_elastic_ask(const char *method, const char *path, const char *body)
+{
+    struct stele_sinks_elastic_link link;
+    struct stele_error err = {0};
+    json_t *answer = NULL;
+    long status = 0;
+    CHECK_OK(stele_sinks__elastic_open(&link, world_elastic(), &err), err);
+    CHECK_OK(
+        stele_sinks__elastic_ask(&link, method, path, body, strlen(body), &status, &answer, &err),
+        err);
+    stele_sinks__elastic_close(&link);
+    return answer;
+}
+
+static inline void world_elastic_plan(const char *plan)
+{
+    json_decref(world_elastic_ask("POST", "-/fault", plan));
+}
+
+static inline bool world_elastic_happened(void)
+{
+    json_t *const answer = world_elastic_ask("POST", "-/fault", "{}");
+    const bool happened = json_is_true(json_object_get(answer, "happened"));
+    json_decref(answer);
+    return happened;
+}
+
 /* A database of its own for a test, without anything in it. */
 static inline void world_fresh_db(struct world *world, const char *name)
 {
+    if (world_elastic() != NULL) {
+        world_elastic_plan("{\"reset\": true}");
+        (void)snprintf(world->db, sizeof world->db, "%s", world_elastic());
+        return;
+    }
     if (world_redis() != NULL) {
         WORLD_REDIS_CHECK("OK", "FLUSHALL");
         (void)snprintf(world->db, sizeof world->db, "%s", world_redis());
@@ -184,6 +224,16 @@ static inline void world_append_some(struct world *world, unsigned count)
     "if call('HINCRBY', key, 'cents', -event.data.cents) < 0 then refuse('too much') end\n"        \
     "-- @effect Deposited\ncall('RPUSH', 'outbox', event.revision)\n"
 
+/* A document for every entry, and one for the latest of an account. */
+#define WORLD_TOTALS_JQ(version)                                                                   \
+    "# @projection totals\n# @version " version                                                    \
+    "\n# @language jq\n# @category account\n# @tables\n"                                           \
+    "{mappings: {properties: {cents: {type: \"long\"}}}}\n# @on Deposited\n"                       \
+    "{id: \"\\(.stream)@\\(.revision)\", doc: {account: .stream, cents: .data.cents}},\n"          \
+    "{id: .stream, doc: {latest: .revision}}\n# @on Withdrawn\n"                                   \
+    "{id: \"\\(.stream)@\\(.revision)\", doc: {account: .stream, cents: (-.data.cents)}},\n"       \
+    "{id: .stream, doc: {latest: .revision}}\n"
+
 static inline struct stele_projection *world_parse(const char *file, const char *text)
 {
     struct stele_projection *projection = NULL;
@@ -194,6 +244,9 @@ static inline struct stele_projection *world_parse(const char *file, const char 
 
 static inline struct stele_projection *world_totals(unsigned version)
 {
+    if (world_elastic() != NULL) {
+        return world_parse("totals.jq", version == 1 ? WORLD_TOTALS_JQ("1") : WORLD_TOTALS_JQ("2"));
+    }
     if (world_redis() != NULL) {
         return world_parse("totals.lua",
                            version == 1 ? WORLD_TOTALS_LUA("1") : WORLD_TOTALS_LUA("2"));
@@ -272,9 +325,46 @@ static inline void world_check(const struct world *world, const char *sql, const
     free(got);
 }
 
+/* The same of documents, added up here. */
+static inline char *world_elastic_accounts(void)
+{
+    json_t *const answer = world_elastic_ask("POST", "totals/_search", "{\"size\":10000}");
+    const json_t *const hits = json_object_get(json_object_get(answer, "hits"), "hits");
+    char *const text = calloc(10, 100);
+    CHECK(text != NULL);
+    size_t size = 0;
+    for (unsigned i = 0; i < 10; i++) {
+        char account[32];
+        long long cents = 0;
+        long long last = 0;
+        unsigned entries = 0;
+        (void)snprintf(account, sizeof account, "account-%u", i);
+        for (size_t j = 0; j < json_array_size(hits); j++) {
+            const json_t *const hit = json_array_get(hits, j);
+            const json_t *const doc = json_object_get(hit, "_source");
+            const char *const of = json_string_value(json_object_get(doc, "account"));
+            if (of != NULL && strcmp(of, account) == 0) {
+                cents += json_integer_value(json_object_get(doc, "cents"));
+                entries++;
+            } else if (strcmp(json_string_value(json_object_get(hit, "_id")), account) == 0) {
+                last = json_integer_value(json_object_get(doc, "latest"));
+            }
+        }
+        if (entries > 0) {
+            size += (size_t)snprintf(text + size, 100, "%s|%lld|%u|%lld\n", account, cents, entries,
+                                     last);
+        }
+    }
+    json_decref(answer);
+    return text;
+}
+
 /* One line for each account: name, cents, entries, last. The caller frees it. */
 static inline char *world_accounts(const struct world *world)
 {
+    if (world_elastic() != NULL) {
+        return world_elastic_accounts();
+    }
     if (world_redis() == NULL) {
         return world_ask(world,
                          "SELECT account, cents, entries, last FROM accounts ORDER BY account");
