@@ -104,6 +104,11 @@ void config_draw(struct world *world)
     /* After the last fault, every request is answered, and every node has executed everything. */
     c->healed_us = 3 * MINUTE;
     c->idle_us = 20 * SECOND;
+    if (!world->run.still) {
+        struct rng last; /* So that what comes after it stays what it was with a seed. */
+        rng_init(&last, world->seed, 8);
+        c->damage_one_in = (uint32_t)often(&last, 40, 3, 100);
+    }
     if (world->run.hours) {
         draw_hours(c, rng);
     }
@@ -162,6 +167,7 @@ void config_print(const struct config *c)
         {"stall_for_us", c->stall_for_us},
         {"full_us", c->full_us},
         {"fetch_us", c->fetch_us},
+        {"damage_one_in", c->damage_one_in},
         {"duration_us", c->duration_us},
         {"burst_us", c->burst_us},
         {"burst_for_us", c->burst_for_us},

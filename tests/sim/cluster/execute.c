@@ -58,6 +58,8 @@ void execute_durable(struct world *world, struct node *node)
         }
         if (answer.stamp != 0) {
             node->visible = answer.stamp;
+            stele_hashes_add(&node->hashes, answer.stamp, answer.hash, answer.outcome,
+                             &answer.result);
         }
         if (answer.stamp != 0 && answer.outcome == STELE_OK && answer.result.idempotent == 0) {
             node->effect = answer.stamp; /* It has left something in the store. */
@@ -131,7 +133,8 @@ static bool execute(struct world *world, struct node *node, struct stele_ordered
                                           .place = ticket.place,
                                           .attempt = ordered->own,
                                           .outcome = outcome,
-                                          .result = result});
+                                          .result = result,
+                                          .hash = stele_hash64(deciding.body, ordered->stamp)});
     }
     stele_buf_deinit(&deciding.json, &node->alloc.base);
     stele_arena_deinit(&arena, &node->alloc.base);

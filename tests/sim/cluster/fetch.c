@@ -98,7 +98,8 @@ static void ask(struct world *world, struct node *node)
     }
     struct node *other = &world->nodes[peer];
     if (peer == node->index || !other->up || other->paused_until_us > world->now_us ||
-        world->links[peer][node->index].cut_until_us > world->now_us) {
+        world->links[peer][node->index].cut_until_us > world->now_us ||
+        !members_may_hear(world, other, node)) {
         again(world, node, world->config.retry_us);
         return;
     }
@@ -139,6 +140,11 @@ static void get_chunk(struct world *world, struct node *node)
         leave(world, fetch);
         return;
     }
+    if (outcome == STELE_E_CORRUPT && world->nodes[fetch->peer].damaged) {
+        leave(world, fetch);
+        fetch->broken = true;
+        return;
+    }
     if (outcome != STELE_OK) {
         fail(world, "exporting ends with %s: %s", stele_outcome_name(outcome), err.message);
     }
@@ -146,6 +152,19 @@ static void get_chunk(struct world *world, struct node *node)
     STELE_ASSERT(fetch->chunk != NULL);
     memcpy(fetch->chunk, chunk.data, chunk.size);
     const struct stele_bytes copy = {.data = fetch->chunk, .size = chunk.size};
+    if (!world->calm && rng_one_in(&world->rng_fault, world->config.damage_one_in)) {
+        /* On its way, past all that looks after connections. Taken all the same? Then it is what it was, in all
+         * that counts. */
+        fetch->chunk[rng_below(&world->rng_fault, chunk.size)] ^=
+            (uint8_t)(1U << rng_below(&world->rng_fault, 8));
+        world->stats.damaged_chunks++;
+        if (stele_replay_decode(fetch->replay, copy, &err) != STELE_OK) {
+            leave(world, fetch);
+            forget_chunk(fetch);
+            fetch->broken = true;
+        }
+        return;
+    }
     if (stele_replay_decode(fetch->replay, copy, &err) != STELE_OK) {
         fail(world, "a chunk is not understood: %s", err.message);
     }
@@ -189,6 +208,7 @@ static void finish(struct world *world, struct node *node)
     const size_t cursor = truth_after(world, through);
     node->cursor = cursor > node->cursor ? cursor : node->cursor;
     node->high = node->cursor > node->high ? node->cursor : node->high;
+    stele_hashes_begin(&node->hashes, through);
     trace(world, node, "fetched: through, next", through, node->cursor, 0);
     stele_replica_fetched(node->replica, through);
     node_kick(world, node);

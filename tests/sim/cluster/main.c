@@ -1,6 +1,6 @@
 /* Runs seeds and adds up. The arguments are those of ../main.c, as far as they make sense:
  * --seed N, --seeds N, --hours H, --until N, --trace, --quick, --twice, --hashes, --known F, --tap,
- * --limit S, --hours-long (lives of hours), --still (everybody votes, always, as with --known). --known: the seeds of a file, one a line, each once broke something. */
+ * --limit S, --hours-long (lives of hours), --whole (no disk is lost, copied or damaged), --still (everybody votes, always, as with --known). --known: the seeds of a file, one a line, each once broke something. */
 #include "world.h"
 
 #include <stdio.h>
@@ -17,11 +17,10 @@ struct arguments {
 
 static void usage(void)
 {
-    (void)fprintf(
-        stderr,
-        "usage: sim-cluster [--seed N] [--seeds N] [--hours H] [--until N] "
-        "[--trace] [--quick | --hours-long] [--twice] [--hashes] [--known FILE] [--tap] [--still] "
-        "[--limit SECONDS]\n");
+    (void)fprintf(stderr, "usage: sim-cluster [--seed N] [--seeds N] [--hours H] [--until N] "
+                          "[--trace] [--quick | --hours-long] [--twice] [--hashes] [--known FILE] "
+                          "[--tap] [--still] [--whole] "
+                          "[--limit SECONDS]\n");
     exit(2);
 }
 
@@ -30,13 +29,10 @@ static bool set_flag(struct arguments *a, const char *word)
     const struct {
         const char *word;
         bool *flag;
-    } flags[] = {{"--trace", &a->run.tracing},
-                 {"--quick", &a->run.quick},
-                 {"--hours-long", &a->run.hours},
-                 {"--still", &a->run.still},
-                 {"--twice", &a->twice},
-                 {"--hashes", &a->hashes},
-                 {"--tap", &a->tap}};
+    } flags[] = {{"--trace", &a->run.tracing},    {"--quick", &a->run.quick},
+                 {"--hours-long", &a->run.hours}, {"--still", &a->run.still},
+                 {"--whole", &a->run.whole},      {"--twice", &a->twice},
+                 {"--hashes", &a->hashes},        {"--tap", &a->tap}};
     for (size_t i = 0; i < STELE_COUNT_OF(flags); i++) {
         if (strcmp(word, flags[i].word) == 0) {
             *flags[i].flag = true;
@@ -100,7 +96,8 @@ static void print_totals(const struct stats *s, uint64_t seeds, const char *pref
     printf("%s%llu seeds, %.2f simulated hours, %llu events, %.1f s of CPU time\n", prefix,
            (unsigned long long)seeds, (double)s->simulated_us / 1e6 / 3600, N(events), cpu_s());
     const uint64_t faults = s->crashes + s->pauses + s->clocks + s->stalls + s->full +
-                            s->partitions + s->breaks + s->moves;
+                            s->partitions + s->breaks + s->moves + s->replaced + s->rolled_back +
+                            s->damaged;
     printf("%s%llu faults and changes of members, %.1f an hour; %llu bursts\n", prefix,
            (unsigned long long)faults, (double)faults / ((double)s->simulated_us / 1e6 / 3600),
            N(bursts));
@@ -110,6 +107,11 @@ static void print_totals(const struct stats *s, uint64_t seeds, const char *pref
            N(stale), N(unknown), N(overloaded));
     printf("%scommands %llu, executed %llu times; fetches %llu of %llu appends; reads %llu\n",
            prefix, N(executed_first), N(executed), N(fetches), N(fetched), N(reads));
+    printf("%sdisks lost %llu, of an earlier time %llu (greetings refused %llu), damaged %llu "
+           "(noticed %llu); "
+           "chunks damaged %llu; of the table: asked %llu, applied %llu; windows compared %llu\n",
+           prefix, N(replaced), N(rolled_back), N(refused_hellos), N(damaged), N(damage_found),
+           N(damaged_chunks), N(meta_proposed), N(meta_applied), N(compared));
     printf("%scrashes %llu (power cuts %llu), of all at once %llu; failed openings %llu; pauses "
            "%llu, clocks %llu, stalls %llu, full disks %llu\n",
            prefix, N(crashes), N(power_cuts), N(crash_all), N(failed_opens), N(pauses), N(clocks),

@@ -19,7 +19,8 @@ static void on_message(struct world *world, struct node *node, void *object, uin
     struct message *message = object;
     struct link *link = &world->links[message->from][message->to];
     const bool broken = message->epoch != 0 && message->epoch != link->epoch;
-    if (broken || link->cut_until_us > world->now_us) {
+    if (broken || link->cut_until_us > world->now_us ||
+        !members_may_hear(world, &world->nodes[message->from], node)) {
         world->stats.lost++;
         free(message);
         return;
@@ -59,7 +60,7 @@ static void deliver(struct world *world, struct node *from, struct node *to, uin
 void net_send(struct world *world, struct node *from, uint64_t to, struct stele_bytes message)
 {
     struct rng *rng = &world->rng_schedule;
-    if (to == 0 || to > world->nodes_count || to == node_number(from)) {
+    if (to == 0 || to > NODES_MAX || to == node_number(from)) {
         fail(world, "node %u sends to node %llu", from->index + 1, (unsigned long long)to);
     }
     struct node *target = &world->nodes[to - 1];

@@ -72,13 +72,14 @@ static void on_meta(void *context, uint64_t index, bool own, uint64_t id, struct
 {
     const struct view *view = context;
     trace(view->world, view->node, "meta: index, own, id", index, own, id);
-    (void)body;
+    members_meta(view->world, view->node, index, body);
 }
 
 static void on_meta_installed(void *context, uint64_t index, struct stele_bytes data)
 {
     const struct view *view = context;
     trace(view->world, view->node, "meta installed: index, size", index, data.size, 0);
+    members_meta_installed(view->world, view->node, index, data);
 }
 
 static void on_changed(void *context, uint32_t group)
@@ -144,6 +145,10 @@ static void on_look(struct world *world, struct node *node, void *object, uint64
     stele_replica_check(node->replica);
     stele_store_check(node->store);
     truth_read(world, node);
+    if (!node->up) {
+        return;
+    }
+    members_compare(world, node);
     after(world, node, rng_exponential(&world->rng_schedule, world->config.read_us), on_look, NULL,
           NULL, 0);
 }
@@ -192,7 +197,7 @@ static int open_replica(struct world *world, struct node *node, struct stele_err
     options.raft.wal.spares_max = 2;
     options.raft.node = node_number(node);
     options.raft.founders = founders;
-    options.raft.founders_count = world->config.nodes;
+    options.raft.founders_count = node->index < world->config.nodes ? world->config.nodes : 0;
     options.raft.seed = world->seed ^ node->boot;
     options.raft.election_ms = world->config.election_ms;
     options.raft.heartbeat_ms = world->config.heartbeat_ms;
@@ -240,6 +245,10 @@ static void on_open(struct world *world, struct node *node, void *object, uint64
     (void)number;
     struct stele_error err = {.outcome = 0};
     STELE_ASSERT(!node->up);
+    if (node->gone) {
+        return;
+    }
+    members_opening(world, node);
     node->boot = ++world->next_boot * 7919;
     node->mono_us = (int64_t)rng_below(&world->rng_schedule, HOUR);
     int outcome = open_store(world, node, &err);
@@ -258,7 +267,7 @@ static void on_open(struct world *world, struct node *node, void *object, uint64
              "to %llx",
              node->index + 1, (unsigned long long)node->promised, (unsigned long long)executed);
     }
-    if (node->power_cut && stele_store_syncs_later(node->store)) {
+    if ((node->power_cut && stele_store_syncs_later(node->store)) || node->impostor) {
         /* What was executed and not synced is in the logs of a majority, and is executed here again. */
         while (node->read > 0 &&
                world->model.events[node->read - 1].position > stele_store_position(node->store)) {
@@ -273,6 +282,7 @@ static void on_open(struct world *world, struct node *node, void *object, uint64
     trace(world, node, "open: executed, next, boot", executed, node->cursor, node->boot);
     node_kick(world, node);
     place_opened(world, node);
+    members_opened(world, node);
     after(world, node, rng_exponential(&world->rng_schedule, world->config.read_us), on_look, NULL,
           NULL, 0);
     after(world, node, rng_exponential(&world->rng_schedule, world->config.work_us), on_work, NULL,
@@ -324,6 +334,7 @@ void node_crash(struct world *world, struct node *node, bool power, uint64_t dow
         }
         disks[i]->broken = false;
     }
+    members_crashed(world, node);
     for (uint32_t i = 0; i < world->nodes_count; i++) {
         net_break(world, node->index, i);
     }
@@ -338,6 +349,10 @@ void node_failed(struct world *world, struct node *node, int outcome, const char
     const bool may =
         outcome == STELE_E_IO || outcome == STELE_E_NO_SPACE || outcome == STELE_E_FENCED;
     trace(world, node, "failed: outcome, reasons", (uint64_t)outcome, reasons, 0);
+    if (members_lose_damaged(world, node)) {
+        node_crash(world, node, true, MS);
+        return;
+    }
     if (!may || reasons == 0) {
         fail(world, "node %u: %s ends with %s without a reason: %s", node->index + 1, what,
              stele_outcome_name(outcome), err->message);

@@ -1,14 +1,12 @@
 /* Who votes where, changed all the time: tables that follow each other, of which each node knows one or another, and the
- * leader of each group bringing it towards the one that it knows, as servers do. */
+ * leader of each group bringing it towards the one that it knows, as servers do. The tables are those of members.c. */
 #include "world.h"
 
 #include <stdlib.h>
 
 struct places {
     struct rng rng;
-    struct stele_meta meta; /* As the node knows it that is looking. */
-    uint32_t voters;        /* In each row of every table. */
-    uint32_t tables;        /* There have been so many; 0: everybody votes. */
+    uint32_t voters; /* In each row of every table; 0: everybody votes. */
     uint64_t every_us, look_us;
 };
 
@@ -29,13 +27,11 @@ void place_init(struct world *world)
         places->every_us = rng_log(&places->rng, 10 * beat, 500 * beat);
         places->look_us = rng_log(&places->rng, beat, 8 * beat);
     }
-    struct stele_meta *meta = &places->meta;
-    meta->version = 1;
-    meta->partitions = world->config.partitions;
-    meta->nodes_count = world->config.nodes;
-    for (uint32_t i = 0; i < world->config.nodes; i++) {
-        meta->nodes[i] = (struct stele_meta_node){.number = i + 1, .state = STELE_META_ACTIVE};
-    }
+}
+
+uint32_t place_voters(const struct world *world)
+{
+    return world->places->voters;
 }
 
 void place_deinit(struct world *world)
@@ -44,31 +40,12 @@ void place_deinit(struct world *world)
     world->places = NULL;
 }
 
-/* The table with this number: any nodes, as many as there should be. */
-static void make_table(struct world *world, uint32_t number)
-{
-    struct stele_meta *meta = &world->places->meta;
-    struct rng rng;
-    rng_init(&rng, world->seed * 1000 + number, 6);
-    memset(meta->voters, 0, sizeof meta->voters);
-    meta->voters_version = number == 0 ? 0 : 1;
-    for (uint32_t i = 0; i < meta->partitions && number > 0; i++) {
-        size_t count = 0;
-        uint32_t left = world->places->voters;
-        for (uint32_t node = 0; node < world->config.nodes; node++) {
-            if (rng_below(&rng, world->config.nodes - node) < left) {
-                meta->voters[i][count++] = node + 1;
-                left--;
-            }
-        }
-    }
-}
-
-static uint64_t alive(const struct world *world)
+static uint64_t alive(const struct world *world, const struct stele_meta *meta)
 {
     uint64_t alive = 0;
-    for (uint32_t i = 0; i < world->nodes_count; i++) {
-        alive |= (uint64_t)world->nodes[i].up << i;
+    for (size_t i = 0; i < meta->nodes_count; i++) {
+        const struct node *node = &world->nodes[meta->nodes[i].number - 1];
+        alive |= (uint64_t)(node->up && !node->impostor) << i;
     }
     return alive;
 }
@@ -87,28 +64,67 @@ static void see_group(const struct node *node, uint32_t partition, struct stele_
         .partition = partition, .count = count, .nodes = nodes, .roles = roles};
 }
 
+static uint32_t count_voters(const struct stele_plan_group *group)
+{
+    uint32_t voters = 0;
+    for (size_t i = 0; i < group->count; i++) {
+        voters += group->roles[i] == STELE_PLAN_VOTER;
+    }
+    return voters;
+}
+
+static bool is_begun(const struct node *node, const struct stele_plan_group *group)
+{
+    uint32_t should = 0;
+    for (size_t k = 0; k < node->meta->nodes_count; k++) {
+        should += stele_plan_role(node->meta, group->partition, node->meta->nodes[k].number) ==
+                  STELE_PLAN_VOTER;
+    }
+    return count_voters(group) > should;
+}
+
+/* V2: somebody is about to vote in the place of another one. */
+static void check_moves(struct world *world, const struct node *node)
+{
+    uint32_t begun = 0;
+    for (uint32_t i = 0; i < world->config.partitions; i++) {
+        uint64_t nodes[STELE_RAFT_NODES_MAX];
+        enum stele_plan_role roles[STELE_RAFT_NODES_MAX];
+        struct stele_plan_group group;
+        see_group(node, i, &group, nodes, roles);
+        begun +=
+            is_begun(node, &group) &&
+            stele_plan_state(node->meta, &group, alive(world, node->meta)) == STELE_PLAN_MOVING;
+    }
+    if (begun >= STELE_PLACEMENT_MOVES_MAX) {
+        fail(world, "V2: node %u begins to move one more partition; %u are under way",
+             node->index + 1, begun);
+    }
+}
+
 /* One step of a group that this node leads, if it has one to make. */
-static void place_step(struct world *world, struct node *node, uint32_t partition)
+static void place_step(struct world *world, struct node *node, uint32_t partition,
+                       const struct stele_plan_moving *moving)
 {
     struct stele_raft *raft = stele_replica_raft(node->replica);
     uint64_t nodes[STELE_RAFT_NODES_MAX];
     enum stele_plan_role roles[STELE_RAFT_NODES_MAX];
     struct stele_plan_group group;
     struct stele_plan_step to;
-    uint32_t voters = 0;
     see_group(node, partition, &group, nodes, roles);
-    for (size_t i = 0; i < group.count; i++) {
-        voters += roles[i] == STELE_PLAN_VOTER;
-    }
-    if (group.count > 0 && voters < world->places->voters) {
+    const uint32_t voters = count_voters(&group);
+    /* Who is lost leaves before another one comes (V4). */
+    if (group.count > 0 && voters + world->stats.replaced < world->places->voters) {
         fail(world, "V1: partition %u has %u voters, as node %u knows it; it should have %u",
              partition, voters, node->index + 1, world->places->voters);
     }
     if (stele_replica_leader(node->replica, partition) != node_number(node)) {
         return;
     }
+    const bool may_begin = stele_plan_may_begin(moving, node->meta, &group);
     for (size_t skip = 0;
-         stele_plan_step(&world->places->meta, &group, alive(world), true, skip, &to); skip++) {
+         stele_plan_step(node->meta, &group, alive(world, node->meta), may_begin, skip, &to);
+         skip++) {
         trace(world, node, "member: partition, node, role", partition, to.node, to.role);
         if (to.node == node_number(node) && to.role != STELE_PLAN_VOTER) {
             (void)(stele_raft_transfer(raft, partition, 0, NULL) == STELE_OK);
@@ -117,6 +133,10 @@ static void place_step(struct world *world, struct node *node, uint32_t partitio
         const enum stele_raft_member role = to.role == STELE_PLAN_VOTER     ? STELE_RAFT_VOTER
                                             : to.role == STELE_PLAN_STANDBY ? STELE_RAFT_STANDBY
                                                                             : STELE_RAFT_NONE;
+        if (role == STELE_RAFT_VOTER && !is_begun(node, &group) &&
+            stele_plan_state(node->meta, &group, alive(world, node->meta)) == STELE_PLAN_MOVING) {
+            check_moves(world, node);
+        }
         if (stele_raft_configure(raft, partition, to.node, role, NULL) == STELE_OK) {
             world->stats.moves++;
             return;
@@ -127,17 +147,18 @@ static void place_step(struct world *world, struct node *node, uint32_t partitio
 static void on_place(struct world *world, struct node *node, void *object, uint64_t number)
 {
     struct places *places = world->places;
+    struct stele_plan_moving moving = {.count = 0};
     (void)object;
     (void)number;
-    /* Who is behind learns of newer tables sooner or later; in peace at once. */
-    if (world->calm) {
-        node->table = places->tables;
-    } else if (node->table < places->tables && rng_percent(&places->rng, 50)) {
-        node->table = (uint32_t)rng_between(&places->rng, node->table, places->tables);
-    }
-    make_table(world, node->table);
     for (uint32_t i = 0; i < world->config.partitions; i++) {
-        place_step(world, node, i);
+        uint64_t nodes[STELE_RAFT_NODES_MAX];
+        enum stele_plan_role roles[STELE_RAFT_NODES_MAX];
+        struct stele_plan_group group;
+        see_group(node, i, &group, nodes, roles);
+        stele_plan_moving_add(&moving, node->meta, &group, alive(world, node->meta));
+    }
+    for (uint32_t i = 0; i <= world->config.partitions; i++) {
+        place_step(world, node, i, &moving);
     }
     node_kick(world, node);
     after(world, node, rng_exponential(&places->rng, places->look_us), on_place, NULL, NULL, 0);
@@ -146,15 +167,18 @@ static void on_place(struct world *world, struct node *node, void *object, uint6
 static void on_table(struct world *world, struct node *node, void *object, uint64_t number)
 {
     struct places *places = world->places;
+    uint64_t rows[PARTITIONS_MAX];
     (void)node;
     (void)object;
     (void)number;
-    if (!world->calm) {
-        places->tables++;
-        trace(world, NULL, "table", places->tables, 0, 0);
-        after(world, NULL, rng_exponential(&places->rng, places->every_us), on_table, NULL, NULL,
-              0);
+    if (world->calm) {
+        return;
     }
+    for (uint32_t i = 0; i < PARTITIONS_MAX; i++) {
+        rows[i] = places->voters;
+    }
+    members_place(world, rows);
+    after(world, NULL, rng_exponential(&places->rng, places->every_us), on_table, NULL, NULL, 0);
 }
 
 void place_start(struct world *world)
@@ -164,30 +188,43 @@ void place_start(struct world *world)
     }
 }
 
+static bool is_active(const struct world *world)
+{
+    return world->places->voters > 0 || members_change(world);
+}
+
 void place_opened(struct world *world, struct node *node)
 {
-    if (world->places->voters > 0) {
+    if (is_active(world)) {
         after(world, node, world->places->look_us, on_place, NULL, NULL, 0);
     }
 }
 
-bool place_is_done(struct world *world)
+bool place_is_settled(struct world *world, const struct node *but)
 {
-    make_table(world, world->places->tables);
-    for (uint32_t i = 0; i < world->config.partitions && world->places->voters > 0; i++) {
-        for (uint32_t k = 0; k < world->nodes_count; k++) {
+    for (uint32_t k = 0; k < world->nodes_count && is_active(world); k++) {
+        const struct node *node = &world->nodes[k];
+        if (node->gone || node == but) {
+            continue;
+        }
+        for (uint32_t i = 0; i <= world->config.partitions && node->up; i++) {
             uint64_t nodes[STELE_RAFT_NODES_MAX];
             enum stele_plan_role roles[STELE_RAFT_NODES_MAX];
             struct stele_plan_group group;
             struct stele_plan_step to;
-            if (!world->nodes[k].up) {
-                return false;
-            }
-            see_group(&world->nodes[k], i, &group, nodes, roles);
-            if (stele_plan_step(&world->places->meta, &group, UINT64_MAX, true, 0, &to)) {
+            see_group(node, i, &group, nodes, roles);
+            if (stele_plan_step(node->meta, &group, UINT64_MAX, true, 0, &to)) {
                 return false;
             }
         }
+        if (!node->up) {
+            return false;
+        }
     }
     return true;
+}
+
+bool place_is_done(struct world *world)
+{
+    return place_is_settled(world, NULL);
 }

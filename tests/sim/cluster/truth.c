@@ -324,6 +324,11 @@ static void read_from(struct world *world, struct node *node, uint32_t from)
             outcome = stele_read_refill(node->store, read, &err);
             count = 0;
         }
+        if (outcome == STELE_E_CORRUPT && node->damaged) {
+            stele_read_end(node->store, read);
+            node_failed(world, node, outcome, "reading", &err);
+            return;
+        }
         if (outcome != STELE_OK && outcome != STELE_END) {
             fail(world, "reading on node %u: %s", node->index + 1, err.message);
         }

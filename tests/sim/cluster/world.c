@@ -267,11 +267,11 @@ static bool has_all(const struct world *world, const struct node *node)
 static bool is_at_rest(struct world *world)
 {
     for (uint32_t i = 0; i < world->nodes_count; i++) {
-        if (!has_all(world, &world->nodes[i])) {
+        if (!world->nodes[i].gone && !has_all(world, &world->nodes[i])) {
             return false;
         }
     }
-    return client_is_idle(world) && place_is_done(world);
+    return client_is_idle(world) && members_are_done(world) && place_is_done(world);
 }
 
 /* What somebody who looks for the reason wants to know first. */
@@ -316,13 +316,16 @@ static void wait_for_rest(struct world *world, const char *when)
                  (unsigned long long)world->clients[i].tries);
         }
     }
+    if (!members_are_done(world)) {
+        fail(world, "%s: somebody is not replaced, or has not the newest table", when);
+    }
     if (!place_is_done(world)) {
         fail(world, "%s: those do not vote who should", when);
     }
     for (uint32_t i = 0; i < world->nodes_count; i++) {
         struct node *node = &world->nodes[i];
         struct stele_replica_counts counts = {.closed = 0};
-        if (!has_all(world, node)) {
+        if (!node->gone && !has_all(world, node)) {
             if (node->up) {
                 stele_replica_counts(node->replica, &counts);
             }
@@ -343,6 +346,9 @@ static uint64_t written(const struct world *world)
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < world->nodes_count; i++) {
         struct stele_raft_counts counts;
+        if (world->nodes[i].gone) {
+            continue;
+        }
         stele_raft_counts(stele_replica_raft(world->nodes[i].replica), &counts);
         bytes += counts.entries_submitted;
     }
@@ -377,6 +383,9 @@ static void check_answers(struct world *world)
 {
     for (uint32_t i = 0; i < world->nodes_count * ASKED; i++) {
         struct node *node = &world->nodes[i / ASKED];
+        if (node->gone) {
+            continue;
+        }
         client_ask(world, node);
         wait_for_rest(world, "asked in peace");
         if (world->clients[0].tries > TRIES) {
@@ -390,6 +399,9 @@ static void check_end(struct world *world)
 {
     for (uint32_t i = 0; i < world->nodes_count; i++) {
         struct node *node = &world->nodes[i];
+        if (node->gone) {
+            continue;
+        }
         stele_replica_check(node->replica);
         stele_store_check(node->store);
         truth_read_all(world, node);
@@ -421,6 +433,7 @@ static struct world *world_create(uint64_t seed, const struct run *run)
     }
     world->nodes_count = world->config.nodes;
     place_init(world);
+    members_init(world);
     model_init(&world->model, world->config.partitions, STELE_KEY_STREAM);
     for (uint32_t i = 0; i < NODES_MAX; i++) {
         for (uint32_t k = 0; k < NODES_MAX; k++) {
@@ -441,6 +454,7 @@ static void world_destroy(struct world *world)
     client_free_all(world);
     workload_deinit(&world->workload);
     model_deinit(&world->model);
+    members_deinit(world);
     place_deinit(world);
     free(world->truth);
     free(world);
@@ -455,6 +469,7 @@ uint64_t world_run(uint64_t seed, const struct run *run, struct stats *totals)
     client_start(world);
     begin_faults(world);
     place_start(world);
+    members_start(world);
     run_for(world, world->config.duration_us);
     world->stopping = true;
     heal(world);
@@ -464,7 +479,9 @@ uint64_t world_run(uint64_t seed, const struct run *run, struct stats *totals)
     check_end(world);
     /* All at once, once more: what they have is on their disks. */
     for (uint32_t i = 0; i < world->nodes_count; i++) {
-        node_crash(world, &world->nodes[i], true, MS);
+        if (!world->nodes[i].gone) {
+            node_crash(world, &world->nodes[i], true, MS);
+        }
     }
     run_for(world, 10 * SECOND);
     wait_for_rest(world, "after everything was restarted");

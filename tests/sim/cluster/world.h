@@ -10,7 +10,8 @@
  *     queue     virtual time; failing, tracing     execute   commands on its store; answers
  *     net       messages between nodes             fetch     copying from another node's store
  *     world     faults, healing, peace             client    appends, retries; what they are told
- *     place     who votes, changed all the time    truth     what every node has to have done
+ *     place     who votes, changed all the time    members   lost disks, new nodes, the table
+ *                                                  truth     what every node has to have done
  *
  * The truth is one sequence of executed commands. Whoever executes a command first extends it, by
  * what the reference model (lib/model.h) says; whoever executes it later must do the same. */
@@ -20,6 +21,7 @@
 #include "base/checksum.h"
 #include "base/limits.h"
 #include "base/position.h"
+#include "cluster/hashes.h"
 #include "cluster/plan.h"
 #include "cluster/replica.h"
 #include "lib/model.h"
@@ -34,7 +36,7 @@
 #define MINUTE (60 * SECOND)
 #define HOUR (60 * MINUTE)
 
-#define NODES_MAX 7 /* Incarnations, those of replaced disks included. */
+#define NODES_MAX 8 /* Incarnations, those of replaced disks included. */
 #define PARTITIONS_MAX 8
 #define CLIENTS_MAX 8
 #define WRITES_MAX 8 /* Of one disk, under way. */
@@ -68,9 +70,10 @@ struct config {
     uint64_t clock_us;
     /* Disks. */
     uint64_t latency_us, stall_us, stall_for_us;
-    uint64_t sync_us;  /* Between two syncs of a store; 0: with every write. */
-    uint64_t full_us;  /* One disk is full for a while. */
-    uint64_t fetch_us; /* Between two chunks. */
+    uint64_t sync_us;       /* Between two syncs of a store; 0: with every write. */
+    uint64_t full_us;       /* One disk is full for a while. */
+    uint64_t fetch_us;      /* Between two chunks. */
+    uint32_t damage_one_in; /* Of the chunks, on their way. */
     uint64_t read_us, work_us;
     /* Of lives of hours: most of the time little goes wrong, and now and then a lot. */
     uint64_t burst_us, burst_for_us, burst_every_us;
@@ -246,6 +249,7 @@ struct answer {
     struct attempt *attempt;
     int outcome;
     struct stele_append_result result;
+    uint64_t hash; /* Of the command. */
 };
 
 void execute_push(struct world *world, struct node *node, struct stele_ordered *command);
@@ -258,9 +262,28 @@ void execute_ask(struct world *world, struct node *node, struct attempt *attempt
 
 /* ---- node.c ---- */
 
+/* A table of nodes on a disk. */
+struct kept {
+    uint8_t *bytes; /* NULL: what all founders begin with. */
+    size_t size;
+    uint64_t applied; /* Of the meta group's entries. */
+};
+
 struct node {
     uint32_t index; /* Its number is one more. */
     bool up;
+    bool gone;       /* For good. */
+    bool impostor;   /* Its disks are of an earlier time. */
+    bool damaged;    /* Bytes of its disks were changed at rest. */
+    uint64_t starts; /* On its disk. */
+    struct stele_meta *meta;
+    uint64_t meta_applied;
+    struct kept kept;
+    struct stele_meta_seen seen[NODES_MAX];
+    uint64_t heard[NODES_MAX]; /* The life of the one whose greeting was accepted; 0: none. */
+    struct stele_hashes hashes;
+    struct stele_hashes_peer hashes_of[NODES_MAX];
+    uint64_t hashes_life[NODES_MAX];
     uint64_t life;
     uint64_t boot;
     uint64_t paused_until_us, slow_until_us;
@@ -295,7 +318,6 @@ struct node {
     bool power_cut;    /* Since it was last up. */
     uint64_t promised; /* The highest stamp whose effect was said to be durable here. */
     uint32_t read;     /* Events of the model that were read here. */
-    uint32_t table;    /* The one that it knows. */
 };
 
 void node_start(struct world *world, struct node *node);
@@ -317,8 +339,36 @@ void place_init(struct world *world);
 void place_deinit(struct world *world);
 void place_start(struct world *world);
 void place_opened(struct world *world, struct node *node);
-/* Are all groups what the newest table says? */
+/* Are all groups what the tables of all nodes say? */
 bool place_is_done(struct world *world);
+/* Without this node: is everybody there, and does nobody have to become anything? */
+bool place_is_settled(struct world *world, const struct node *but);
+/* In each row of every table; 0: everybody votes. */
+uint32_t place_voters(const struct world *world);
+
+/* ---- members.c ---- */
+
+struct members;
+void members_init(struct world *world);
+void members_deinit(struct world *world);
+void members_start(struct world *world);
+/* Do nodes come and go in this run? */
+bool members_change(const struct world *world);
+void members_opening(struct world *world, struct node *node);
+void members_opened(struct world *world, struct node *node);
+/* Its disks are at rest. */
+void members_crashed(struct world *world, struct node *node);
+/* Is this a node whose damage was found? Then it is lost. */
+bool members_lose_damaged(struct world *world, struct node *node);
+void members_meta(struct world *world, struct node *node, uint64_t index, struct stele_bytes body);
+void members_meta_installed(struct world *world, struct node *node, uint64_t index,
+                            struct stele_bytes data);
+bool members_may_hear(struct world *world, struct node *from, struct node *to);
+/* Asks for as many voters of each partition, any ones. */
+void members_place(struct world *world, const uint64_t *rows);
+bool members_are_done(const struct world *world);
+/* With another node, as nodes do it while they run. */
+void members_compare(struct world *world, struct node *node);
 
 /* ---- world.c ---- */
 
@@ -326,7 +376,8 @@ struct stats {
     uint64_t events, operations, attempts, executed, executed_first, appended, refused, repeated,
         stale, unknown, overloaded, crashes, power_cuts, crash_all, pauses, partitions, breaks,
         clocks, stalls, full, messages, lost, twice, turns, elections, fetches, fetched, look_backs,
-        reads, failed_opens, moves, bursts, simulated_us;
+        reads, failed_opens, moves, bursts, replaced, rolled_back, damaged, damage_found,
+        damaged_chunks, refused_hellos, meta_proposed, meta_applied, compared, simulated_us;
 };
 
 /* How to run a seed. */
@@ -335,6 +386,7 @@ struct run {
     bool quick;     /* A life of seconds … */
     bool hours;     /* … or of hours, instead of minutes. */
     bool still;     /* Everybody votes, always. */
+    bool whole;     /* No disk is lost, copied or damaged. */
     uint64_t until; /* Events; 0: to the end. */
 };
 
@@ -349,6 +401,7 @@ struct world {
     struct run run;
     struct config config;
     struct places *places;
+    struct members *members;
     struct stats stats;
     struct rng rng_config, rng_workload, rng_schedule, rng_fault;
     struct queue queue;
