@@ -75,7 +75,8 @@ struct stele_runner_options {
  * STELE_OK, STELE_E_INVALID, STELE_E_NO_MEMORY, STELE_E_IO (the directory) */
 STELE_API int stele_runner_create(struct stele *store, const struct stele_runner_options *options,
                                   struct stele_runner **out_runner, struct stele_error *err);
-/* Writes the snapshots that are under way. No call may be running. NULL is fine. */
+/* Waits until commands that were submitted have ended, and writes the snapshots that are under way. No
+ * call may be running. NULL is fine. */
 STELE_API void stele_runner_destroy(struct stele_runner *runner);
 
 /* ---- Commands ---------------------------------------------------------------------------- */
@@ -125,6 +126,27 @@ STELE_API int stele_runner_execute(struct stele_runner *runner, const struct ste
                                    const struct stele_origin *origin,
                                    struct stele_command_result *out_result,
                                    struct stele_error *err);
+
+/* Called once for each command that was submitted, on a thread of the library, with what
+ * stele_runner_execute() would have answered. result and err are valid during the call. It must not
+ * block, and must not destroy the runner; it may submit further commands. */
+typedef void (*stele_command_callback)(void *context, int outcome,
+                                       const struct stele_command_result *result,
+                                       const struct stele_error *err);
+
+/* Starts a command and returns, so that one thread keeps many under way. command, origin, and all that
+ * they and the decider point to have to stay until the callback is called; the structs themselves are
+ * copied. Commands on one stream are done one after the other, in no order that is promised. decide and
+ * evolve are called on this thread or on threads of the library. What is in memory is decided here and
+ * now; where a stream has to be read, or another command be waited for, a thread of the runner does it.
+ *
+ * STELE_OK: the callback will be called exactly once, never from inside of this call. Anything else: it
+ * never will. STELE_E_OVERLOADED: 65,536 commands are under way. */
+STELE_API int stele_runner_submit(struct stele_runner *runner, const struct stele_decider *decider,
+                                  const struct stele_command *command,
+                                  const struct stele_origin *origin,
+                                  stele_command_callback callback, void *context,
+                                  struct stele_error *err);
 
 /* ---- States ------------------------------------------------------------------------------ */
 

@@ -1,6 +1,5 @@
 /* Executing a command: load, decide, append, and again as long as something came in between. */
-#include "es/decision.h"
-#include "runner/command_internal.h"
+#include "runner/execution.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -49,72 +48,55 @@ char *stele_command__text(struct stele_alloc *alloc, const char *text)
     return copy;
 }
 
-/* What the decision wants at the same index: a kept state, or that of a query. */
-struct held {
-    struct stele_kept *kept;
-    struct stele_memory *memory; /* Of a query's state. */
-    struct stele_state *state;
-    uint64_t position;
-};
-
-struct execution {
-    struct stele_runner *runner;
-    const struct stele_decider *decider;
-    struct stele_command command;
-    struct stele_memory *memory;
-    struct stele_decision *decision;
-    struct held *held;
-    size_t held_count;
-    size_t held_capacity;
-    uint64_t held_above;
-    struct stele_output metadata;
-    struct stele_command_result result;
-    char traceparent[STELE_TRACEPARENT_SIZE];
-    uint64_t noise;
-};
-
 /* ---- States ------------------------------------------------------------------------------- */
 
-static int fail_memory(const struct execution *execution, struct stele_error *err)
+static int fail_memory(const struct stele_execution *execution, struct stele_error *err)
 {
     return stele_fail(err, STELE_E_NO_MEMORY, 0, "command %s: no memory", execution->command.type);
 }
 
-static struct held *add_held(struct execution *execution)
+static struct stele_held *add_held(struct stele_execution *execution)
 {
-    struct held *all =
+    struct stele_held *all =
         stele_memory_grow(execution->memory, execution->held, &execution->held_capacity,
                           execution->held_count + 1, sizeof *all);
     if (all == NULL) {
         return NULL;
     }
     execution->held = all;
-    struct held *held = &all[execution->held_count++];
-    *held = (struct held){.position = 0};
+    struct stele_held *held = &all[execution->held_count++];
+    *held = (struct stele_held){.position = 0};
     return held;
 }
 
-static int load_stream(struct execution *execution, const struct stele_wanted *wanted,
-                       struct held *held, struct stele_error *err)
+static int load_stream(struct stele_execution *execution, const struct stele_wanted *wanted,
+                       struct stele_held *held, struct stele_error *err)
 {
     if (held->kept == NULL) {
+        bool busy = false;
         held->kept = stele_kept__take(execution->runner, wanted->fold, wanted->stream,
-                                      execution->held_above);
+                                      execution->held_above, execution->never_waits, &busy);
         if (held->kept == NULL) {
-            return fail_memory(execution, err);
+            return busy ? STELE_EXECUTION_WAITS : fail_memory(execution, err);
         }
         if (held->kept->hash > execution->held_above) {
             execution->held_above = held->kept->hash;
         }
+    }
+    if (execution->never_waits && !stele_load__is_current(execution->runner, held->kept)) {
+        return STELE_EXECUTION_WAITS;
     }
     const int outcome = stele_load__refresh(execution->runner, held->kept, err);
     held->state = outcome == STELE_OK ? held->kept->state : NULL;
     return outcome;
 }
 
-static int load_query(struct execution *execution, const struct stele_wanted *wanted,
-                      struct held *held, struct stele_error *err)
+static int load_query(struct stele_execution *execution, const struct stele_wanted *wanted,
+                      struct stele_held *held, struct stele_error *err)
 {
+    if (execution->never_waits) {
+        return STELE_EXECUTION_WAITS;
+    }
     if (held->memory == NULL) {
         held->memory = stele_memory_create_in(execution->runner->alloc, MEMORY_BLOCK_SIZE);
         if (held->memory == NULL) {
@@ -130,14 +112,15 @@ static int load_query(struct execution *execution, const struct stele_wanted *wa
 }
 
 /* Loads what is wanted: all of it, or what is not there yet. */
-static int load(struct execution *execution, bool all, struct stele_error *err)
+static int load(struct stele_execution *execution, bool all, struct stele_error *err)
 {
     struct stele_wanted wanted;
     for (size_t i = 0; stele_decision_wanted(execution->decision, i, &wanted) == STELE_OK; i++) {
         if (wanted.state != NULL && !all) {
             continue;
         }
-        struct held *held = i < execution->held_count ? &execution->held[i] : add_held(execution);
+        struct stele_held *held =
+            i < execution->held_count ? &execution->held[i] : add_held(execution);
         if (held == NULL) {
             return fail_memory(execution, err);
         }
@@ -153,7 +136,7 @@ static int load(struct execution *execution, bool all, struct stele_error *err)
     return STELE_OK;
 }
 
-static int decide(struct execution *execution, struct stele_error *err)
+static int decide(struct stele_execution *execution, struct stele_error *err)
 {
     int outcome;
     while ((outcome = stele_decision_run(execution->decision, err)) == STELE_INCOMPLETE) {
@@ -167,15 +150,7 @@ static int decide(struct execution *execution, struct stele_error *err)
 
 /* ---- The append --------------------------------------------------------------------------- */
 
-struct request {
-    struct stele_append *streams;
-    size_t streams_count;
-    struct stele_condition *conditions;
-    size_t conditions_count;
-    size_t events;
-};
-
-static struct stele_append *find_stream(const struct request *request, const char *stream)
+static struct stele_append *find_stream(const struct stele_request *request, const char *stream)
 {
     for (size_t i = 0; i < request->streams_count; i++) {
         if (strcmp(request->streams[i].stream, stream) == 0) {
@@ -185,7 +160,7 @@ static struct stele_append *find_stream(const struct request *request, const cha
     return NULL;
 }
 
-static uint64_t expectation(const struct held *held)
+static uint64_t expectation(const struct stele_held *held)
 {
     const uint64_t revision = stele_state_revision(held->state);
     return revision != STELE_EXPECT_NO_STREAM ? revision : held->kept->hidden;
@@ -193,11 +168,11 @@ static uint64_t expectation(const struct held *held)
 
 /* Every stream and every query that was read joins the check. STELE_WRONG_REVISION: one stream was
  * read twice, by two folds, and something came in between. */
-static int add_checks(struct execution *execution, struct request *request)
+static int add_checks(struct stele_execution *execution, struct stele_request *request)
 {
     struct stele_wanted wanted;
     for (size_t i = 0; stele_decision_wanted(execution->decision, i, &wanted) == STELE_OK; i++) {
-        const struct held *held = &execution->held[i];
+        const struct stele_held *held = &execution->held[i];
         if (wanted.stream == NULL) {
             request->conditions[request->conditions_count++] = (struct stele_condition){
                 .items = wanted.items, .items_count = wanted.items_count, .after = wanted.after};
@@ -214,7 +189,7 @@ static int add_checks(struct execution *execution, struct request *request)
     return STELE_OK;
 }
 
-static int add_metadata(struct execution *execution, struct stele_event_draft *draft,
+static int add_metadata(struct stele_execution *execution, struct stele_event_draft *draft,
                         struct stele_output *output, struct stele_error *err)
 {
     const struct stele_bytes own = {.data = draft->metadata, .size = draft->metadata_size};
@@ -240,7 +215,7 @@ static int add_metadata(struct execution *execution, struct stele_event_draft *d
 }
 
 /* The events of one stream have to stand together: a stream is named once in an append. */
-static int add_events(struct execution *execution, struct request *request,
+static int add_events(struct stele_execution *execution, struct stele_request *request,
                       const struct stele_emitted *emitted, struct stele_event_draft *drafts,
                       struct stele_error *err)
 {
@@ -271,13 +246,13 @@ static int add_events(struct execution *execution, struct request *request,
 }
 
 /* STELE_OK with no events: there is nothing to append. */
-static int make_request(struct execution *execution, struct request *request,
+static int make_request(struct stele_execution *execution, struct stele_request *request,
                         struct stele_error *err)
 {
     size_t explicit_count;
     const struct stele_condition *conditions =
         stele_decision_conditions(execution->decision, &explicit_count);
-    *request = (struct request){.streams_count = 0};
+    *request = (struct stele_request){.streams_count = 0};
     const struct stele_emitted *emitted =
         stele_decision_events(execution->decision, &request->events);
     if (request->events == 0) {
@@ -322,8 +297,9 @@ static bool is_checked(const struct stele_kept *kept)
 }
 
 /* The states go on with what was appended, or their next command reads. */
-static void go_on(struct execution *execution, int outcome, const struct request *request,
-                  const struct stele_append_result *result, const struct stele_prepared *appended)
+static void go_on(struct stele_execution *execution, int outcome,
+                  const struct stele_request *request, const struct stele_append_result *result,
+                  const struct stele_prepared *appended)
 {
     const bool told = outcome == STELE_OK && appended != NULL && result->idempotent == 0;
     for (size_t i = 0; i < execution->held_count; i++) {
@@ -337,65 +313,40 @@ static void go_on(struct execution *execution, int outcome, const struct request
     }
 }
 
-static int append_once(struct execution *execution, const struct request *request,
-                       struct stele_append_result *result, struct stele_error *err)
+int stele_execution__ask(struct stele_execution *execution, uint64_t append_start_ns,
+                         struct stele_error *err)
 {
     struct stele_runner *runner = execution->runner;
-    struct stele_prepared *appended = NULL;
-    int outcome = STELE_E_UNSUPPORTED;
-    if (runner->watching) {
-        outcome = stele_client_append_tell(runner->store, request->streams, request->streams_count,
-                                           request->conditions, request->conditions_count,
-                                           &appended, result, err);
-    }
-    if (outcome == STELE_E_UNSUPPORTED) {
-        outcome =
-            stele_append_many(runner->store, request->streams, request->streams_count,
-                              request->conditions, request->conditions_count, NULL, result, err);
-    }
-    go_on(execution, outcome, request, result, appended);
-    stele_client_told(runner->store, appended);
-    return outcome;
-}
-
-static int append(struct execution *execution, const struct request *request,
-                  struct stele_append_result *result, struct stele_error *err)
-{
-    struct stele_runner *runner = execution->runner;
-    const uint64_t start_ns = stele_command__ticks_ns();
-    int outcome = append_once(execution, request, result, err);
+    const struct stele_request *request = &execution->request;
+    struct stele_append_result result = {.failed = 0};
     uint64_t pause_ns = ASK_NS_MIN;
-    const uint64_t until_ns = start_ns + (uint64_t)runner->options.unknown_ms * 1000000;
-    if (outcome == STELE_E_UNKNOWN) {
-        /* The same bytes with the same ids: what was stored the first time is found, not repeated. Only an
-         * answer about the append itself ends the doubt. */
-        int again = outcome;
-        while (!is_definite(again) && !is_hopeless(again) && stele_command__ticks_ns() < until_ns) {
-            stele_command__pause(pause_ns);
-            pause_ns = pause_ns * 2 > ASK_NS_MAX ? ASK_NS_MAX : pause_ns * 2;
-            stele_command__count(&runner->asked_again, 1);
-            again = stele_append_many(runner->store, request->streams, request->streams_count,
-                                      request->conditions, request->conditions_count, NULL, result,
-                                      err);
-        }
-        outcome = is_definite(again) ? again : STELE_E_UNKNOWN;
-        if (outcome == STELE_E_UNKNOWN) {
-            (void)stele_fail(
-                err, outcome, 0,
-                "command %s: nobody knows whether its events are stored; execute it again "
-                "with the same id and again = 1",
-                execution->command.type);
-        }
+    const uint64_t until_ns = append_start_ns + (uint64_t)runner->options.unknown_ms * 1000000;
+    /* The same bytes with the same ids: what was stored the first time is found, not repeated. Only an
+     * answer about the append itself ends the doubt. */
+    int again = STELE_E_UNKNOWN;
+    while (!is_definite(again) && !is_hopeless(again) && stele_command__ticks_ns() < until_ns) {
+        stele_command__pause(pause_ns);
+        pause_ns = pause_ns * 2 > ASK_NS_MAX ? ASK_NS_MAX : pause_ns * 2;
+        stele_command__count(&runner->asked_again, 1);
+        again =
+            stele_append_many(runner->store, request->streams, request->streams_count,
+                              request->conditions, request->conditions_count, NULL, &result, err);
     }
-    stele_figures__append(runner, request->streams[0].stream, outcome == STELE_OK,
-                          stele_command__ticks_ns() - start_ns);
+    const int outcome = is_definite(again) ? again : STELE_E_UNKNOWN;
+    if (outcome == STELE_E_UNKNOWN) {
+        (void)stele_fail(err, outcome, 0,
+                         "command %s: nobody knows whether its events are stored; execute it again "
+                         "with the same id and again = 1",
+                         execution->command.type);
+    }
+    stele_execution__answered(execution, outcome, &result, NULL, append_start_ns);
     return outcome;
 }
 
 /* ---- Attempts ----------------------------------------------------------------------------- */
 
 /* A stream that has a revision but no events that can be seen is expected at that revision. */
-static void note_hidden(struct execution *execution, const struct request *request,
+static void note_hidden(struct stele_execution *execution, const struct stele_request *request,
                         const struct stele_append_result *result)
 {
     struct stele_wanted wanted;
@@ -405,12 +356,15 @@ static void note_hidden(struct execution *execution, const struct request *reque
     for (size_t i = 0; stele_decision_wanted(execution->decision, i, &wanted) == STELE_OK; i++) {
         if (wanted.stream != NULL &&
             strcmp(wanted.stream, request->streams[result->failed].stream) == 0) {
-            execution->held[i].kept->hidden = result->revision_last;
+            struct stele_kept *kept = execution->held[i].kept;
+            if (kept != NULL) {
+                kept->hidden = result->revision_last;
+            }
         }
     }
 }
 
-static void pause_before(struct execution *execution, uint32_t attempt)
+static void pause_before(struct stele_execution *execution, uint32_t attempt)
 {
     if (attempt < PAUSE_AFTER) {
         return;
@@ -424,42 +378,84 @@ static void pause_before(struct execution *execution, uint32_t attempt)
     stele_command__pause(1 + (execution->noise >> 33) % bound);
 }
 
-static int try_once(struct execution *execution, struct stele_error *err)
+int stele_execution__decide(struct stele_execution *execution, struct stele_error *err)
 {
-    struct request request;
-    int outcome = decide(execution, err);
-    if (outcome != STELE_OK) {
-        return outcome;
-    }
-    outcome = make_request(execution, &request, err);
-    if (outcome != STELE_OK || request.events == 0) {
-        return outcome;
-    }
-    struct stele_append_result result = {.failed = 0};
-    outcome = append(execution, &request, &result, err);
-    if (outcome == STELE_OK) {
-        execution->result.append = result;
-        execution->result.events = request.events;
-    } else if (outcome == STELE_WRONG_REVISION) {
-        note_hidden(execution, &request, &result);
-    }
-    return outcome;
+    execution->result.attempts++;
+    const int outcome = decide(execution, err);
+    return outcome == STELE_OK ? make_request(execution, &execution->request, err) : outcome;
 }
 
-static int try_all(struct execution *execution, struct stele_error *err)
+void stele_execution__answered(struct stele_execution *execution, int outcome,
+                               const struct stele_append_result *result,
+                               const struct stele_prepared *appended, uint64_t append_start_ns)
+{
+    const struct stele_request *request = &execution->request;
+    go_on(execution, outcome, request, result, appended);
+    if (outcome == STELE_OK) {
+        execution->result.append = *result;
+        execution->result.events = request->events;
+    } else if (outcome == STELE_WRONG_REVISION) {
+        note_hidden(execution, request, result);
+    }
+    if (outcome != STELE_E_UNKNOWN) {
+        stele_figures__append(execution->runner, request->streams[0].stream, outcome == STELE_OK,
+                              stele_command__ticks_ns() - append_start_ns);
+    }
+}
+
+static int append(struct stele_execution *execution, struct stele_error *err)
 {
     struct stele_runner *runner = execution->runner;
+    const struct stele_request *request = &execution->request;
+    const uint64_t start_ns = stele_command__ticks_ns();
+    struct stele_append_result result = {.failed = 0};
+    struct stele_prepared *appended = NULL;
+    int outcome = STELE_E_UNSUPPORTED;
+    if (runner->watching) {
+        outcome = stele_client_append_tell(runner->store, request->streams, request->streams_count,
+                                           request->conditions, request->conditions_count,
+                                           &appended, &result, err);
+    }
+    if (outcome == STELE_E_UNSUPPORTED) {
+        outcome =
+            stele_append_many(runner->store, request->streams, request->streams_count,
+                              request->conditions, request->conditions_count, NULL, &result, err);
+    }
+    stele_execution__answered(execution, outcome, &result, appended, start_ns);
+    stele_client_told(runner->store, appended);
+    return outcome == STELE_E_UNKNOWN ? stele_execution__ask(execution, start_ns, err) : outcome;
+}
+
+int stele_execution__conflict(struct stele_execution *execution, int outcome,
+                              struct stele_error *err)
+{
+    struct stele_runner *runner = execution->runner;
+    stele_command__count(&runner->conflicts, 1);
+    return execution->result.attempts < runner->options.attempts_max
+               ? STELE_OK
+               : stele_fail(err, outcome, 0,
+                            "command %s: others were faster %u times in a row; nothing was done",
+                            execution->command.type, execution->result.attempts);
+}
+
+static bool is_conflict(int outcome)
+{
+    return outcome == STELE_WRONG_REVISION || outcome == STELE_CONDITION_FAILED;
+}
+
+static int try_all(struct stele_execution *execution, struct stele_error *err)
+{
     for (;;) {
-        execution->result.attempts++;
-        int outcome = try_once(execution, err);
-        if (outcome != STELE_WRONG_REVISION && outcome != STELE_CONDITION_FAILED) {
+        int outcome = stele_execution__decide(execution, err);
+        if (outcome == STELE_OK && execution->request.events > 0) {
+            outcome = append(execution, err);
+        }
+        if (!is_conflict(outcome)) {
             return outcome;
         }
-        stele_command__count(&runner->conflicts, 1);
-        if (execution->result.attempts >= runner->options.attempts_max) {
-            return stele_fail(err, outcome, 0,
-                              "command %s: others were faster %u times in a row; nothing was done",
-                              execution->command.type, execution->result.attempts);
+        outcome = stele_execution__conflict(execution, outcome, err);
+        if (outcome != STELE_OK) {
+            return outcome;
         }
         pause_before(execution, execution->result.attempts);
         outcome = load(execution, true, err);
@@ -469,9 +465,15 @@ static int try_all(struct execution *execution, struct stele_error *err)
     }
 }
 
+int stele_execution__retry(struct stele_execution *execution, struct stele_error *err)
+{
+    pause_before(execution, execution->result.attempts);
+    return try_all(execution, err);
+}
+
 /* Is the command's first event stored? An append of its id is answered with "that was stored before",
  * or with a revision that can never be right. */
-static int ask_before(struct execution *execution, struct stele_error *err)
+static int ask_before(struct stele_execution *execution, struct stele_error *err)
 {
     if (execution->command.stream == NULL) {
         return stele_fail(err, STELE_E_INVALID, 0,
@@ -497,10 +499,19 @@ static int ask_before(struct execution *execution, struct stele_error *err)
     return outcome == STELE_WRONG_REVISION ? STELE_NOT_FOUND : outcome;
 }
 
-static int begin(struct execution *execution, const struct stele_command *command,
-                 const struct stele_origin *origin, int64_t start_us, struct stele_error *err)
+int stele_execution__begin(struct stele_execution *execution, struct stele_runner *runner,
+                           const struct stele_decider *decider, const struct stele_command *command,
+                           const struct stele_origin *origin, struct stele_error *err)
 {
     static const uint8_t none[16];
+    *execution = (struct stele_execution){
+        .runner = runner,
+        .decider = decider,
+        .parent = origin != NULL && origin->traceparent != NULL ? origin->traceparent : "",
+        .start_us = stele_command__now_us(),
+        .start_ns = stele_command__ticks_ns(),
+    };
+    stele_output_init(&execution->metadata, runner->alloc);
     if (command == NULL || command->struct_size != sizeof *command) {
         return stele_fail(err, STELE_E_INVALID, 0, "a command needs its struct_size");
     }
@@ -509,7 +520,7 @@ static int begin(struct execution *execution, const struct stele_command *comman
         stele_new_id(execution->command.id);
     }
     if (command->time_us == 0) {
-        execution->command.time_us = start_us;
+        execution->command.time_us = execution->start_us;
     }
     execution->noise = stele_load_u64le(execution->command.id + 8);
     execution->memory = stele_memory_create_in(execution->runner->alloc, MEMORY_BLOCK_SIZE);
@@ -524,23 +535,40 @@ static int begin(struct execution *execution, const struct stele_command *comman
                : outcome;
 }
 
-static void end(struct execution *execution)
+void stele_execution__release(struct stele_execution *execution)
 {
     for (size_t i = 0; i < execution->held_count; i++) {
-        stele_memory_destroy(execution->held[i].memory);
-        if (execution->held[i].kept != NULL) {
-            stele_kept__give_back(execution->runner, execution->held[i].kept);
+        struct stele_held *held = &execution->held[i];
+        if (held->kept != NULL) {
+            stele_kept__give_back(execution->runner, held->kept);
+            held->kept = NULL;
+            held->state = NULL;
         }
+        const int taken = stele_decision_supply(execution->decision, i, NULL, 0);
+        STELE_ASSERT(taken == STELE_OK);
     }
-    stele_output_deinit(&execution->metadata);
+    execution->held_above = 0;
+}
+
+void stele_execution__end(struct stele_execution *execution)
+{
+    if (execution->decision != NULL) {
+        stele_execution__release(execution);
+    }
+    for (size_t i = 0; i < execution->held_count; i++) {
+        stele_memory_destroy(execution->held[i].memory);
+    }
+    if (execution->runner != NULL) {
+        stele_output_deinit(&execution->metadata);
+    }
     stele_memory_destroy(execution->memory);
 }
 
-static void tell(struct execution *execution, int outcome, const struct stele_origin *origin,
-                 int64_t start_us, uint64_t start_ns, const struct stele_error *err)
+void stele_execution__tell(struct stele_execution *execution, int outcome,
+                           const struct stele_error *err)
 {
     struct stele_runner *runner = execution->runner;
-    const uint64_t duration_ns = stele_command__ticks_ns() - start_ns;
+    const uint64_t duration_ns = stele_command__ticks_ns() - execution->start_ns;
     const char *type = execution->command.type != NULL ? execution->command.type : "";
     stele_command__count(&runner->commands, 1);
     if (outcome == STELE_OK) {
@@ -563,40 +591,41 @@ static void tell(struct execution *execution, int outcome, const struct stele_or
             .id = execution->command.id,
             .outcome = outcome,
             .message = outcome != STELE_OK ? err->message : "",
-            .start_us = start_us,
+            .start_us = execution->start_us,
             .duration_ns = duration_ns,
             .events_written = execution->result.events,
             .attempts = execution->result.attempts,
             .traceparent = execution->traceparent,
-            .parent =
-                execution->traceparent[0] != '\0' && origin != NULL ? origin->traceparent : "",
+            .parent = execution->traceparent[0] != '\0' ? execution->parent : "",
         };
         runner->options.on_command(runner->options.context, &span);
     }
+}
+
+int stele_execution__run(struct stele_execution *execution, bool again, struct stele_error *err)
+{
+    int outcome = STELE_NOT_FOUND;
+    if (again) {
+        outcome = ask_before(execution, err);
+    }
+    return outcome == STELE_NOT_FOUND ? try_all(execution, err) : outcome;
 }
 
 int stele_runner_execute(struct stele_runner *runner, const struct stele_decider *decider,
                          const struct stele_command *command, const struct stele_origin *origin,
                          struct stele_command_result *out_result, struct stele_error *err)
 {
-    const int64_t start_us = stele_command__now_us();
-    const uint64_t start_ns = stele_command__ticks_ns();
     struct stele_error own = {.outcome = 0};
     struct stele_error *words = err != NULL ? err : &own;
-    struct execution execution = {.runner = runner, .decider = decider};
-    stele_output_init(&execution.metadata, runner->alloc);
-    int outcome = begin(&execution, command, origin, start_us, words);
-    if (outcome == STELE_OK && origin != NULL && origin->again != 0) {
-        const int before = ask_before(&execution, words);
-        outcome = before == STELE_NOT_FOUND ? STELE_OK : before;
+    struct stele_execution execution;
+    int outcome = stele_execution__begin(&execution, runner, decider, command, origin, words);
+    if (outcome == STELE_OK) {
+        outcome = stele_execution__run(&execution, origin != NULL && origin->again != 0, words);
     }
-    if (outcome == STELE_OK && execution.result.repeated == 0) {
-        outcome = try_all(&execution, words);
-    }
-    tell(&execution, outcome, origin, start_us, start_ns, words);
+    stele_execution__tell(&execution, outcome, words);
     if (out_result != NULL) {
         *out_result = execution.result;
     }
-    end(&execution);
+    stele_execution__end(&execution);
     return outcome;
 }

@@ -121,6 +121,26 @@ struct stele_figures {
     struct stele_figures_table appends[2]; /* By category: failed, done. */
 };
 
+/* ---- Submitted commands ---- */
+
+#define STELE_SUBMIT_WORKERS_MAX 8
+
+struct submitted;
+
+/* All under the lock. */
+struct stele_submissions {
+    pthread_mutex_t lock;
+    pthread_cond_t queued;
+    pthread_cond_t changed;  /* Nothing is under way any more. */
+    struct submitted *first; /* What a worker has to do. */
+    struct submitted **last;
+    size_t under_way; /* Submitted, and their callback has not returned yet. */
+    uint32_t idle;
+    uint32_t workers_count;
+    bool closing;
+    pthread_t workers[STELE_SUBMIT_WORKERS_MAX];
+};
+
 /* ---- The runner ---- */
 
 struct stele_runner {
@@ -132,6 +152,7 @@ struct stele_runner {
     char *directory; /* NULL: snapshots are in the store. */
     struct stele_kept_table kept;
     struct stele_snapshots snapshots;
+    struct stele_submissions submissions;
     struct stele_figures figures;
     _Atomic uint64_t commands, commands_ok, commands_rejected, conflicts, asked_again,
         events_appended, events_folded, snapshots_written, snapshots_used, snapshots_unusable,
@@ -156,9 +177,11 @@ void stele_kept__deinit(struct stele_runner *runner);
 size_t stele_kept__count(struct stele_kept_table *table);
 /* Takes a state for a command's own use. held_above: the greatest hash that the command holds
  * already, 0 for none: it waits only for what lies above it, so that no two commands wait for each
- * other, and gets one of its own otherwise. NULL: no memory. */
+ * other, and gets one of its own otherwise. NULL: no memory; with never_waits and *out_busy, another
+ * command has it. */
 struct stele_kept *stele_kept__take(struct stele_runner *runner, const struct stele_fold *fold,
-                                    const char *stream, uint64_t held_above);
+                                    const char *stream, uint64_t held_above, bool never_waits,
+                                    bool *out_busy);
 void stele_kept__give_back(struct stele_runner *runner, struct stele_kept *kept);
 /* Forgets what was loaded. */
 void stele_kept__forget(struct stele_kept *kept);
@@ -167,6 +190,8 @@ void stele_kept__forget(struct stele_kept *kept);
 STELE_MUST_USE
 int stele_load__refresh(struct stele_runner *runner, struct stele_kept *kept,
                         struct stele_error *err);
+/* Is it that already? Makes no call that waits. */
+bool stele_load__is_current(const struct stele_runner *runner, const struct stele_kept *kept);
 /* Goes on with what a command has just appended to the stream that its state was checked against. */
 void stele_load__go_on(struct stele_runner *runner, struct stele_kept *kept,
                        const struct stele_prepared *appended, size_t events,
@@ -191,6 +216,10 @@ STELE_MUST_USE
 int stele_query__read(struct stele_runner *runner, const struct stele_query_item *items,
                       size_t count, struct stele_state *state, uint64_t *position,
                       struct stele_error *err);
+
+/* submit.c. stop waits until what was submitted has ended. */
+void stele_submit__init(struct stele_submissions *all);
+void stele_submit__stop(struct stele_runner *runner);
 
 /* snapshot.c */
 void stele_snapshot__init(struct stele_snapshots *snapshots);

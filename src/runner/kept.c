@@ -128,12 +128,18 @@ static struct stele_kept *make(struct stele_runner *runner, uint64_t hash,
 }
 
 struct stele_kept *stele_kept__take(struct stele_runner *runner, const struct stele_fold *fold,
-                                    const char *stream, uint64_t held_above)
+                                    const char *stream, uint64_t held_above, bool never_waits,
+                                    bool *out_busy)
 {
     const uint64_t hash = stele_hash64(stele_bytes_of_text(stream), (uint64_t)(uintptr_t)fold);
     struct stele_kept_shard *shard = shard_of(runner, hash);
     (void)pthread_mutex_lock(&shard->lock);
     struct stele_kept *kept = find(shard, hash, fold, stream);
+    *out_busy = kept != NULL && kept->busy;
+    if (*out_busy && never_waits) {
+        (void)pthread_mutex_unlock(&shard->lock);
+        return NULL;
+    }
     if (kept != NULL && kept->busy && hash > held_above) {
         /* It stays in the table as long as somebody waits for it. */
         kept->waiters++;

@@ -139,9 +139,9 @@ int stele_load__state(struct stele_runner *runner, const struct stele_fold *fold
     return outcome;
 }
 
-static bool is_current(const struct stele_runner *runner, const struct stele_kept *kept)
+bool stele_load__is_current(const struct stele_runner *runner, const struct stele_kept *kept)
 {
-    return runner->watching && kept->certain &&
+    return kept->state != NULL && runner->watching && kept->certain &&
            stele_client_is_unchanged(runner->store, kept->stream, kept->seen, kept->limits_seen);
 }
 
@@ -178,7 +178,7 @@ int stele_load__refresh(struct stele_runner *runner, struct stele_kept *kept,
 {
     int outcome = STELE_NOT_FOUND;
     struct stele_look look = {.certain = false};
-    if (kept->state != NULL && is_current(runner, kept)) {
+    if (stele_load__is_current(runner, kept)) {
         stele_command__count(&runner->states_current, 1);
         stele_snapshot__consider(runner, kept->state, kept->stream, &kept->snapshot_count,
                                  &kept->snapshot_us);

@@ -92,6 +92,7 @@ int stele_runner_create(struct stele *store, const struct stele_runner_options *
     runner->watching = options->states_max > 0 && stele_client_watch(store, NULL) == STELE_OK;
     stele_kept__init(&runner->kept, options->states_max);
     stele_snapshot__init(&runner->snapshots);
+    stele_submit__init(&runner->submissions);
     stele_figures__init(&runner->figures);
     *out_runner = runner;
     return STELE_OK;
@@ -102,6 +103,7 @@ void stele_runner_destroy(struct stele_runner *runner)
     if (runner == NULL) {
         return;
     }
+    stele_submit__stop(runner);
     stele_snapshot__stop(runner);
     stele_kept__deinit(runner);
     stele_figures__deinit(runner);
