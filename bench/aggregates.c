@@ -8,11 +8,14 @@
  *     commands1   1 thread: load, decide, append durable; and the bare append beside it
  *     commands64  64 threads on 10,000 accounts; and the bare append beside it
  *     transfers   64 threads, two runners that know nothing of each other: one of ten transfers is
- *                 between two hot accounts */
+ *                 between two hot accounts
+ *
+ * The last two also with 64 commands under way that were submitted, each callback submitting the next. */
 #include <stele/run.h>
 
 #include <ftw.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +27,7 @@
 #define EVENTS 10000u
 #define LONGEST 365000u
 #define ACCOUNTS 10000u
-#define SECONDS 3.0
+#define SECONDS 2.0
 #define HOT 16u
 
 static struct stele *store;
@@ -248,6 +251,17 @@ static uint64_t next(uint64_t *seed)
     return *seed >> 33;
 }
 
+/* Chooses the accounts of the next command. */
+static void choose(uint64_t *seed, char from[32], char to[32])
+{
+    const int hot = what == TRANSFERS && next(seed) % 10 == 0;
+    const uint64_t range = hot ? HOT : ACCOUNTS;
+    const uint64_t a = next(seed) % range;
+    (void)snprintf(from, 32, hot ? "account-hot-%u" : "account-%u", (unsigned)a);
+    (void)snprintf(to, 32, hot ? "account-hot-%u" : "account-%u",
+                   (unsigned)((a + 1 + next(seed) % (range - 1)) % range));
+}
+
 static void *work(void *context)
 {
     const size_t number = (size_t)context;
@@ -257,12 +271,7 @@ static void *work(void *context)
     while (now() < until) {
         char from[32];
         char to[32];
-        const int hot = what == TRANSFERS && next(&seed) % 10 == 0;
-        const uint64_t range = hot ? HOT : ACCOUNTS;
-        const uint64_t a = next(&seed) % range;
-        (void)snprintf(from, sizeof from, hot ? "account-hot-%u" : "account-%u", (unsigned)a);
-        (void)snprintf(to, sizeof to, hot ? "account-hot-%u" : "account-%u",
-                       (unsigned)((a + 1 + next(&seed) % (range - 1)) % range));
+        choose(&seed, from, to);
         if (what == BARE) {
             const int64_t one = 1;
             struct stele_event_draft draft = {
@@ -282,6 +291,66 @@ static void *work(void *context)
     }
     atomic_fetch_add(&done, count);
     return NULL;
+}
+
+struct chain {
+    uint64_t seed;
+    uint64_t count;
+    struct stele_runner *runner;
+    char from[32];
+    char to[32];
+    struct order order;
+};
+
+static sem_t chain_ended;
+
+static void submit_next(struct chain *chain);
+
+static void on_ended(void *context, int outcome, const struct stele_command_result *result,
+                     const struct stele_error *err)
+{
+    (void)result;
+    struct chain *chain = context;
+    check(outcome, err);
+    chain->count++;
+    if (now() < until) {
+        submit_next(chain);
+    } else {
+        atomic_fetch_add(&done, chain->count);
+        (void)sem_post(&chain_ended);
+    }
+}
+
+static void submit_next(struct chain *chain)
+{
+    struct stele_error err;
+    choose(&chain->seed, chain->from, chain->to);
+    chain->order = (struct order){1, what == TRANSFERS ? chain->to : NULL};
+    const struct stele_command command = {.struct_size = sizeof command,
+                                          .type = "Move",
+                                          .stream = chain->from,
+                                          .data = &chain->order,
+                                          .data_size = sizeof chain->order};
+    check(stele_runner_submit(chain->runner, &bank, &command, NULL, on_ended, chain, &err), &err);
+}
+
+static double rate_submitted(int kind)
+{
+    static struct chain chains[64];
+    what = kind;
+    atomic_store(&done, 0);
+    (void)sem_init(&chain_ended, 0, 0);
+    const double start = now();
+    until = start + SECONDS;
+    for (size_t i = 0; i < 64; i++) {
+        chains[i] = (struct chain){.seed = i + 1, .runner = runners[i % 2]};
+        submit_next(&chains[i]);
+    }
+    for (size_t i = 0; i < 64; i++) {
+        (void)sem_wait(&chain_ended);
+    }
+    (void)sem_destroy(&chain_ended);
+    return (double)atomic_load(&done) / (now() - start);
 }
 
 static double rate_of(int kind, size_t threads)
@@ -308,16 +377,20 @@ static void bench_commands(const char *name, size_t threads)
     options.states_max = 2 * ACCOUNTS;
     runners[0] = make_runner(options);
     runners[1] = runners[0];
-    double bare[3];
-    double commands[3];
-    /* In turns, so that both see the same machine. */
-    for (size_t i = 0; i < 3; i++) {
+    double bare[RUNS];
+    double commands[RUNS];
+    double submitted[RUNS];
+    /* In turns, so that all see the same machine. */
+    for (size_t i = 0; i < RUNS; i++) {
         bare[i] = rate_of(BARE, threads);
         commands[i] = rate_of(COMMANDS, threads);
+        submitted[i] = threads > 1 ? rate_submitted(COMMANDS) : 0;
     }
-    const double b = quantile(bare, 3, 0.5);
-    const double c = quantile(commands, 3, 0.5);
-    printf("%-11s %.0f commands/s, bare appends %.0f/s: %.0f %%\n", name, c, b, 100 * c / b);
+    const double b = quantile(bare, RUNS, 0.5);
+    const double c = quantile(commands, RUNS, 0.5);
+    const double s = quantile(submitted, RUNS, 0.5);
+    printf("%-11s %.0f commands/s, bare appends %.0f/s: %.0f %%; submitted %.0f/s: %.0f %%\n", name,
+           c, b, 100 * c / b, s, 100 * s / b);
     stele_runner_destroy(runners[0]);
 }
 
@@ -328,16 +401,18 @@ static void bench_transfers(void)
     options.states_max = 2 * ACCOUNTS;
     runners[0] = make_runner(options);
     runners[1] = make_runner(options);
-    double rates[3];
-    for (size_t i = 0; i < 3; i++) {
+    double rates[RUNS];
+    double submitted[RUNS];
+    for (size_t i = 0; i < RUNS; i++) {
         rates[i] = rate_of(TRANSFERS, 64);
+        submitted[i] = rate_submitted(TRANSFERS);
     }
     stele_runner_stats(runners[0], &stats[0]);
     stele_runner_stats(runners[1], &stats[1]);
     const double commands = (double)(stats[0].commands + stats[1].commands);
     const double conflicts = (double)(stats[0].conflicts + stats[1].conflicts);
-    printf("transfers   %.0f transfers/s, %.1f %% conflicts\n", quantile(rates, 3, 0.5),
-           100 * conflicts / commands);
+    printf("transfers   %.0f transfers/s, submitted %.0f/s, %.1f %% conflicts\n",
+           quantile(rates, RUNS, 0.5), quantile(submitted, RUNS, 0.5), 100 * conflicts / commands);
     stele_runner_destroy(runners[0]);
     stele_runner_destroy(runners[1]);
 }

@@ -119,6 +119,7 @@ static void attempt(struct submitted *submitted)
     struct stele_execution *execution = &submitted->execution;
     int outcome = stele_execution__decide(execution, &submitted->words);
     if (outcome == STELE_EXECUTION_WAITS) {
+        execution->result.attempts--; /* Nothing was tried. */
         leave_to_worker(submitted, JOB_DECIDE);
         return;
     }
@@ -133,6 +134,7 @@ static void attempt(struct submitted *submitted)
             return; /* Perhaps it has ended already. */
         }
         if (outcome == STELE_E_UNSUPPORTED) {
+            execution->result.attempts--;
             leave_to_worker(submitted, JOB_RETRY);
             return;
         }
