@@ -39,7 +39,7 @@ static void on_end(void *context, int outcome, const struct stele_command_result
     one->events = result->events;
     one->attempts = result->attempts;
     if (outcome != STELE_OK) {
-        (void)snprintf(one->words, sizeof one->words, "%s", words->message);
+        (void)snprintf(one->words, sizeof one->words, "%.79s", words->message);
     }
     CHECK_EQ(pthread_mutex_lock(&lock), 0);
     ended++;
