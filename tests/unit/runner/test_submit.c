@@ -26,14 +26,13 @@ struct one {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static size_t ended;
-static pthread_t submitter;
-static _Atomic bool inside;
+static _Thread_local bool inside; /* Of stele_runner_submit(). */
 
 static void on_end(void *context, int outcome, const struct stele_command_result *result,
                    const struct stele_error *words)
 {
     struct one *one = context;
-    CHECK(!(atomic_load(&inside) && pthread_equal(submitter, pthread_self()) != 0));
+    CHECK(!inside);
     CHECK_EQ(atomic_fetch_add(&one->called, 1), 0);
     one->outcome = outcome;
     one->events = result->events;
@@ -64,11 +63,10 @@ static void submit(struct stele_runner *runner, struct one *one, const char *typ
     one->command.type = type;
     one->command.stream = one->stream;
     one->command.data = &one->order;
-    submitter = pthread_self();
-    atomic_store(&inside, true);
+    inside = true;
     const int outcome =
         stele_runner_submit(runner, &bank, &one->command, origin, on_end, one, &err);
-    atomic_store(&inside, false);
+    inside = false;
     CHECK_OK(outcome, err);
 }
 
