@@ -356,7 +356,7 @@ static bool place_evenly(struct world *world, struct node *leader)
     struct testalloc alloc;
     struct stele_meta_command *command = command_for(world, STELE_META_PLACE, 0, 0);
     testalloc_init(&alloc, 0);
-    return stele_plan_voters(&alloc.base, leader->meta, STELE_PLACEMENT_BEGIN, command) ==
+    return stele_plan_voters(&alloc.base, leader->meta, NULL, STELE_PLACEMENT_BEGIN, command) ==
                STELE_OK &&
            propose(world, leader, command);
 }
