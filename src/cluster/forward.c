@@ -180,7 +180,7 @@ static int submit_command(struct stele_replica *replica, uint32_t group, uint64_
                                 .boot = boot,
                                 .id = id,
                                 .body = body,
-                                .stamp = stele_replica__next_stamp(replica, group)};
+                                .stamp = stele_replica__wished_stamp(replica, group, origin)};
     if (entry.stamp == 0) {
         return STELE_E_LIMIT;
     }
@@ -292,11 +292,20 @@ static void forward_queued(struct stele_replica *replica, uint32_t group)
     if (at->sent.first == NULL) {
         at->resend_at_us = replica->now_us + replica->options.resend_us;
     }
+    const uint64_t before = at->number;
     while (at->queued.first != NULL) {
         struct stele_proposal *proposal = at->queued.first;
         take_out(&at->queued, proposal);
         proposal->number = ++at->number;
         push(&at->sent, proposal);
+    }
+    STELE_ASSERT(first != NULL); /* route() */
+    if (at->asked_id == 0) {
+        at->asked_id = first->id;
+        at->asked_at_us = replica->now_us;
+    }
+    if (at->distance_us >= replica->options.announce_us) {
+        stele_replica__announce(replica, at->lane_leader, at->number - before);
     }
     send_from(replica, group, first);
 }
@@ -342,6 +351,8 @@ void stele_replica__route(struct stele_replica *replica, uint32_t group)
         at->have = 0;
         at->resend = false;
         at->refused = false;
+        at->distance_us = 0;
+        at->asked_id = 0;
     }
     if (at->lane_term != at->term || at->lane_leader != at->leader) {
         return; /* Those of the term before are in doubt. */

@@ -1,11 +1,13 @@
 /* The order: what Raft has committed, merged up to the closed stamp; ticks, snapshots, fetching. */
 #include "cluster/replica_internal.h"
 
-#define TIME_SIZE 24 /* kind, version, 0, wall clock, the highest stamp of a command */
+#define TIME_SIZE 24 /* kind, version, is for stamps, 0, wall clock, highest stamp of a command */
 /* A clock that is further ahead than this of what most nodes say is not followed. */
 #define AHEAD_US ((int64_t)500000)
 #define SNAPSHOT_EVERY_US ((int64_t)500000)
 #define TICK_AGAIN_US ((int64_t)1000)
+/* The leader may have seen a little more than the origin. */
+#define WISH_ABOVE 16
 
 static const char words_fell_behind[] =
     "this node fell behind and took over what the others had decided";
@@ -20,6 +22,7 @@ struct stele_replica_options stele_replica_options_default(void)
         .resend_us = 200000,
         .give_up_us = 20000000,
         .time_us = 250000,
+        .announce_us = 5000,
     };
 }
 
@@ -70,6 +73,20 @@ uint64_t stele_replica__next_stamp(struct stele_replica *replica, uint32_t group
     return stele_position_make(tick, group);
 }
 
+/* A wish that is as old, or as far ahead, as no clock in order would have it is not followed. */
+uint64_t stele_replica__wished_stamp(struct stele_replica *replica, uint32_t group, uint64_t from)
+{
+    struct wish *wish = &replica->wish;
+    const int64_t wall_us = sane_wall_us(replica);
+    if (wish->tick == 0 || wish->node != from || wish->tick <= replica->clock.tick ||
+        wish->tick < stele_tick_of_ms((wall_us - AHEAD_US) / 1000) ||
+        wish->tick > stele_tick_of_ms((wall_us + AHEAD_US) / 1000)) {
+        return stele_replica__next_stamp(replica, group);
+    }
+    replica->clock.tick = wish->tick++;
+    return stele_position_make(replica->clock.tick, group);
+}
+
 static void see_stamp(struct stele_replica *replica, uint64_t stamp)
 {
     const uint64_t tick = stele_position_tick(stamp);
@@ -107,6 +124,15 @@ static void on_stored(void *context, uint32_t group, const struct stele_raft_ent
     struct group *at = &replica->groups[group];
     /* Not the highest ever, but that of the log as it is now: what is taken back does not count. */
     at->stamp = entry.stamp;
+    if (at->asked_id != 0 && entry.id == at->asked_id &&
+        entry.origin == replica->options.raft.node && entry.boot == replica->options.boot) {
+        const int64_t took_us = replica->now_us - at->asked_at_us;
+        /* The shortest of late: what a busy machine adds is no distance. */
+        at->distance_us = took_us < at->distance_us
+                              ? took_us
+                              : at->distance_us + (took_us - at->distance_us) / 16;
+        at->asked_id = 0;
+    }
     if (entry.kind == STELE_ENTRY_COMMAND && entry.stamp > replica->wanted) {
         replica->wanted = entry.stamp;
     }
@@ -364,7 +390,10 @@ static int on_time(struct stele_replica *replica, uint64_t from, struct stele_by
     /* Who does not hear the leader of a command's partition would never close its own ones: nobody could
      * execute the command, although a majority has it. */
     const uint64_t wanted = stele_load_u64le(message.data + 16);
-    if (wanted > replica->wanted && wanted <= STELE_POSITION_MAX) {
+    if (message.data[2] == TIME_IS_FOR_STAMPS) {
+        replica->wish = (struct wish){
+            .node = from, .tick = wanted <= STELE_POSITION_MAX ? stele_position_tick(wanted) : 0};
+    } else if (wanted > replica->wanted && wanted <= STELE_POSITION_MAX) {
         replica->wanted = wanted;
         see_stamp(replica, wanted);
     }
@@ -541,21 +570,42 @@ static int finish_installs(struct stele_replica *replica, struct stele_error *er
     return STELE_OK;
 }
 
-static void send_time(struct stele_replica *replica)
+/* To one node, what may be its stamps; to all others, a time. */
+static void send_times(struct stele_replica *replica, uint64_t to, uint64_t wished)
 {
     uint64_t nodes[STELE_RAFT_NODES_MAX];
     enum stele_raft_member members[STELE_RAFT_NODES_MAX];
     const size_t count =
         stele_raft_members(replica->raft, replica->options.partitions, nodes, members);
-    uint8_t bytes[TIME_SIZE] = {MESSAGE_TIME, MESSAGE_VERSION};
-    stele_store_u64le(bytes + 8, (uint64_t)replica->env.wall_us(replica->context));
-    stele_store_u64le(bytes + 16, replica->wanted);
-    const struct stele_bytes message = {.data = bytes, .size = sizeof bytes};
+    const uint64_t wall_us = (uint64_t)replica->env.wall_us(replica->context);
     for (size_t i = 0; i < count; i++) {
+        uint8_t bytes[TIME_SIZE] = {MESSAGE_TIME, MESSAGE_VERSION};
+        bytes[2] = nodes[i] == to ? TIME_IS_FOR_STAMPS : 0;
+        stele_store_u64le(bytes + 8, wall_us);
+        stele_store_u64le(bytes + 16, nodes[i] == to ? wished : replica->wanted);
+        const struct stele_bytes message = {.data = bytes, .size = sizeof bytes};
         if (nodes[i] != replica->options.raft.node) {
             replica->env.send(replica->context, nodes[i], message);
         }
     }
+}
+
+/* Without this, other partitions would tick when the command reaches them from its leader; now they do so at the same
+ * time. All that is said is that there will be a command with such a stamp, which the leader gives it if it can. If it
+ * cannot, or the command never comes, they have ticked once too often. */
+void stele_replica__announce(struct stele_replica *replica, uint64_t leader, uint64_t count)
+{
+    STELE_ASSERT(count > 0);
+    struct stele_hlc clock = replica->clock;
+    uint64_t first = 0;
+    if (stele_hlc_take(&clock, sane_wall_us(replica) / 1000, count + WISH_ABOVE, &first) !=
+        STELE_OK) {
+        return;
+    }
+    const uint64_t wanted = stele_position_make(clock.tick, STELE_PARTITIONS_MAX - 1);
+    replica->clock = clock;
+    replica->wanted = wanted > replica->wanted ? wanted : replica->wanted;
+    send_times(replica, leader, stele_position_make(first + WISH_ABOVE, 0));
 }
 
 static int raft_turn(struct stele_replica *replica, struct stele_error *err)
@@ -596,7 +646,7 @@ int stele_replica_turn(struct stele_replica *replica, int64_t now_us, struct ste
     execute(replica);
     if (replica->now_us - replica->time_at_us >= replica->options.time_us) {
         replica->time_at_us = replica->now_us;
-        send_time(replica);
+        send_times(replica, 0, 0);
         stele_replica__give_up_late(replica);
     }
     if (replica->now_us - replica->snapshot_at_us >= SNAPSHOT_EVERY_US) {

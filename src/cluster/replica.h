@@ -58,6 +58,9 @@ struct stele_replica_options {
     uint64_t proposals_size_max; /* Bytes. */
     int64_t resend_us;           /* Forwarded and nothing heard. */
     int64_t give_up_us;          /* No leader, or nothing heard. */
+    /* Commands are announced to all nodes when a leader is at least as far as this, there and back: see
+     * docs/internals/cluster.md. */
+    int64_t announce_us;
     /* Least time between two rounds of ticks. Commands wait for ticks everywhere: to save some costs more than they do. */
     int64_t tick_us;
     int64_t

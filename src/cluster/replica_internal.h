@@ -10,6 +10,9 @@
  * (number, then one after the other), what a leader has of them, and what time it is. */
 enum { MESSAGE_RAFT = 1, MESSAGE_FORWARD = 2, MESSAGE_HAVE = 3, MESSAGE_TIME = 4 };
 #define MESSAGE_VERSION 1
+/* A time with this in its third byte comes before commands that are forwarded to who gets it: they would like these
+ * stamps. Who does not know that takes it for any other time. */
+#define TIME_IS_FOR_STAMPS 1
 
 /* A list of proposals; the order is that of asking. */
 struct list {
@@ -32,6 +35,10 @@ struct group {
     int64_t resend_at_us;
     bool resend;  /* From have + 1 on. */
     bool refused; /* Not now: wait for resend_at_us. */
+    /* How long it takes from forwarding until this node has it in its log: to the leader and back. */
+    int64_t distance_us;
+    uint64_t asked_id; /* Of the one that is timed, since asked_at_us; 0: none. */
+    int64_t asked_at_us;
     /* As anybody. */
     uint64_t leader, term; /* As libraft sees it. */
     bool leads;
@@ -50,6 +57,12 @@ struct clock_of {
     uint64_t node;
     int64_t ahead_us; /* Of ours. */
     int64_t at_us;
+};
+
+/* Stamps that were announced everywhere for commands that come next: see announce(). */
+struct wish {
+    uint64_t node;
+    uint64_t tick; /* The first that is left; 0: none. */
 };
 
 struct stele_replica {
@@ -75,6 +88,7 @@ struct stele_replica {
     int64_t ticked_at_us, time_at_us, snapshot_at_us;
     struct clock_of clocks[STELE_RAFT_NODES_MAX];
     size_t clocks_count;
+    struct wish wish; /* The last one. */
     struct stele_buf scratch;
     int outcome; /* What ended this node's part. */
     struct stele_replica_counts counts;
@@ -84,6 +98,10 @@ struct stele_replica {
 int stele_replica__fail_message(struct stele_error *err, uint64_t from, const char *what);
 /* A stamp above every other that this node has seen. 0: the clock has run out. */
 uint64_t stele_replica__next_stamp(struct stele_replica *replica, uint32_t group);
+/* The same for a command of this node: the one that was wished for, if it is above every other. */
+uint64_t stele_replica__wished_stamp(struct stele_replica *replica, uint32_t group, uint64_t from);
+/* Commands are about to be forwarded to this leader. */
+void stele_replica__announce(struct stele_replica *replica, uint64_t leader, uint64_t count);
 
 /* ---- forward.c ---- */
 

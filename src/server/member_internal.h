@@ -75,7 +75,10 @@ struct stele_member__seen {
     uint64_t free, stored; /* Bytes, on its disk and in its store; 0: it did not say. */
     struct stele_meta_seen hello;
     struct stele_hashes_peer hashes;
-    bool is_full; /* Its disk has no room: it cannot lead. */
+    bool is_full;  /* Its disk has no room: it cannot lead. */
+    bool is_apart; /* One of the others does not hear it, or it one of them: it should not lead. */
+    uint64_t
+        hears; /* Nodes, by their places in the table; 0: not told, or of another version of the table. */
     bool refused; /* This node does not listen to it. */
     char refused_why[STELE_META_WORDS_SIZE];
     bool refuses; /* It does not listen to this node. */
@@ -180,7 +183,8 @@ struct stele_member {
         STELE_MEMBER__WRITE_ENDED
     } write_stage;
     struct stele_wal_group write; /* Unless none. */
-    int write_outcome;            /* Once it has ended. */
+    int write_outcome;            /* Once it has ended; and how long it took. */
+    int64_t write_took_us;
     bool write_stop;
     struct stele_task written_task;
     pthread_t writer;
@@ -218,7 +222,8 @@ struct stele_member {
     /* What any thread may look at. */
     pthread_mutex_t view_lock;
     struct stele_cluster_view *view, *view_next;
-    uint64_t told_leader; /* The member thread's. */
+    uint64_t told_leader;   /* The member thread's. */
+    int64_t apart_since_us; /* Likewise; 0: it is not apart. */
     struct stele_cluster_counts counts;
     struct stele_cluster_readiness readiness;
     _Atomic bool is_leader;
@@ -309,6 +314,8 @@ uint64_t stele_member__wanted_leader(struct stele_member *member, uint32_t group
 bool stele_member__is_placed(struct stele_member *member);
 /* Who answers: bits, by their places in the table. */
 uint64_t stele_member__alive_nodes(struct stele_member *member);
+/* Is this node cut from one that another one reaches? */
+bool stele_member__is_apart(struct stele_member *member);
 /* Do others vote in a partition than should? */
 bool stele_member__is_moving(struct stele_member *member, uint32_t partition);
 /* Brings the table and the groups that this node leads a step further. */

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #define STATUS_SIZE 48 /* Of the first version; later ones say more. */
-#define STATUS_SIZE_MAX 56
+#define STATUS_SIZE_MAX 64
 #define DEAD_US 2000000
 
 bool stele_member__split_address(const char *address, char host[256], uint16_t *out_port)
@@ -222,6 +222,8 @@ static void own_status(struct stele_member *member, struct stele_member__seen *o
     own->position = ordered.position_durable;
     own->durable = atomic_load(&member->durable);
     own->is_full = stele_member__is_full(member);
+    own->is_apart = stele_member__is_apart(member);
+    own->hears = stele_member__alive_nodes(member);
     own->groups_led = (uint32_t)counts.groups_led;
     own->free = member->load->free;
     own->stored = member->load->stored;
@@ -236,7 +238,7 @@ void stele_member__send_status(struct stele_member *member)
         return;
     }
     own_status(member, own);
-    uint8_t bytes[STATUS_SIZE_MAX] = {own->state, own->is_full};
+    uint8_t bytes[STATUS_SIZE_MAX] = {own->state, own->is_full, own->is_apart};
     stele_store_u32le(bytes + 4, own->groups_led);
     stele_store_u64le(bytes + 8, own->term);
     stele_store_u64le(bytes + 16, own->position);
@@ -244,6 +246,7 @@ void stele_member__send_status(struct stele_member *member)
     stele_store_u64le(bytes + 32, member->meta->version);
     stele_store_u64le(bytes + 40, own->free);
     stele_store_u64le(bytes + 48, own->stored);
+    stele_store_u64le(bytes + 56, own->hears);
     const struct stele_bytes body = {.data = bytes, .size = sizeof bytes};
     for (size_t i = 0; i < member->meta->nodes_count; i++) {
         const uint64_t number = member->meta->nodes[i].number;
@@ -262,6 +265,12 @@ static void on_status(struct stele_member *member, uint64_t from, struct stele_b
     }
     seen->state = body.data[0];
     seen->is_full = body.data[1] != 0; /* 0 of a version that does not tell. */
+    seen->is_apart = body.data[2] != 0;
+    /* Places are those of its table. */
+    seen->hears =
+        body.size >= STATUS_SIZE_MAX && stele_load_u64le(body.data + 32) == member->meta->version
+            ? stele_load_u64le(body.data + 56)
+            : 0;
     seen->groups_led = stele_load_u32le(body.data + 4);
     seen->term = stele_load_u64le(body.data + 8);
     seen->position = stele_load_u64le(body.data + 16);

@@ -6,6 +6,8 @@
 #define CHANGES_MAX 64  /* Of members or leaders, in one look. */
 #define ASK_AGAIN_US 2000000
 #define PLAN_AGAIN_US 10000000 /* Loads change without the table. */
+/* A node that dies is not noticed by all others at the same moment. */
+#define APART_US 1500000
 
 struct seen_group {
     struct stele_plan_group group;
@@ -44,20 +46,64 @@ bool stele_member__is_moving(struct stele_member *member, uint32_t partition)
 
 /* ---- Leaders ---- */
 
+/* Of three nodes, two that cannot reach each other, and a third that reaches both: whoever of the two leads holds up
+ * the other, which gets nothing of its groups, closes none of them, executes nothing, and does not answer its clients. If
+ * the third leads, all go on. */
+static bool has_broken_way(struct stele_member *member, uint64_t alive)
+{
+    const struct stele_meta *meta = member->meta;
+    uint64_t heard_by_others = 0;
+    uint64_t deaf = 0; /* Those that do not hear this node. */
+    uint64_t hearing = 0;
+    size_t own = 0;
+    while (own < meta->nodes_count && meta->nodes[own].number != member->identity.number) {
+        own++;
+    }
+    for (size_t i = 0; i < meta->nodes_count; i++) {
+        const struct stele_member__seen *seen =
+            stele_member__seen_of(member, meta->nodes[i].number);
+        if (i == own || (alive >> i & 1) == 0 || seen == NULL || seen->hears == 0 ||
+            meta->nodes[i].state != STELE_META_ACTIVE) {
+            continue;
+        }
+        const uint64_t bit = UINT64_C(1) << i;
+        heard_by_others |= seen->hears;
+        *((seen->hears >> own & 1) == 0 ? &deaf : &hearing) |= bit;
+    }
+    return (heard_by_others & ~alive) != 0 || (deaf != 0 && hearing != 0);
+}
+
+bool stele_member__is_apart(struct stele_member *member)
+{
+    const int64_t now_us = stele_member__now_us(member);
+    if (!has_broken_way(member, stele_member__alive_nodes(member))) {
+        member->apart_since_us = 0;
+        return false;
+    }
+    member->apart_since_us = member->apart_since_us == 0 ? now_us : member->apart_since_us;
+    return now_us - member->apart_since_us >= APART_US;
+}
+
 /* Those who could lead at the moment: bits, by their places in the table. */
 static uint64_t able_nodes(struct stele_member *member)
 {
     uint64_t able = 0;
+    uint64_t apart = 0;
     for (size_t i = 0; i < member->meta->nodes_count; i++) {
         const struct stele_meta_node *node = &member->meta->nodes[i];
-        const bool ends = member->handing_over && node->number == member->identity.number;
-        if (node->state == STELE_META_ACTIVE && !ends &&
+        const bool is_own = node->number == member->identity.number;
+        const struct stele_member__seen *seen = stele_member__seen_of(member, node->number);
+        const bool is_apart =
+            is_own ? stele_member__is_apart(member) : seen != NULL && seen->is_apart;
+        apart |= (uint64_t)is_apart << i;
+        if (node->state == STELE_META_ACTIVE && !(is_own && member->handing_over) &&
             !stele_member__is_full_there(member, node->number) &&
             stele_member__is_alive(member, node->number)) {
             able |= UINT64_C(1) << i;
         }
     }
-    return able;
+    /* If nobody reaches everybody, it is as good as if all did. */
+    return (able & ~apart) != 0 ? able & ~apart : able;
 }
 
 uint64_t stele_member__wanted_leader(struct stele_member *member, uint32_t group)
@@ -168,6 +214,7 @@ static bool move_leader(struct stele_member *member, uint32_t group)
     const uint64_t wanted = stele_member__wanted_leader(member, group);
     const struct stele_meta_node *own = stele_meta_find(member->meta, member->identity.number);
     const bool at_once = member->handing_over || stele_member__is_full(member) ||
+                         stele_member__is_apart(member) ||
                          (own != NULL && own->state == STELE_META_DRAINING);
     return wanted != 0 && wanted != member->identity.number && (calm || at_once) &&
            stele_raft_transfer(stele_replica_raft(member->replica), group, wanted, NULL) ==

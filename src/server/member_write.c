@@ -43,10 +43,13 @@ static void *run_writer(void *context)
         const struct stele_wal_group group = member->write;
         (void)pthread_mutex_unlock(&member->write_lock);
         struct stele_error err = {.outcome = STELE_OK};
+        const int64_t began_us = monotonic_us();
         const int outcome =
             group.file->io->ops->write_durable(group.file, group.offset, group.bytes, &err);
+        const int64_t took_us = monotonic_us() - began_us;
         (void)pthread_mutex_lock(&member->write_lock);
         member->write_outcome = outcome;
+        member->write_took_us = took_us;
         member->write_stage = STELE_MEMBER__WRITE_ENDED;
         (void)pthread_cond_broadcast(&member->write_idle);
         stele_loop_post(member->base, &member->written_task);
@@ -63,6 +66,10 @@ static void run_written(struct stele_task *task)
     (void)pthread_mutex_lock(&member->write_lock);
     const bool ended = member->write_stage == STELE_MEMBER__WRITE_ENDED;
     const int outcome = member->write_outcome;
+    if (ended && member->write.bytes.size <= HERE_MAX && member->write_took_us > SLOW_US) {
+        /* Still slow: to try here once in a while would stop this node each time. */
+        member->write_elsewhere_until_us = monotonic_us() + ELSEWHERE_US;
+    }
     member->write_stage = ended ? STELE_MEMBER__WRITE_NONE : member->write_stage;
     (void)pthread_mutex_unlock(&member->write_lock);
     if (ended && member->replica != NULL) {

@@ -248,4 +248,34 @@ def test_listening_apart(s: Stele):
             relay.close()
 
 
+def test_cut_from_one(s: Stele):
+    """of three nodes two cannot reach each other: all go on, because the third leads"""
+    with Cluster(s, 3, start=False) as cluster:
+        from relay import Relay
+        relay = Relay()
+        try:
+            for node in cluster.nodes:
+                own = free_ports(1)[0]
+                node.options = ["--cluster-listen", f"127.0.0.1:{own}"]
+                relay.node(node.number, own, node.cluster_port)
+            cluster.start()
+            cluster.wait_ready()
+            relay.cut(1, 2)
+            for node in cluster.nodes:
+                for number in range(8):
+                    wait_for(lambda node=node, number=number:
+                             node.append(f"apart-{node.number}-{number}").status == 201,
+                             words=lambda node=node: f"node {node.number} appends nothing")
+            relay.heal()
+            for node in cluster.nodes:
+                wait_for(lambda node=node: all(one["groups_led"] > 0 for one in
+                                               node.status()["nodes"]),
+                         words=lambda: "leaders are not spread again")
+        finally:
+            for node in cluster.nodes:
+                if node.is_running:
+                    node.kill()
+            relay.close()
+
+
 main(sys.modules[__name__])

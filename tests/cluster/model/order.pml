@@ -7,6 +7,10 @@
  * above it, and may be started anew, with nothing but its log and its store. Node 0 leads and votes only:
  * two that execute are enough to differ.
  *
+ * A command can be announced: a node picks a tick above its clock and tells the others, whose partitions tick for it
+ * before there is such a command; a leader may give it to a command if it is above its own clock. The announcement is
+ * heard as late as one likes, or never.
+ *
  * Claims, as assertions:
  *     ORDER  no node executes a command below one that it has executed
  *     SKIP   no node learns of a command below one that it has executed, unless it has executed it as well
@@ -21,7 +25,8 @@
  *     4  no ticks
  *     5  the clock starts anew when the node does
  *     6  a leader that does not have everything that is committed
- *     7  a node started anew executes again what its store has */
+ *     7  a node started anew executes again what its store has
+ *     8  a leader gives a command the tick that was announced, although its clock is above it */
 
 #ifndef BUG
 #define BUG 0
@@ -43,6 +48,9 @@
 #ifndef STARTS
 #define STARTS 1   /* Of nodes, anew. */
 #endif
+#ifndef ANNOUNCED
+#define ANNOUNCED 0 /* 1 + the node that may announce; 4: any; 0: none. */
+#endif
 
 /* The logs. A stamp is its tick, then its partition. */
 byte tick[PARTS * LENGTH];
@@ -59,6 +67,9 @@ byte known[PARTS * NODES];  /* Committed ones that it has learned of. */
 byte clock[NODES];
 byte executed[NODES];       /* Commands. */
 byte last[NODES];           /* The stamp of the last one. */
+
+byte announced = 0;         /* The tick of the only announcement; 0: there was none. */
+bit heard[NODES];           /* Who has heard of it. */
 
 byte commands = 0;
 byte changes = 0;
@@ -115,7 +126,37 @@ inline put(n, p, is_command, ahead)
 #define ABOVE(n, p, q, i) \
     (i < stored[OF(q, n)] && command[AT(q, i)] && \
      (length[p] == 0 || STAMP(q, i) > STAMP(p, length[p] - 1)))
-#define LAGS(n, p, q) (ABOVE(n, p, q, 0) || ABOVE(n, p, q, 1) || ABOVE(n, p, q, 2))
+#define LAGS(n, p, q) \
+    (ABOVE(n, p, q, 0) || ABOVE(n, p, q, 1) || ABOVE(n, p, q, 2) || \
+     (heard[n] && (length[p] == 0 || announced > tick[AT(p, length[p] - 1)])))
+
+#if BUG == 8
+#define MAY_HAVE(n) (announced > 0)
+#else
+#define MAY_HAVE(n) (announced > clock[n])
+#endif
+#define CAN_GIVE(n, p) (leader[p] == n && stored[OF(p, n)] == length[p] && length[p] < LENGTH && MAY_HAVE(n))
+
+inline announce(n)
+{
+    clock[n]++;
+    announced = clock[n];
+    heard[n] = 1;
+}
+
+inline hear(n)
+{
+    heard[n] = 1;
+    clock[n] = MAX(clock[n], announced);
+}
+
+/* The command gets the tick that was announced. */
+inline give(n, p)
+{
+    clock[n] = announced;
+    put(n, p, 1, 0);
+    commands++
+}
 
 inline store(n, p)
 {
@@ -175,6 +216,7 @@ inline execute(n, p, i)
 inline start(n)
 {
     starts++;
+    heard[n] = 0; /* It may hear of it again. */
     known[OF(0, n)] = 0;
     known[OF(1, n)] = 0;
 #if BUG == 5
@@ -201,6 +243,7 @@ inline start(n)
 #define PARTITION(n, p, q) \
     :: d_step { CAN_PUT(n, p, 1) && commands < COMMANDS -> put(n, p, 1, 1); commands++ } \
     :: d_step { CAN_PUT(n, p, 2) && commands < COMMANDS -> put(n, p, 1, 2); commands++ } \
+    :: d_step { ANNOUNCED && CAN_GIVE(n, p) && commands < COMMANDS -> give(n, p) } \
     :: d_step { CAN_PUT(n, p, 1) && BUG != 4 && LAGS(n, p, q) -> put(n, p, 0, 1) } \
     :: d_step { stored[OF(p, n)] < length[p] && leader[p] != n -> store(n, p) } \
     :: d_step { leader[p] == n && committed[p] < length[p] && \
@@ -220,6 +263,8 @@ end:
     do
     PARTITION(n, 0, 1)
     PARTITION(n, 1, 0)
+    :: d_step { (ANNOUNCED == n + 1 || ANNOUNCED == 4) && announced == 0 && clock[n] < TICKS_MAX -> announce(n) }
+    :: d_step { announced > 0 && !heard[n] -> hear(n) }
     :: d_step { n > 0 && starts < STARTS && (executed[n] > 0 || clock[n] > 0) -> start(n) }
     od
 }

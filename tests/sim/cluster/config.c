@@ -125,6 +125,7 @@ void config_draw(struct world *world)
     workload->retry_percent = rng_percent(rng, 50) ? (uint32_t)rng_below(rng, 30) : 0;
     workload->wrong_percent = (uint32_t)rng_below(rng, 30);
     workload->nameless_percent = 0;
+    c->announce_us = rng_percent(rng, 50) ? 0 : rng_log(rng, 100, SECOND);
 }
 
 void config_print(const struct config *c)
@@ -147,6 +148,7 @@ void config_print(const struct config *c)
         {"give_up_us", c->give_up_us},
         {"resend_us", c->resend_us},
         {"tick_us", c->tick_us},
+        {"announce_us", c->announce_us},
         {"sync_us", c->sync_us},
         {"proposals_max", c->proposals_max},
         {"loss_one_in", c->loss_one_in},

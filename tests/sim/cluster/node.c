@@ -213,6 +213,7 @@ static int open_replica(struct world *world, struct node *node, struct stele_err
     options.give_up_us = (int64_t)world->config.give_up_us;
     options.tick_us = (int64_t)world->config.tick_us;
     options.time_us = (int64_t)world->config.time_us;
+    options.announce_us = (int64_t)world->config.announce_us;
     views[node->index] = (struct view){.world = world, .node = node};
     return stele_replica_open(&node->wal_disk.io, &options, &replica_env, &views[node->index],
                               node_now(world, node), &node->replica, err);

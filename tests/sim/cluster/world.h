@@ -55,7 +55,7 @@ struct config {
     uint32_t election_ms, heartbeat_ms, trailing;
     uint64_t wal_keep;
     uint64_t segment_size_wal, segment_size_store, index_memory, cache_size;
-    uint64_t give_up_us, resend_us, tick_us, retry_us;
+    uint64_t give_up_us, resend_us, tick_us, retry_us, announce_us;
     uint32_t proposals_max;
     /* The network. */
     uint64_t delay_us;

@@ -37,6 +37,7 @@ static struct {
     uint8_t snapshots[PARTITIONS + 1][8];
     bool has_snapshot;
     uint64_t installed;
+    size_t members;
 } fake;
 
 struct stele_raft_options stele_raft_options_default(void)
@@ -128,8 +129,12 @@ size_t stele_raft_members(const struct stele_raft *raft, uint32_t group,
                           uint64_t nodes[STELE_RAFT_NODES_MAX],
                           enum stele_raft_member members[STELE_RAFT_NODES_MAX])
 {
-    (void)raft, (void)group, (void)nodes, (void)members;
-    return 0;
+    (void)raft, (void)group;
+    for (size_t i = 0; i < fake.members; i++) {
+        nodes[i] = i + 1;
+        members[i] = STELE_RAFT_VOTER;
+    }
+    return fake.members;
 }
 
 void stele_raft_status(const struct stele_raft *raft, uint32_t group,
@@ -614,6 +619,79 @@ TEST(a_partition_ticks_for_a_command_that_only_others_have_heard_of)
     CHECK(fake.submitted[0].entry.stamp > stamp_of(7, 0));
     wait_us(SECOND);
     CHECK_EQ(fake.submitted_count, 1);
+    end();
+}
+
+/* kind: 0: what time it is, and the highest stamp of a command; 1: stamps for commands that follow. */
+static void receive_time(uint64_t from, uint8_t kind, uint64_t stamp)
+{
+    uint8_t bytes[24] = {4, 1, kind};
+    stele_store_u64le(bytes + 8, (uint64_t)WALL);
+    stele_store_u64le(bytes + 16, stamp);
+    CHECK_OK(stele_replica_receive(node.replica, from,
+                                   (struct stele_bytes){.data = bytes, .size = sizeof bytes},
+                                   node.now_us, &node.err),
+             node.err);
+}
+
+TEST(commands_for_a_leader_that_is_far_are_announced_to_all)
+{
+    struct stele_proposal first;
+    struct stele_proposal second[2];
+    begin();
+    lead(0, 2, 5);
+    lead(1, ME, 5);
+    propose(&first, 0);
+    turn();
+    check_forward(0, 2, 1, 5, 1); /* How far it is, nobody knows yet. */
+    CHECK_EQ(fake.submitted_count, 0);
+    wait_us(SECOND / 10);
+    tell(true, 0, 5, stamp_of(1, 0), ME, 77, first.id);
+    turn();
+    CHECK_EQ(fake.submitted_count, 1);
+    fake.members = 3;
+    propose(&second[0], 0);
+    propose(&second[1], 0);
+    turn();
+    CHECK_EQ(node.sent_count, 4);
+    size_t at = 1;
+    while (node.sent[at][2] != 1) {
+        at++;
+    }
+    const uint8_t *to_leader = node.sent[at];
+    CHECK_EQ(node.sent_to[at], 2);
+    const uint64_t wished = stele_load_u64le(to_leader + 16);
+    CHECK_EQ(node.sent_to[at + 1], 3);
+    const uint64_t announced = stele_load_u64le(node.sent[at + 1] + 16);
+    CHECK(stele_position_tick(announced) == stele_position_tick(wished) + 1);
+    CHECK_EQ(node.sent[at + 2][0], 2); /* The commands follow. */
+    CHECK_EQ(fake.submitted_count, 2); /* This node's own partition ticks as well. */
+    CHECK(fake.submitted[1].entry.stamp > announced);
+    end();
+}
+
+TEST(a_leader_gives_the_stamps_that_were_announced_if_they_are_above_all_others)
+{
+    begin();
+    lead(0, ME, 5);
+    const uint64_t wish = stamp_of(500, 0);
+    receive_time(2, 1, wish);
+    receive_forward(3, 1, 5, 1, 1); /* Not those of somebody else. */
+    CHECK(fake.submitted[0].entry.stamp < wish);
+    receive_forward(2, 1, 5, 1, 2);
+    CHECK_EQ(fake.submitted[1].entry.stamp, wish);
+    CHECK_EQ(fake.submitted[2].entry.stamp, stamp_of(501, 0));
+    tell(false, 1, 5, stamp_of(1000, 1), 3, 1, 1);
+    receive_time(2, 1, stamp_of(1000, 0)); /* This node has seen it. */
+    receive_forward(2, 1, 5, 3, 1);
+    CHECK(fake.submitted[3].entry.stamp > stamp_of(1000, 1));
+    receive_time(2, 1,
+                 stamp_of((uint64_t)3600 * 1000 << 12, 0)); /* A clock that is out of order. */
+    receive_forward(2, 1, 5, 4, 1);
+    CHECK(fake.submitted[4].entry.stamp < stamp_of(2000, 0));
+    receive_time(2, 1, UINT64_MAX);
+    receive_forward(2, 1, 5, 5, 1);
+    CHECK(fake.submitted[5].entry.stamp < stamp_of(2000, 0));
     end();
 }
 
