@@ -103,7 +103,10 @@ TEST(a_damaged_keyring_says_so_and_a_backup_mends_it)
     CHECK_OK(append_for("a", STELE_EXPECT_ANY, 1, "of ada", "ada", NULL), err);
     CHECK_OK(stele_keyring_backup(keyring, backup, &err), err);
     const int fd = open(file, O_RDWR | O_CLOEXEC);
-    CHECK_EQ(pwrite(fd, "x", 1, 300), 1);
+    uint8_t byte = 0;
+    CHECK_EQ(pread(fd, &byte, 1, 300), 1);
+    byte ^= 1;
+    CHECK_EQ(pwrite(fd, &byte, 1, 300), 1);
     CHECK_OUTCOME(stele_keyring_open(keyring_path, &master, 0, &again, &err), STELE_E_CORRUPT, err);
     CHECK_TEXT_HAS(err.message, "checksum");
     CHECK_EQ(ftruncate(fd, 20), 0);
