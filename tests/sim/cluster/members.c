@@ -771,12 +771,27 @@ void members_start(struct world *world)
     }
 }
 
+/* Has the operator nothing to ask for any more, as this node's table is? */
+static bool is_in_order(const struct world *world, const struct node *node)
+{
+    const struct stele_meta *meta = node->meta;
+    for (size_t i = 0; i < meta->nodes_count; i++) {
+        const struct node *other = &world->nodes[meta->nodes[i].number - 1];
+        if (meta->nodes[i].state == STELE_META_JOINING || meta->nodes[i].starts != other->starts ||
+            meta->nodes[i].boot != other->boot) {
+            return false;
+        }
+    }
+    return !stele_plan_is_paused(meta) && (meta->voters_version == 0 || stele_plan_is_filled(meta));
+}
+
 bool members_are_done(const struct world *world)
 {
     const struct members *members = world->members;
     for (uint32_t i = 0; i < world->nodes_count; i++) {
         const struct node *node = &world->nodes[i];
-        if (!node->gone && (!node->up || node->meta_applied != members->last)) {
+        if (!node->gone && (!node->up || node->meta_applied != members->last ||
+                            (!world->run.still && !is_in_order(world, node)))) {
             return false;
         }
     }
