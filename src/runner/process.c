@@ -796,7 +796,7 @@ int stele_processor_run(struct stele *source, struct stele *target,
                         struct stele_processor_progress *out_progress, struct stele_error *err)
 {
     static const struct stele_processor_options usual = STELE_PROCESSOR_OPTIONS_INIT;
-    struct stele_error unused;
+    struct stele_error unused = {.outcome = STELE_OK};
     err = err != NULL ? err : &unused;
     options = options != NULL ? options : &usual;
     struct run run = {

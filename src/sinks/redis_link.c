@@ -80,13 +80,16 @@ static bool parse_host(struct stele_sinks_redis_link *link, const char *rest)
     const char *const end = slash != NULL ? slash : rest + strlen(rest);
     const bool bracket = rest[0] == '[';
     const char *const closed = bracket ? memchr(rest, ']', (size_t)(end - rest)) : NULL;
-    const char *const from = bracket && closed != NULL ? closed : rest;
+    if (bracket && closed == NULL) {
+        return false;
+    }
+    const char *const from = closed != NULL ? closed : rest;
     const char *const colon = memchr(from, ':', (size_t)(end - from));
     const char *host_end = colon != NULL ? colon : end;
     const char *const host = bracket ? rest + 1 : rest;
     uint32_t port = 6379;
     host_end = closed != NULL ? closed : host_end;
-    if ((bracket && closed == NULL) || host_end <= host ||
+    if (host_end <= host ||
         (colon != NULL && !parse_number(colon + 1, (size_t)(end - colon - 1), 65535, &port)) ||
         (slash != NULL && slash[1] != '\0' &&
          !parse_number(slash + 1, strlen(slash + 1), 65535, &link->database))) {
@@ -267,7 +270,7 @@ static int connect_once(struct stele_sinks_redis_link *link, struct stele_error 
                                     link->password};
         outcome = set_up(link, link->user != NULL ? 3 : 2, auth, err);
     }
-    if (outcome == STELE_OK && link->database != 0) {
+    if (outcome == STELE_OK && link->context != NULL && link->database != 0) {
         char number[16];
         (void)snprintf(number, sizeof number, "%u", link->database);
         const char *const select[] = {"SELECT", number};
