@@ -255,7 +255,7 @@ def test_the_proof_finds_a_forgotten_key(s: Stele):
     code, told = frozen_then_asked_twice(s, "payments-forgets-keys")
     same(code, 1)
     has(told, "wrong: 1: charged ")
-    has(told, "wrong: wallet-ada: ")
+    has(told, "wrong: 1: debited ")
 
 
 def test_the_proof_finds_a_forgotten_refund(s: Stele):
