@@ -237,8 +237,14 @@ static void put(json_t *object, const char *name, struct stele_text text)
 static char *describe(const struct stele_declared_saga *saga, const struct stele_saga_call *call)
 {
     if (saga->reaction) {
-        return strndup(call->input.data != NULL ? call->input.data : "null",
-                       call->input.data != NULL ? call->input.size : 4);
+        const char *const from = call->input.data != NULL ? call->input.data : "null";
+        const size_t size = call->input.data != NULL ? call->input.size : 4;
+        char *const copy = malloc(size + 1); /* The input has no end of its own. */
+        if (copy != NULL) {
+            memcpy(copy, from, size);
+            copy[size] = '\0';
+        }
+        return copy;
     }
     json_t *const results = json_object();
     for (size_t i = 0; i < saga->table.steps_count; i++) {

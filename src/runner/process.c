@@ -467,7 +467,9 @@ static int group_batch(struct run *run, struct stele_append *appends, size_t *ou
     if (drafts == NULL) {
         return fail_run(run, err, STELE_E_NO_MEMORY, "no memory");
     }
-    qsort(run->batch, run->kept, sizeof *run->batch, compare_emitted);
+    if (run->kept > 1) {
+        qsort(run->batch, run->kept, sizeof *run->batch, compare_emitted);
+    }
     size_t count = 0;
     for (size_t i = 0; i < run->kept; i++) {
         drafts[i] = run->batch[i].draft;
@@ -591,7 +593,9 @@ static void forget_kept(struct run *run)
 {
     run->count -= run->kept;
     run->size -= run->kept_size;
-    memmove(run->batch, run->batch + run->kept, run->count * sizeof *run->batch);
+    if (run->count > 0) {
+        memmove(run->batch, run->batch + run->kept, run->count * sizeof *run->batch);
+    }
     for (size_t i = 0; i < run->count; i++) {
         run->batch[i].number = i;
     }
