@@ -17,6 +17,7 @@
 #include <stele/sinks.h>
 
 #include <stdbool.h>
+#include <time.h>
 
 #define ACCOUNTS 7
 
@@ -49,7 +50,15 @@ static inline char *world_redis_ask(const char *const *words)
     struct stele_sinks_redis_link link;
     struct stele_error err = {0};
     redisReply *reply = NULL;
-    CHECK_OK(stele_sinks_redis_link_open(&link, world_redis(), &err), err);
+    /* One that was killed is started again, and needs a moment to be there. */
+    int outcome = stele_sinks_redis_link_open(&link, world_redis(), &err);
+    for (int i = 0; i < 6000 && outcome == STELE_E_IO; i++) {
+        const struct timespec moment = {.tv_nsec = 10000000};
+        stele_sinks_redis_link_close(&link);
+        (void)nanosleep(&moment, NULL);
+        outcome = stele_sinks_redis_link_open(&link, world_redis(), &err);
+    }
+    CHECK_OK(outcome, err);
     CHECK_OK(stele_sinks_redis_tell(&link, words, &reply, &err), err);
     char *text = calloc(1, 32);
     CHECK(text != NULL);
