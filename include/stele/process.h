@@ -82,8 +82,8 @@ struct stele_processor_options {
         hops_max; /* "$hops" of what is emitted, default 32. More: STELE_E_LIMIT, with words. */
     uint32_t unknown_ms; /* How long an append whose outcome is unknown is sent again, with the same
                            * ids. Default 5000. */
-    /* Asked after every append and at least five times a second. Anything but 0 returned ends the run.
-     * May be NULL. */
+    /* Asked after every append, and five times a second while a run that follows waits. Anything but 0
+     * returned ends the run. May be NULL. */
     int (*on_progress)(void *context, const struct stele_processor_progress *progress);
     void *context;
 };
