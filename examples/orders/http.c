@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #define HEAD_SIZE_MAX 8192
-#define PATIENCE_S 2 /* For a client that sends or takes nothing; the others wait meanwhile. */
+#define PATIENCE_S 20 /* For a client that sends or takes nothing; the others wait meanwhile. */
 
 /* ---- Reading a request ---- */
 

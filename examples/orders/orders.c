@@ -1,9 +1,9 @@
-/* orders serve STORE PORT PAYMENTS INVENTORY [--parallel] [--patience MS]
+/* orders serve STORE PORT PAYMENTS INVENTORY [--parallel] [--patience MS] [--attempts N]
  * orders check ORDERS PAYMENTS INVENTORY
  *
  * serve takes orders, and runs the saga of each to its end: it asks the services at the two addresses. With
  * --parallel payment and stock are asked for at the same time; --patience says how long an answer is
- * waited for.
+ * waited for, and --attempts how often a service is asked that is away or does not answer.
  *
  *     PUT     /orders/ORDER           {"customer", "item", "quantity", "amount", "to"}
  *     GET     /orders/ORDER
@@ -27,14 +27,15 @@
 
 #define URL_SIZE 512
 #define PATIENCE_MS 30000
-#define START_MS 5000 /* For a saga to be started, after its order was placed. */
+#define ATTEMPTS_MAX 100
+#define START_MS 60000 /* For a saga to be started, after its order was placed. */
 
 /* ---- The tables ---- */
 
-/* Five attempts, 0.1 to 2 seconds apart. */
+/* 0.1 to 2 seconds apart: for three minutes, in which a service may be started again. */
 #define RETRY                                                                                      \
     {                                                                                              \
-        5, 100, 2000                                                                               \
+        ATTEMPTS_MAX, 100, 2000                                                                    \
     }
 /* What was done has to be undone: for half an hour, then a person is needed. */
 #define INSIST                                                                                     \
@@ -86,13 +87,18 @@ struct shop {
 };
 
 /* Steps of the order itself are done here, all others by the services. */
+static int is_done_here(const char *step)
+{
+    return strcmp(step, "order") == 0 || strcmp(step, "confirm") == 0;
+}
+
 static int handle_call(void *context, const struct stele_saga_call *call,
                        struct stele_saga_reply *reply)
 {
     struct shop *const shop = context;
     char stream[STELE_STREAM_NAME_SIZE_MAX];
     struct stele_error err;
-    if (strcmp(call->step, "order") != 0 && strcmp(call->step, "confirm") != 0) {
+    if (!is_done_here(call->step)) {
         return stele_saga_http_handle(shop->http, call, reply);
     }
     (void)snprintf(stream, sizeof stream, "order-%s", call->id);
@@ -238,7 +244,7 @@ static void handle(void *context, const struct http_request *request, struct htt
 struct arguments {
     const char *store, *port, *payments, *inventory;
     int is_parallel;
-    uint32_t patience_ms;
+    uint32_t patience_ms, attempts_max;
 };
 
 static int parse(int argc, char **argv, struct arguments *arguments)
@@ -246,19 +252,21 @@ static int parse(int argc, char **argv, struct arguments *arguments)
     const char **const places[] = {&arguments->store, &arguments->port, &arguments->payments,
                                    &arguments->inventory};
     size_t count = 0;
-    *arguments = (struct arguments){.patience_ms = PATIENCE_MS};
+    *arguments = (struct arguments){.patience_ms = PATIENCE_MS, .attempts_max = ATTEMPTS_MAX};
     for (int i = 2; i < argc; i++) {
         if (strcmp(argv[i], "--parallel") == 0) {
             arguments->is_parallel = 1;
         } else if (strcmp(argv[i], "--patience") == 0 && i + 1 < argc) {
             arguments->patience_ms = (uint32_t)strtoul(argv[++i], NULL, 10);
+        } else if (strcmp(argv[i], "--attempts") == 0 && i + 1 < argc) {
+            arguments->attempts_max = (uint32_t)strtoul(argv[++i], NULL, 10);
         } else if (argv[i][0] == '-' || count == 4) {
             return 0;
         } else {
             *places[count++] = argv[i];
         }
     }
-    return count == 4 && arguments->patience_ms > 0;
+    return count == 4 && arguments->patience_ms > 0 && arguments->attempts_max > 0;
 }
 
 static int run_shop(struct shop *shop, const struct stele_saga_definition *definition,
@@ -289,7 +297,10 @@ static int serve(const struct arguments *arguments)
     struct stele_saga_step steps[STEPS];
     memcpy(steps, one_after_the_other, sizeof steps);
     for (size_t i = 0; i < STEPS; i++) {
-        steps[i].timeout_ms = arguments->patience_ms;
+        if (!is_done_here(steps[i].name)) {
+            steps[i].timeout_ms = arguments->patience_ms;
+            steps[i].retry.attempts_max = arguments->attempts_max;
+        }
     }
     if (arguments->is_parallel) {
         make_parallel(steps);
@@ -339,7 +350,8 @@ int main(int argc, char **argv)
         return check_stores(argv[2], argv[3], argv[4]);
     }
     if (argc < 2 || strcmp(argv[1], "serve") != 0 || !parse(argc, argv, &arguments)) {
-        (void)fputs("orders serve STORE PORT PAYMENTS INVENTORY [--parallel] [--patience MS]\n"
+        (void)fputs("orders serve STORE PORT PAYMENTS INVENTORY [--parallel] [--patience MS] "
+                    "[--attempts N]\n"
                     "orders check ORDERS PAYMENTS INVENTORY\n",
                     stderr);
         return 2;

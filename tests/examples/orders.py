@@ -61,7 +61,7 @@ class Shop:
     def start(self, service):
         arguments = [service + "-data", str(self.ports[service])]
         if service == "orders":
-            arguments = ["serve", *arguments, "--patience", str(self.patience_ms)]
+            arguments = ["serve", *arguments, "--patience", str(self.patience_ms), "--attempts", "5"]
             arguments += [f"http://127.0.0.1:{self.ports[name]}" for name in SERVICES[1:]]
             arguments += ["--parallel"] if self.is_parallel else []
         self.processes[service] = subprocess.Popen(
