@@ -1,6 +1,7 @@
-/* `stele bench` in four files: cmd_bench.c is the command (options, the list of workloads, what is
- * printed), bench_write.c the workloads that append, bench_read.c those that need a filled store,
- * bench_kit.h the measuring. Only the public interface of the library is used.
+/* `stele bench`: cmd_bench.c is the command (options, the list of workloads, what is printed),
+ * bench_write.c, bench_async.c and bench_live.c are the workloads that append (bench_write.h says what
+ * they share), bench_read.c those that need the filled store that bench_fill.c makes, bench_kit.h is the
+ * measuring. Only the public interface of the library is used.
  *
  * A workload takes what it needs from struct bench, makes or opens its store, and gives every
  * result to stele_cli_bench_report(). It returns STELE_CLI_OK or, after telling why, an exit code;
@@ -71,11 +72,19 @@ void stele_cli_bench_remove(const char *path);
 /* ---- bench_write.c ---- */
 
 int stele_cli_bench_append(struct bench *bench, const struct bench_workload *workload);
+
+/* ---- bench_async.c ---- */
+
 int stele_cli_bench_async(struct bench *bench, const struct bench_workload *workload);
 int stele_cli_bench_chain(struct bench *bench, const struct bench_workload *workload);
+int stele_cli_bench_growth(struct bench *bench, const struct bench_workload *workload);
+
+/* ---- bench_live.c ---- */
+
 int stele_cli_bench_live(struct bench *bench, const struct bench_workload *workload);
 int stele_cli_bench_mixed(struct bench *bench, const struct bench_workload *workload);
-int stele_cli_bench_growth(struct bench *bench, const struct bench_workload *workload);
+
+/* ---- bench_fill.c ---- */
 
 /* The streams with two known shapes that a filled store has besides its others. */
 #define STELE_CLI_BENCH_LEDGER_EVENTS 10000u
