@@ -101,6 +101,67 @@ def test_spellings_of_data(s: Stele):
         server.stop()
 
 
+def test_what_is_not_understood(s: Stele):
+    """parameters and members that a path does not know are refused over HTTP, never left out"""
+    with Server(s, "--insecure") as server:
+        def ask(method, path, body=None, **headers):
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+            connection.request(method, path, body, {"content-type": "application/json", **headers})
+            response = connection.getresponse()
+            answer = response.read()
+            connection.close()
+            return response.status, answer.decode()
+
+        def refused(words, *request, status=400, **headers):
+            given, answer = ask(*request, **headers)
+            same((request, given), (request, status))
+            has(json.loads(answer)["message"], words)
+
+        event = '{"type": "T"}'
+        same(ask("POST", "/api/streams/a?expect=none", event)[0], 201)
+        # A condition or a filter that is misspelt, or there twice, would be none.
+        refused("no parameter expected here; this path takes expect", "POST", "/api/streams/a?expected=none", event)
+        refused("expect may be there once", "POST", "/api/streams/a?expect=any&expect=none", event)
+        refused("no parameter regex here", "GET", "/api/all?regex=A")
+        refused("type may be there once", "GET", "/api/tail?type=A&type=B")
+        refused("no parameter type here", "GET", "/api/tail/a?type=A")
+        refused("16 times", "GET", "/api/all?" + "&".join(f"type=T{i}" for i in range(17)))
+        refused("no parameter %ff here; this path takes none", "GET", "/api/groups?%ff")
+        same(ask("GET", "/api/all?" + "&".join(f"type=T{i}" for i in range(16)))[0], 200)
+        same(ask("GET", "/gossip?format=json")[0], 200)
+        refused("as_of is a position or a time", "GET", "/api/streams/a?as_of=yesterday")
+        same(json.loads(ask("GET", "/api/streams/a?as_of=0")[1])["events"], [])
+        # A place that was never given out: to begin elsewhere would skip events.
+        refused("Last-Event-ID", "GET", "/api/tail/a", **{"last-event-id": "x"})
+        refused("Content-Encoding", "POST", "/api/streams/a", event, status=415, **{"content-encoding": "gzip"})
+
+        for words, body in (("\"dta\" is no member", '{"type": "T", "dta": 1}'),
+                            ("another one", '{"type": "T", "stream": "b"}'),
+                            ("another one", '{"type": "T", "stream": 1}'),
+                            ("\"created\" is no time", '{"type": "T", "created": 5}'),
+                            ("\"type\" is a string", '{"type": 1}'),
+                            ("exclude each other", '{"type": "T", "data": 1, "data_base64": ""}'),
+                            ("metadata_base64 is no base64", '{"type": "T", "metadata_base64": "!"}'),
+                            ("tombstone", '{"type": "T", "tombstone": true}'),
+                            ("line 1, column 12", '{"type": "T"'),
+                            ("duplicate", '{"type": "T", "type": "U"}'),
+                            ("no event in the list", "[]"), ("the body is empty", "")):
+            refused(words, "POST", "/api/streams/a", body)
+        assert not ask("POST", "/api/streams/a", "{")[1].startswith("event")
+        same(len(json.loads(ask("GET", "/api/streams/a")[1])["events"]), 1)
+
+        # What was read can be sent as it came.
+        whole = {"type": "T", "data": {"a": 1}, "metadata_base64": "/w==", "tags": ["x"],
+                 "created": "2026-01-02T03:04:05.000006Z"}
+        same(ask("POST", "/api/streams/b", json.dumps(whole))[0], 201)
+        read = json.loads(ask("GET", "/api/streams/b")[1])["events"][0]
+        same({name: read[name] for name in whole}, whole)
+        assert ask("DELETE", "/api/streams/b")[0] < 300
+        del read["id"]
+        same(ask("POST", "/api/streams/b", json.dumps(read))[0], 201)
+        server.stop()
+
+
 def test_tail_of_a_tombstone(s: Stele):
     """a live tail ends with its stream, and leaves nothing that the server trips over when it ends"""
     with Server(s, "--insecure") as server:

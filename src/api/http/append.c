@@ -115,6 +115,8 @@ void stele_web__append(struct stele_web__request *request)
     stele_web__drafts_init(&drafts, request->web->alloc);
     if (stele_web__drafts_take(&drafts, request)) {
         append_to(request, request->name, drafts.drafts, drafts.count, expected);
+    } else if (drafts.index == SIZE_MAX) {
+        stele_web__refuse(request, 400, "invalid", "%s", drafts.mistake);
     } else {
         stele_web__refuse(request, 400, "invalid", "event %zu: %s", drafts.index,
                           drafts.mistake == NULL ? "it is malformed" : drafts.mistake);

@@ -32,8 +32,23 @@ static char *copy(struct stele_web__drafts *drafts, const void *data, size_t siz
     return to;
 }
 
-static bool take_base64(struct stele_web__drafts *drafts, const char *text, const void **out,
-                        size_t *out_size)
+static bool fail(struct stele_web__drafts *drafts, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static bool fail(struct stele_web__drafts *drafts, const char *format, ...)
+{
+    char text[256];
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    const char *const kept = copy(drafts, text, strlen(text));
+    drafts->mistake = kept != NULL ? kept : drafts->mistake;
+    return false;
+}
+
+static bool take_base64(struct stele_web__drafts *drafts, const char *name, const char *text,
+                        const void **out, size_t *out_size)
 {
     const size_t size = strlen(text);
     uint8_t *to = (uint8_t *)copy(drafts, text, size);
@@ -41,8 +56,7 @@ static bool take_base64(struct stele_web__drafts *drafts, const char *text, cons
         return false;
     }
     if (!stele_base64_decode((struct stele_bytes){.data = to, .size = size}, 0, to, out_size)) {
-        drafts->mistake = "data_base64 is no base64";
-        return false;
+        return fail(drafts, "%s is no base64", name);
     }
     *out = to;
     return true;
@@ -100,7 +114,7 @@ static bool take_data(struct stele_web__drafts *drafts, struct stele_bytes raw,
     const json_t *data = json_object_get(object, "data");
     const char *base64 = string_of(object, "data_base64");
     if (base64 != NULL) {
-        return take_base64(drafts, base64, &draft->data, &draft->data_size);
+        return take_base64(drafts, "data_base64", base64, &draft->data, &draft->data_size);
     }
     if (data == NULL) {
         return true;
@@ -111,21 +125,6 @@ static bool take_data(struct stele_web__drafts *drafts, struct stele_bytes raw,
         return true;
     }
     return take_json(drafts, raw, "data", &draft->data, &draft->data_size);
-}
-
-static bool fail(struct stele_web__drafts *drafts, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-
-static bool fail(struct stele_web__drafts *drafts, const char *format, ...)
-{
-    char text[256];
-    va_list args;
-    va_start(args, format);
-    (void)vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    const char *const kept = copy(drafts, text, strlen(text));
-    drafts->mistake = kept != NULL ? kept : drafts->mistake;
-    return false;
 }
 
 /* ---- CloudEvents ---- */
@@ -145,16 +144,16 @@ static bool check_cloudevent(struct stele_web__drafts *drafts, const json_t *obj
     return true;
 }
 
-static bool take_time(struct stele_web__drafts *drafts, const json_t *object,
+static bool take_time(struct stele_web__drafts *drafts, const json_t *object, const char *name,
                       struct stele_event_draft *draft)
 {
-    const json_t *const time = json_object_get(object, "time");
+    const json_t *const time = json_object_get(object, name);
     if (time == NULL || json_is_null(time)) {
         return true;
     }
-    const char *const text = string_of(object, "time");
+    const char *const text = string_of(object, name);
     if (text == NULL || !stele_time_parse(text, &draft->created_us)) {
-        return fail(drafts, "\"time\" is no time as 2026-11-20T15:00:00Z");
+        return fail(drafts, "\"%s\" is no time as 2026-11-20T15:00:00Z", name);
     }
     draft->created_us = draft->created_us == 0 ? 1 : draft->created_us; /* 0 would be now. */
     return true;
@@ -192,7 +191,8 @@ static bool take_attributes(struct stele_web__drafts *drafts, const json_t *obje
         draft->metadata = json_string_value(metadata);
         draft->metadata_size = json_string_length(metadata);
     } else if (base64 != NULL) {
-        done = take_base64(drafts, base64, &draft->metadata, &draft->metadata_size);
+        done =
+            take_base64(drafts, "metadatabase64", base64, &draft->metadata, &draft->metadata_size);
     } else if (done && kept != NULL) {
         draft->metadata_size = strlen(kept);
         draft->metadata = copy(drafts, kept, draft->metadata_size);
@@ -214,15 +214,67 @@ static bool take_cloudevent(struct stele_web__drafts *drafts, const json_t *obje
     if (stele_cloud_id(source, string_of(object, "id"), draft->id) != STELE_OK) {
         return fail(drafts, "the id of a CloudEvent has to be a UUID on this system");
     }
-    return take_time(drafts, object, draft) && take_tags_attribute(drafts, object, draft) &&
+    return take_time(drafts, object, "time", draft) && take_tags_attribute(drafts, object, draft) &&
            take_attributes(drafts, object, stream, draft);
 }
 
 /* ---- Events ---- */
 
-static bool take_own_event(struct stele_web__drafts *drafts, struct stele_bytes raw,
-                           const json_t *object, struct stele_event_draft *draft)
+/* What was misspelt would be left out, and what was meant for another stream be appended here. A page
+ * that was read can be sent as it came: revision and position are made anew. */
+static bool check_members(struct stele_web__drafts *drafts, json_t *object, const char *stream)
 {
+    static const char *const known[] = {
+        "type", "id",     "data",    "data_base64", "content_type", "metadata", "metadata_base64",
+        "tags", "stream", "created", "revision",    "position",     "tombstone"};
+    const char *name = NULL;
+    json_t *value = NULL;
+    json_object_foreach(object, name, value)
+    {
+        size_t i = 0;
+        while (i < STELE_COUNT_OF(known) && strcmp(name, known[i]) != 0) {
+            i++;
+        }
+        if (i == STELE_COUNT_OF(known)) {
+            return fail(drafts, "\"%.60s\" is no member of an event", name);
+        }
+    }
+    const char *const other = string_of(object, "stream");
+    if (json_object_get(object, "stream") != NULL &&
+        (other == NULL || strcmp(other, stream) != 0)) {
+        return fail(drafts, "\"stream\" is another one than that of the path");
+    }
+    if (json_is_true(json_object_get(object, "tombstone"))) {
+        return fail(drafts,
+                    "a tombstone is no event to append: DELETE the stream with tombstone=true");
+    }
+    if ((json_object_get(object, "data") != NULL &&
+         json_object_get(object, "data_base64") != NULL) ||
+        (json_object_get(object, "metadata") != NULL &&
+         json_object_get(object, "metadata_base64") != NULL)) {
+        return fail(drafts, "a member and the same in base64 exclude each other");
+    }
+    return true;
+}
+
+static bool take_metadata(struct stele_web__drafts *drafts, struct stele_bytes raw,
+                          const json_t *object, struct stele_event_draft *draft)
+{
+    const char *const base64 = string_of(object, "metadata_base64");
+    if (base64 != NULL) {
+        return take_base64(drafts, "metadata_base64", base64, &draft->metadata,
+                           &draft->metadata_size);
+    }
+    return json_object_get(object, "metadata") == NULL ||
+           take_json(drafts, raw, "metadata", &draft->metadata, &draft->metadata_size);
+}
+
+static bool take_own_event(struct stele_web__drafts *drafts, struct stele_bytes raw, json_t *object,
+                           const char *stream, struct stele_event_draft *draft)
+{
+    if (!check_members(drafts, object, stream)) {
+        return false;
+    }
     const char *const id = string_of(object, "id");
     draft->type = string_of(object, "type");
     if (draft->type == NULL || draft->type[0] == '\0') {
@@ -231,16 +283,16 @@ static bool take_own_event(struct stele_web__drafts *drafts, struct stele_bytes 
     if (id != NULL && stele_id_from_text(id, draft->id) != STELE_OK) {
         return fail(drafts, "\"id\" is no UUID");
     }
-    const json_t *metadata = json_object_get(object, "metadata");
     const json_t *tags = json_object_get(object, "tags");
-    return (metadata == NULL ||
-            take_json(drafts, raw, "metadata", &draft->metadata, &draft->metadata_size)) &&
+    return take_metadata(drafts, raw, object, draft) &&
+           take_time(drafts, object, "created", draft) &&
            (tags == NULL || take_tags(drafts, tags, draft));
 }
 
 static bool has_texts(struct stele_web__drafts *drafts, const json_t *object)
 {
-    static const char *const names[] = {"id", "content_type", "datacontenttype", "data_base64"};
+    static const char *const names[] = {
+        "type", "id", "content_type", "datacontenttype", "data_base64", "metadata_base64"};
     for (size_t i = 0; i < STELE_COUNT_OF(names); i++) {
         if (json_object_get(object, names[i]) != NULL && string_of(object, names[i]) == NULL) {
             return fail(drafts, "\"%s\" is a string", names[i]);
@@ -249,9 +301,8 @@ static bool has_texts(struct stele_web__drafts *drafts, const json_t *object)
     return true;
 }
 
-static bool take_event(struct stele_web__drafts *drafts, struct stele_bytes raw,
-                       const json_t *object, bool cloudevent, const char *stream,
-                       struct stele_event_draft *draft)
+static bool take_event(struct stele_web__drafts *drafts, struct stele_bytes raw, json_t *object,
+                       bool cloudevent, const char *stream, struct stele_event_draft *draft)
 {
     if (!json_is_object(object)) {
         return fail(drafts, "an event is a JSON object");
@@ -261,7 +312,7 @@ static bool take_event(struct stele_web__drafts *drafts, struct stele_bytes raw,
     }
     draft->content_type = string_of(object, cloudevent ? "datacontenttype" : "content_type");
     return (cloudevent ? take_cloudevent(drafts, object, stream, draft)
-                       : take_own_event(drafts, raw, object, draft)) &&
+                       : take_own_event(drafts, raw, object, stream, draft)) &&
            take_data(drafts, raw, object, draft);
 }
 
@@ -274,14 +325,20 @@ static bool take_list(struct stele_web__drafts *drafts, const struct stele_buf *
         json_loadb((const char *)body->data, body->size,
                    JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL, &error);
     if (drafts->json == NULL || !stele_web__is_json(body->data, body->size)) {
-        drafts->mistake = "the body is no JSON";
-        return false;
+        drafts->index = SIZE_MAX;
+        return body->size == 0 ? fail(drafts, "the body is empty")
+               : drafts->json == NULL
+                   ? fail(drafts, "the body is no JSON object or list: line %d, column %d: %s",
+                          error.line, error.column, error.text)
+                   : fail(drafts, "the body is no JSON");
     }
     const bool list = json_is_array(drafts->json);
     drafts->count = list ? json_array_size(drafts->json) : 1;
     if (drafts->count == 0 || drafts->count > STELE_APPEND_EVENTS_MAX) {
-        drafts->mistake = drafts->count == 0 ? "there is no event" : "there are too many events";
-        return false;
+        drafts->index = SIZE_MAX;
+        return drafts->count == 0
+                   ? fail(drafts, "there is no event in the list")
+                   : fail(drafts, "there are more than %u events", STELE_APPEND_EVENTS_MAX);
     }
     const size_t size = drafts->count * sizeof *drafts->drafts;
     drafts->drafts = stele_arena_allocate(&drafts->arena, drafts->alloc, size);
@@ -294,7 +351,7 @@ static bool take_list(struct stele_web__drafts *drafts, const struct stele_buf *
     for (size_t i = 0; i < drafts->count; i++) {
         drafts->index = i;
         const struct stele_bytes raw = stele_web__json_item(&rest);
-        const json_t *object = list ? json_array_get(drafts->json, i) : drafts->json;
+        json_t *object = list ? json_array_get(drafts->json, i) : drafts->json;
         if (!take_event(drafts, raw, object, cloudevents, stream, &drafts->drafts[i])) {
             return false;
         }

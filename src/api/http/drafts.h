@@ -2,7 +2,7 @@
  *
  * POST /api/streams/NAME takes, by its content type:
  *   application/json                     one event, or a list: {"type":…,"data":…,"metadata":…,
- *                                        "id":…,"tags":[…],"content_type":…,"data_base64":…}
+ *                                        "id":…,"tags":[…],"content_type":…,"data_base64":…,"created":…}
  *   application/cloudevents+json         one CloudEvent 1.0, structured mode
  *   application/cloudevents-batch+json   a list of them
  *   anything with ce-type, ce-id, …      one CloudEvent, binary mode: the body is the data
@@ -25,7 +25,7 @@ struct stele_web__drafts {
     struct stele_arena arena;
     struct stele_alloc *alloc;
     const char *mistake; /* In the arena, or a literal; NULL: nothing is wrong. */
-    size_t index;        /* Of the event that is wrong. */
+    size_t index;        /* Of the event that is wrong; SIZE_MAX: it is the body. */
 };
 
 void stele_web__drafts_init(struct stele_web__drafts *drafts, struct stele_alloc *alloc);

@@ -151,8 +151,10 @@ static bool take_as_of(struct stele_web__request *request, uint64_t *out)
     if (!stele_web__query(request, "as_of", text, sizeof text)) {
         return true;
     }
-    if (strchr(text, 'T') == NULL) {
-        return stele_web__query_number(request, "as_of", 0, out);
+    if (text[0] != '\0' && text[strspn(text, "0123456789")] == '\0') {
+        const bool fits = stele_web__query_number(request, "as_of", 0, out);
+        *out = *out == 0 ? 1 : *out; /* 0 would be no bound; nothing has either position. */
+        return fits;
     }
     if (!stele_time_parse(text, &us)) {
         stele_web__refuse(request, 400, "invalid",
@@ -164,12 +166,10 @@ static bool take_as_of(struct stele_web__request *request, uint64_t *out)
     return true;
 }
 
-#define VALUES_MAX 16
-
 /* The values of a repeated member of the query ("type=A&type=B"). */
 struct values {
-    char room[VALUES_MAX][STELE_STREAM_NAME_SIZE_MAX + 3];
-    const char *at[VALUES_MAX];
+    char room[STELE_WEB__VALUES_MAX][STELE_STREAM_NAME_SIZE_MAX + 3];
+    const char *at[STELE_WEB__VALUES_MAX];
     size_t count;
 };
 
@@ -179,7 +179,7 @@ static void take_values(const struct stele_web__request *request, const char *na
     struct stele_web__request copy = {.query = request->query};
     const size_t name_size = strlen(name);
     values->count = 0;
-    while (copy.query.size > 0 && values->count < VALUES_MAX) {
+    while (copy.query.size > 0 && values->count < STELE_WEB__VALUES_MAX) {
         const char *end = memchr(copy.query.data, '&', copy.query.size);
         const size_t size = end == NULL ? copy.query.size : (size_t)(end - copy.query.data);
         const struct stele_web__request one = {.query = {.data = copy.query.data, .size = size}};

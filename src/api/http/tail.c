@@ -162,6 +162,10 @@ static bool take_from(struct stele_web__request *request, uint64_t *out)
         *out = number + 1;
         return true;
     }
+    if (last.size > 0) { /* Where it had been is not known: anything else would skip events. */
+        stele_web__refuse(request, 400, "invalid", "Last-Event-ID is none that this server gave");
+        return false;
+    }
     return stele_web__query_number(request, "from", STELE_FROM_END, out);
 }
 

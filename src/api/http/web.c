@@ -151,11 +151,17 @@ void stele_web__refuse(struct stele_web__request *request, int status, const cha
     va_start(arguments, format);
     (void)vsnprintf(words, sizeof words, format, arguments);
     va_end(arguments);
+    /* A name that was cut in the middle of a character would make the answer no JSON. */
+    const struct stele_text said = text_of(words);
+    if (!stele_utf8_is_valid((struct stele_bytes){.data = (uint8_t *)words, .size = said.size})) {
+        for (size_t i = 0; i < said.size; i++) {
+            words[i] = (unsigned char)words[i] < 0x80 ? words[i] : '?';
+        }
+    }
     struct stele_alloc *alloc = request->web->alloc;
     struct stele_buf body = {.data = NULL};
     if (stele_web__putf(&body, alloc, "{\"error\":\"%s\",\"message\":", error) &&
-        stele_web__put_string(&body, alloc, text_of(words)) &&
-        stele_web__put(&body, alloc, "}\n")) {
+        stele_web__put_string(&body, alloc, said) && stele_web__put(&body, alloc, "}\n")) {
         stele_web__answer_buf(request, status, "application/json", &body);
     } else {
         stele_web__answer(request, status, "application/json", stele_bytes_of_text("{}\n"));
@@ -223,80 +229,6 @@ bool stele_web__may(struct stele_web__request *request, const char *stream, enum
 }
 
 /* ---- Requests ---- */
-
-/* %XX, and '+' for a space in queries. Returns the size; SIZE_MAX: too long, or a zero byte. */
-static size_t decode(struct stele_text from, bool plus, char *to, size_t room)
-{
-    const struct stele_bytes bytes = {.data = (const uint8_t *)from.data, .size = from.size};
-    size_t size = 0;
-    if (!stele_percent_decode(bytes, plus, (uint8_t *)to, room - 1, &size) ||
-        memchr(to, '\0', size) != NULL) {
-        return SIZE_MAX;
-    }
-    to[size] = '\0';
-    return size;
-}
-
-bool stele_web__query(const struct stele_web__request *request, const char *name, char *to,
-                      size_t room)
-{
-    const size_t name_size = strlen(name);
-    struct stele_text rest = request->query;
-    while (rest.size > 0) {
-        const char *end = memchr(rest.data, '&', rest.size);
-        const size_t size = end == NULL ? rest.size : (size_t)(end - rest.data);
-        if (size >= name_size && memcmp(rest.data, name, name_size) == 0 &&
-            (size == name_size || rest.data[name_size] == '=')) {
-            const size_t skip = size == name_size ? name_size : name_size + 1;
-            return decode((struct stele_text){.data = rest.data + skip, .size = size - skip}, true,
-                          to, room) != SIZE_MAX;
-        }
-        const size_t used = end == NULL ? size : size + 1;
-        rest = (struct stele_text){.data = rest.data + used, .size = rest.size - used};
-    }
-    return false;
-}
-
-bool stele_web__query_number(struct stele_web__request *request, const char *name,
-                             uint64_t otherwise, uint64_t *out)
-{
-    char text[64]; /* More than check_query() lets through. */
-    *out = otherwise;
-    if (!stele_web__query(request, name, text, sizeof text)) {
-        return true;
-    }
-    uint64_t number = 0;
-    bool fits = text[0] != '\0';
-    for (const char *c = text; *c != '\0' && fits; c++) {
-        const uint64_t digit = (uint64_t)(*c - '0');
-        fits = *c >= '0' && *c <= '9' && number <= (UINT64_MAX - digit) / 10;
-        number = number * 10 + digit;
-    }
-    *out = number;
-    if (!fits) {
-        stele_web__refuse(request, 400, "invalid", "%s is a whole number", name);
-    }
-    return fits;
-}
-
-bool stele_web__query_limit(struct stele_web__request *request, uint64_t otherwise, uint64_t *out)
-{
-    if (!stele_web__query_number(request, "limit", otherwise, out)) {
-        return false;
-    }
-    if (*out == 0 || *out > STELE_WEB__PAGE_MAX) {
-        stele_web__refuse(request, 400, "invalid", "limit is 1 to %d", STELE_WEB__PAGE_MAX);
-        return false;
-    }
-    return true;
-}
-
-bool stele_web__query_flag(const struct stele_web__request *request, const char *name)
-{
-    char text[8];
-    return stele_web__query(request, name, text, sizeof text) && strcmp(text, "false") != 0 &&
-           strcmp(text, "0") != 0;
-}
 
 static bool text_is(struct stele_text text, const char *other)
 {
@@ -411,80 +343,6 @@ static void run_start(struct stele_task *task)
     stele_web__release(request);
 }
 
-/* ---- What the query may hold ---- */
-
-enum parameter_kind { TEXT, FLAG };
-static const struct parameter {
-    const char *name;
-    enum parameter_kind kind;
-    size_t size_max;
-} parameters[] = {
-    {"after", TEXT, STELE_STREAM_NAME_SIZE_MAX + 2},
-    {"as_of", TEXT, 47},
-    {"backwards", FLAG, 7},
-    {"category", TEXT, STELE_STREAM_NAME_SIZE_MAX + 2},
-    {"cloudevents", FLAG, 7},
-    {"expect", TEXT, 31},
-    {"from", TEXT, 31},
-    {"group", TEXT, STELE_STREAM_NAME_SIZE_MAX + 2},
-    {"include_system_events", FLAG, 7},
-    {"limit", TEXT, 31},
-    {"linearizable", FLAG, 7},
-    {"liveCode", TEXT, 31},
-    {"prefix", TEXT, STELE_STREAM_NAME_SIZE_MAX + 2},
-    {"stopAt", TEXT, 31},
-    {"stream", TEXT, STELE_STREAM_NAME_SIZE_MAX + 2},
-    {"tag", TEXT, STELE_STREAM_NAME_SIZE_MAX + 2},
-    {"tombstone", FLAG, 7},
-    {"type", TEXT, STELE_TYPE_SIZE_MAX},
-};
-
-/* false: refused. */
-static bool check_value(struct stele_web__request *request, const struct parameter *parameter,
-                        struct stele_text given)
-{
-    char value[STELE_STREAM_NAME_SIZE_MAX + 3];
-    _Static_assert(STELE_TYPE_SIZE_MAX < sizeof value, "every value has room");
-    const size_t size = decode(given, true, value, parameter->size_max + 1);
-    if (size == SIZE_MAX ||
-        !stele_utf8_is_valid((struct stele_bytes){.data = (uint8_t *)value, .size = size})) {
-        stele_web__refuse(request, 400, "invalid",
-                          "%s is text of at most %zu bytes in UTF-8, without zeros",
-                          parameter->name, parameter->size_max);
-        return false;
-    }
-    if (parameter->kind == FLAG && size > 0 && strcmp(value, "true") != 0 &&
-        strcmp(value, "false") != 0 && strcmp(value, "1") != 0 && strcmp(value, "0") != 0) {
-        stele_web__refuse(request, 400, "invalid", "%s is true or false", parameter->name);
-        return false;
-    }
-    return true;
-}
-
-/* A value that a handler could not take must not look to it as if there were none: ?expect=… would be
- * no condition any more. So all are looked at before. */
-static bool check_query(struct stele_web__request *request)
-{
-    struct stele_text rest = request->query;
-    while (rest.size > 0) {
-        const char *end = memchr(rest.data, '&', rest.size);
-        const size_t size = end == NULL ? rest.size : (size_t)(end - rest.data);
-        const char *sign = memchr(rest.data, '=', size);
-        const size_t name_size = sign == NULL ? size : (size_t)(sign - rest.data);
-        const size_t skip = sign == NULL ? size : name_size + 1;
-        const struct stele_text value = {.data = rest.data + skip, .size = size - skip};
-        for (size_t i = 0; i < STELE_COUNT_OF(parameters); i++) {
-            const struct stele_text name = {.data = rest.data, .size = name_size};
-            if (text_is(name, parameters[i].name) && !check_value(request, &parameters[i], value)) {
-                return false;
-            }
-        }
-        const size_t used = end == NULL ? size : size + 1;
-        rest = (struct stele_text){.data = rest.data + used, .size = rest.size - used};
-    }
-    return true;
-}
-
 static void start(struct stele_web__request *request)
 {
     if (request->started || !request->allowed || !request->body_ended ||
@@ -492,7 +350,7 @@ static void start(struct stele_web__request *request)
         return;
     }
     request->started = true;
-    if (!check_query(request)) {
+    if (!stele_web__check_query(request)) {
         return;
     }
     const stele_web__handler handler = stele_web__handlers[request->route];
@@ -568,7 +426,7 @@ static bool take_name(struct stele_web__request *request, struct stele_text path
     if (request->name == NULL) {
         return false;
     }
-    const size_t decoded = decode(rest, false, request->name, request->name_size);
+    const size_t decoded = stele_web__decode(rest, false, request->name, request->name_size);
     return decoded != SIZE_MAX && stele_utf8_is_valid((struct stele_bytes){
                                       .data = (uint8_t *)request->name, .size = decoded});
 }
@@ -688,6 +546,12 @@ void stele_web_on_request(struct stele_web *web, struct stele_exchange *exchange
     }
     if (is_foreign(request)) {
         stele_web__refuse(request, 403, "permission", "another web site asked for that");
+        return;
+    }
+    const struct stele_text encoding = stele_exchange_header(exchange, "content-encoding");
+    if (encoding.size > 0 && !text_is(encoding, "identity")) {
+        stele_web__refuse(request, 415, "unsupported",
+                          "send the body as it is: no Content-Encoding is understood");
         return;
     }
     if (!take_name(request, path)) {

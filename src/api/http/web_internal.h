@@ -10,6 +10,7 @@
 
 #define STELE_WEB__BODY_MAX ((size_t)STELE_APPEND_SIZE_MAX + (size_t)1024 * 1024)
 #define STELE_WEB__PAGE_MAX 4096
+#define STELE_WEB__VALUES_MAX 16                    /* Of one name in a query. */
 #define STELE_WEB__PENDING_MAX ((size_t)256 * 1024) /* Of one connection. */
 
 struct stele_web {
@@ -116,6 +117,10 @@ bool stele_web__put_self(struct stele_buf *body, struct stele_web__request *requ
 const char *stele_web__node_status(struct stele_web__request *request);
 
 /* ---- Requests ---- */
+/* %XX, and '+' for a space in queries. Returns the size; SIZE_MAX: too long, or a zero byte. */
+size_t stele_web__decode(struct stele_text from, bool plus, char *to, size_t room);
+/* Whether the route takes all that the query holds. false: refused. */
+bool stele_web__check_query(struct stele_web__request *request);
 /* The decoded value of a member of the query in a buffer of the caller's; false: there is none. */
 bool stele_web__query(const struct stele_web__request *request, const char *name, char *to,
                       size_t room);
