@@ -13,6 +13,7 @@ import re
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -202,6 +203,40 @@ def become_nobody():
     if os.getuid() == 0:
         os.setgid(65534)
         os.setuid(65534)
+
+
+kept_ports = {}
+
+
+def keep_port(port):
+    """Whether the port is free, and this process's until it ends: whatever it starts there may end and come again.
+
+    UDP's port of that number, which nothing here uses, is held for it: so every other test sees that it is given away,
+    whichever moment it asks at, and it is free again when this process is gone."""
+    if port in kept_ports:
+        return False
+    keeper = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        keeper.bind(("127.0.0.1", port))
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+    except OSError:
+        keeper.close()
+        return False
+    kept_ports[port] = keeper
+    return True
+
+
+def free_ports(count):
+    """Ports for programs that have to be told theirs, of those that the system gives to no client by itself."""
+    start = 20000 + os.getpid() * 61 % 9000
+    ports = []
+    for port in range(start, start + 3000):
+        if keep_port(port):
+            ports.append(port)
+        if len(ports) == count:
+            return ports
+    raise AssertionError("no free ports")
 
 
 def wait_until(condition, seconds=HANGS):

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 
-from harness import HANGS, Stele, has, hasnt, main, one_line, same
+from harness import HANGS, Stele, free_ports, has, hasnt, main, one_line, same
 
 
 def node(number, **changes):
@@ -220,15 +220,9 @@ def test_terminal_is_safe(s: Stele):
             assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", ended.out + ended.err), (args, ended.out)
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def test_real_node(s: Stele):
     """a cluster of one real node is made, served, looked at and set"""
-    nodes, clients = free_port(), free_port()
+    nodes, clients = free_ports(2)
     s.run("cluster", "init", "--name", "n1", "--address", f"127.0.0.1:{nodes}", "--partitions", "4")
     server = s.start("serve", "--insecure", "--no-sandbox", "--port", str(clients))
     try:

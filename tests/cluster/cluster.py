@@ -22,54 +22,21 @@ import time
 import uuid
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
-from harness import same  # noqa: E402
+from harness import HANGS, free_ports, keep_port, same  # noqa: E402
 
-WAIT = 60  # Seconds that anything may take on a busy machine before it counts as never.
+WAIT = HANGS  # Seconds that anything may take on a busy machine before it counts as never.
 
 # What was certainly not done: it may be asked again with another outcome.
 NOT_DONE = ("wrong-revision", "condition-failed", "overloaded", "fenced", "closed", "no-space",
             "stream-deleted", "id-conflict", "invalid", "limit")
 
 
-given_ports = set()
-
-
-def free_ports(count):
-    """Ports that nobody has at the moment, and that the system gives to nobody by itself: nodes bind them again."""
-    sockets = []
-    try:
-        start = 20000 + os.getpid() * 61 % 9000
-        for port in range(start, start + 3000):
-            if port in given_ports:
-                continue
-            one = socket.socket()
-            try:
-                one.bind(("127.0.0.1", port))
-            except OSError:
-                one.close()
-                continue
-            sockets.append(one)
-            if len(sockets) == count:
-                ports = [one.getsockname()[1] for one in sockets]
-                given_ports.update(ports)
-                return ports
-        raise AssertionError("no free ports")
-    finally:
-        for one in sockets:
-            one.close()
-
-
 def free_row(count):
-    """The first of some ports in a row that nobody has at the moment, nor those 1000 below."""
-    port = free_ports(1)[0]
-    while True:
-        try:
-            for one in [*range(port, port + count), *range(port - 1000, port - 1000 + count)]:
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", one))
-            return port
-        except OSError:
-            port += count
+    """The first of some ports in a row that are free, as are those 1000 below."""
+    port = 21000 + os.getpid() * 61 % 9000
+    while not all(keep_port(one) and keep_port(one - 1000) for one in range(port, port + count)):
+        port += count
+    return port
 
 
 class Answer:
@@ -227,14 +194,14 @@ class Node:
 
     def is_ready(self):
         try:
-            return self.ask("GET", "/health/ready", timeout=5).status == 200
+            return self.ask("GET", "/health/ready").status == 200
         except Lost:
             return False
 
     def status(self):
         """The document of GET /cluster; {} when nobody answers."""
         try:
-            return self.ask("GET", "/cluster", timeout=5).json
+            return self.ask("GET", "/cluster").json
         except Lost:
             return {}
 

@@ -8,9 +8,9 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
-from harness import Stele, has, main, same  # noqa: E402
+from harness import Stele, free_ports, has, main, same  # noqa: E402
 
-from cluster import Cluster, Load, free_ports, wait_for  # noqa: E402
+from cluster import Cluster, Load, wait_for  # noqa: E402
 from history import Watch, Work  # noqa: E402
 
 

@@ -11,9 +11,9 @@ import random
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
-from harness import Stele, main, same  # noqa: E402
+from harness import Stele, free_ports, main, same  # noqa: E402
 
-from cluster import Cluster, free_ports  # noqa: E402
+from cluster import Cluster  # noqa: E402
 from history import Watch, Work, describe  # noqa: E402
 from nemesis import Nemesis  # noqa: E402
 from relay import Relay  # noqa: E402

@@ -25,24 +25,9 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 PROGRAMS = os.path.abspath(sys.argv.pop(4))
 
 from documents import DOCS, commands_of, compare, console_blocks, read, run_session  # noqa: E402
-from harness import HANGS, Stele, has, main, same, wait_until  # noqa: E402
+from harness import HANGS, Stele, free_ports, has, main, same, wait_until  # noqa: E402
 
 SERVICES = ("orders", "payments", "inventory")
-LAST_EPHEMERAL_PORT_FREE = 32000  # Below those that the system gives to clients.
-
-
-def free_ports(count):
-    ports = set()
-    while len(ports) < count:
-        port = random.SystemRandom().randrange(20000, LAST_EPHEMERAL_PORT_FREE)
-        with socket.socket() as listener:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                listener.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        ports.add(port)
-    return sorted(ports)
 
 
 class Shop:

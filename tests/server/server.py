@@ -10,7 +10,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
-from harness import BINARY, same  # noqa: E402
+from harness import BINARY, HANGS, same  # noqa: E402
 
 with open(BINARY, "rb") as binary:
     code = binary.read()
@@ -50,19 +50,19 @@ class Server:
 
     def stop(self, how=signal.SIGTERM):
         self.process.send_signal(how)
-        same(self.process.wait(60), 0)
+        same(self.process.wait(HANGS), 0)
 
-    def wait_for(self, words, seconds=30):
-        deadline = time.monotonic() + seconds
+    def wait_for(self, words):
+        deadline = time.monotonic() + HANGS
         while words not in self.output:
             assert time.monotonic() < deadline, f"no {words!r} in {self.output!r}"
             time.sleep(0.01)
 
     def get(self, path="/health/live", context=None, method="GET"):
         if context is None:
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=HANGS)
         else:
-            connection = http.client.HTTPSConnection("localhost", self.port, timeout=60,
+            connection = http.client.HTTPSConnection("localhost", self.port, timeout=HANGS,
                                                      context=context)
         connection.request(method, path)
         response = connection.getresponse()

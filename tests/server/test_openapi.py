@@ -19,7 +19,7 @@ import threading
 import urllib.parse
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
-from harness import BINARY, SOURCE, Stele, main, same  # noqa: E402
+from harness import BINARY, HANGS, SOURCE, Stele, main, same  # noqa: E402
 
 import rawhttp as raw  # noqa: E402
 
@@ -61,7 +61,7 @@ class Server:
         """(status, headers, body); of an answer that does not end its first piece."""
         for again in (True, False):
             if self.connection is None:
-                self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+                self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=HANGS)
             try:
                 self.connection.request(method, target, body=body,
                                         headers={**self.headers, **(headers or {})})
@@ -470,7 +470,7 @@ def test_without_users(s: Stele):
                 checker.check(path, operation, Request(method, path), 200)
         shutdown = document.whole["paths"]["/admin/shutdown"]["post"]
         checker.check("/admin/shutdown", shutdown, Request("POST", "/admin/shutdown"), 202)
-        same(server.process.wait(60), 0)
+        same(server.process.wait(HANGS), 0)
         print(f"# {checker.asked} requests, seed {SEED}")
         settle(checker)
         for key, statuses in (("/api/streams/{stream}", {200, 404}), ("/api/all", {200, 400}),
@@ -515,7 +515,7 @@ def test_with_users(s: Stele):
         print(f"# {checker.asked} requests, seed {SEED + 1}")
         settle(checker)
         server.process.send_signal(signal.SIGTERM)
-        same(server.process.wait(60), 0)
+        same(server.process.wait(HANGS), 0)
 
 
 def test_metrics(s: Stele):

