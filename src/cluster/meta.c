@@ -152,6 +152,7 @@ static void do_command(struct stele_meta *meta, const struct stele_meta_command 
         add_node(meta, &command->node, STELE_META_JOINING);
         break;
     case STELE_META_UPDATE:
+    case STELE_META_START:
         do_update(meta, command);
         break;
     case STELE_META_GATE:

@@ -46,7 +46,8 @@
 #define STELE_META_ID_SIZE 16
 #define STELE_META_SNAPSHOT_SIZE_MAX ((size_t)64 * 1024)
 #define STELE_META_COMMAND_SIZE_MAX ((size_t)10 * 1024)
-#define STELE_META_HELLO_SIZE_MAX ((size_t)256)
+#define STELE_META_HELLO_SIZE_MAX ((size_t)640)
+#define STELE_META_PAST_MAX 16
 #define STELE_META_WORDS_SIZE 400
 
 /* What the nodes of a cluster must understand to be in it at all. Smaller novelties are features. */
@@ -55,13 +56,34 @@
  * does when every node of the table has it, and it never falls again. */
 #define STELE_META_FEATURE_HASHES UINT64_C(1) /* Nodes tell each other hashes.h's hashes. */
 #define STELE_META_FEATURE_VOTERS UINT64_C(2) /* Partitions have voters of their own: PLACE. */
-#define STELE_META_FEATURES (STELE_META_FEATURE_HASHES | STELE_META_FEATURE_VOTERS)
+#define STELE_META_FEATURE_PAST                                                                    \
+    UINT64_C(4) /* Nodes tell which starts their disks know of: START. */
+#define STELE_META_FEATURES                                                                        \
+    (STELE_META_FEATURE_HASHES | STELE_META_FEATURE_VOTERS | STELE_META_FEATURE_PAST)
 
 enum stele_meta_state {
     STELE_META_JOINING = 1, /* Gets the events; no voter yet, or not in every group. */
     STELE_META_ACTIVE = 2,
     STELE_META_DRAINING = 3, /* A voter that leads nothing: about to be restarted or removed. */
 };
+
+/* The starts that a disk knows of, the newest last, by their counts, which grow. It forgets those before one that it
+ * found in the table. Who was copied and the copy go on with different random numbers, so a disk that
+ * does not know the start that the table has is not the one that was started then, however often it is started. */
+struct stele_meta_past {
+    size_t count;
+    struct stele_meta_start {
+        uint64_t starts, boot; /* As in struct stele_meta_node. */
+    } starts[STELE_META_PAST_MAX];
+};
+
+/* One more start, before anybody is told of it. false: there is no room, because none of so many has reached the table
+ * that this disk has; then this one goes by the last one's numbers, and nobody has to know it. */
+bool stele_meta_past_add(struct stele_meta_past *past, uint64_t starts, uint64_t boot);
+/* The table has this one: those before it cannot come up any more, unless in older tables. */
+void stele_meta_past_found(struct stele_meta_past *past, uint64_t starts, uint64_t boot);
+/* Could this be a start of the disk that tells this? False only if it cannot be. */
+bool stele_meta_past_may_have(const struct stele_meta_past *past, uint64_t starts, uint64_t boot);
 
 struct stele_meta_node {
     uint64_t number; /* 1 … */
@@ -73,8 +95,9 @@ struct stele_meta_node {
     char client_address[STELE_META_ADDRESS_MAX + 1];  /* host:port, for clients. */
     char version[STELE_META_VERSION_MAX + 1];         /* Of its software: for people. */
     uint64_t features;                                /* A bit for each gate that it could pass. */
-    /* How often this incarnation has been started, counted durably on its disk before it says a word;
-     * and a random number of that start. 0, 0: it does not count. */
+    /* How often this incarnation had been started, counted durably on its disk before it says a word;
+     * and a random number of that start. 0, 0: it does not count. Starts that went by the numbers of an
+     * earlier one (stele_meta_past_add()) are not seen here. */
     uint64_t starts, boot;
 };
 
@@ -167,6 +190,8 @@ enum stele_meta_kind {
     STELE_META_SET = 10,     /* setting; an empty value takes it away. */
     STELE_META_PREFER = 11,  /* leaders of all partitions */
     STELE_META_PLACE = 12,   /* voters of all partitions; if_version is not 0 */
+    STELE_META_START =
+        13, /* number, node, past: UPDATE from when the gate STELE_META_FEATURE_PAST has risen. */
 };
 
 /* Only what stands at the kind counts. */
@@ -178,6 +203,7 @@ struct stele_meta_command {
     uint8_t cluster_id[STELE_META_ID_SIZE];
     uint32_t format, partitions, partition_key;
     struct stele_meta_node node; /* Its number and state do not count. */
+    struct stele_meta_past past; /* Ends with the node's start. */
     /* Who answers at present, as far as the proposer knows (itself included); none: not known. Removing looks
      * at it, because what must not happen is that those who remain cannot decide any more. */
     size_t alive_count;
@@ -248,6 +274,8 @@ struct stele_meta_hello {
     uint64_t table_version; /* Of the table that it has. */
     uint64_t durable; /* A number that never falls on one disk: where its log ends, durably. */
     char version[STELE_META_VERSION_MAX + 1];
+    struct stele_meta_past
+        past; /* Ends with this start; none: to nodes that may be too old to know what it is. */
 };
 
 /* Returns the size. */
@@ -266,7 +294,8 @@ void stele_meta_seen_add(struct stele_meta_seen *seen, const struct stele_meta_h
 
 /* May the node that says this speak to node `self`, which has this table? STELE_META_DONE, or a refusal with
  * words for the operator of that node. A number that is not in the table yet is let in if its table is newer.
- * seen may be NULL. */
+ * STELE_META_STALE is no refusal: it has to greet again, with its past, before it may say more; it does so as soon as
+ * it was greeted. seen may be NULL. */
 enum stele_meta_outcome stele_meta_judge_hello(const struct stele_meta *meta, uint64_t self,
                                                const struct stele_meta_hello *hello,
                                                const struct stele_meta_seen *seen,

@@ -5,7 +5,8 @@
  *               number      8                                   all but FOUND, JOIN, GATE, SET, PREFER
  *               cluster     16 id  4 format  4 partitions  4 key          FOUND, JOIN, REPLACE
  *               node        16 incarnation  name  zone  cluster address  client address  version
- *                           8 features  8 starts  8 boot                  … and UPDATE
+ *                           8 features  8 starts  8 boot                  … and UPDATE, START
+ *               past        1 count  { 8 starts  8 boot }                 START
  *               alive       1 count  8 each                               REMOVE, REPLACE
  *               features    8                                             GATE
  *               setting     key  value                                    SET
@@ -21,8 +22,10 @@
  *               and in layout 2, which it is as soon as voters were placed:
  *               8 version of the voters  1 width  { width times: as above, who votes }
  *
- *     greeting  4 "SThi"   4 layout = 1   cluster  8 number  16 incarnation  8 features  8 starts  8 boot
+ *     greeting  4 "SThi"   4 layout   cluster  8 number  16 incarnation  8 features  8 starts  8 boot
  *               8 table version  8 durable  version
+ *               and in layout 2, which nodes of the first version do not know:
+ *               past, of one start at least
  *
  * A byte more or less than that is damage. The checksum is there because a table lives long and moves
  * far; what it says is looked at all the same, because whoever wants to do harm can compute one. */
@@ -32,6 +35,7 @@
 
 #define LAYOUT 1
 #define LAYOUT_VOTERS 2
+#define LAYOUT_PAST 2
 #define TABLE_MAGIC UINT32_C(0x746d5453) /* "STmt" */
 #define HELLO_MAGIC UINT32_C(0x69685453) /* "SThi" */
 #define TABLE_HEAD 12
@@ -42,6 +46,7 @@
 #define NODE_SIZE_MAX                                                                              \
     ((size_t)16 + 5 * 2 + 2 * STELE_META_NAME_MAX + 2 * STELE_META_ADDRESS_MAX +                   \
      STELE_META_VERSION_MAX + 3 * 8)
+#define PAST_SIZE_MAX ((size_t)1 + 16 * STELE_META_PAST_MAX)
 #define SETTING_SIZE_MAX ((size_t)2 * 2 + STELE_META_KEY_MAX + STELE_META_VALUE_MAX)
 
 _Static_assert(TABLE_HEAD + 8 + CLUSTER_SIZE + 3 * 8 + 1 +
@@ -59,7 +64,7 @@ _Static_assert(12 + 2 + 8 * STELE_PARTITIONS_MAX <= STELE_META_COMMAND_SIZE_MAX,
 _Static_assert(12 + 3 + STELE_META_REPLICAS_MAX * STELE_PARTITIONS_MAX <=
                    STELE_META_COMMAND_SIZE_MAX,
                "the longest PLACE fits into a command");
-_Static_assert(8 + CLUSTER_SIZE + 7 * 8 + 16 + 2 + STELE_META_VERSION_MAX <=
+_Static_assert(8 + CLUSTER_SIZE + 7 * 8 + 16 + 2 + STELE_META_VERSION_MAX + PAST_SIZE_MAX <=
                    STELE_META_HELLO_SIZE_MAX,
                "the longest greeting fits");
 _Static_assert(STELE_META_NODES_MAX < 255, "a place in the list of nodes fits into a byte");
@@ -128,6 +133,18 @@ static uint8_t *put_node(uint8_t *to, const struct stele_meta_node *node)
     to = put_u64(to, node->features);
     to = put_u64(to, node->starts);
     return put_u64(to, node->boot);
+}
+
+static uint8_t *put_past(uint8_t *to, const struct stele_meta_past *past)
+{
+    STELE_ASSERT(past->count > 0);
+    STELE_ASSERT(past->count <= STELE_META_PAST_MAX);
+    to = put_u8(to, past->count);
+    for (size_t i = 0; i < past->count; i++) {
+        to = put_u64(to, past->starts[i].starts);
+        to = put_u64(to, past->starts[i].boot);
+    }
+    return to;
 }
 
 /* As wide as the widest row. */
@@ -252,6 +269,22 @@ static void get_node(struct reader *reader, struct stele_meta_node *node)
     node->boot = get_u64(reader);
 }
 
+/* Of who was started last under these numbers. */
+static void get_past(struct reader *reader, uint64_t starts, uint64_t boot,
+                     struct stele_meta_past *past)
+{
+    past->count = get_count(reader, get_u8(reader), STELE_META_PAST_MAX);
+    uint64_t before = 0;
+    for (size_t i = 0; i < past->count; i++) {
+        past->starts[i].starts = get_u64(reader);
+        past->starts[i].boot = get_u64(reader);
+        reader->bad = reader->bad || past->starts[i].starts <= before;
+        before = past->starts[i].starts;
+    }
+    reader->bad = reader->bad || past->count == 0 || before != starts ||
+                  past->starts[past->count - 1].boot != boot;
+}
+
 static void get_setting(struct reader *reader, struct stele_meta_setting *setting)
 {
     get_text(reader, setting->key, sizeof(setting->key));
@@ -268,11 +301,12 @@ static void get_setting(struct reader *reader, struct stele_meta_setting *settin
 #define HAS_SETTING 32U
 #define HAS_LEADERS 64U
 #define HAS_VOTERS 128U
+#define HAS_PAST 256U
 
 /* What a command consists of, in the order of these bits; 0: there is no such kind. */
 static unsigned parts_of(unsigned kind)
 {
-    static const uint8_t parts[] = {
+    static const uint16_t parts[] = {
         [STELE_META_FOUND] = HAS_CLUSTER | HAS_NODE,
         [STELE_META_JOIN] = HAS_CLUSTER | HAS_NODE,
         [STELE_META_ACTIVATE] = HAS_NUMBER,
@@ -285,6 +319,7 @@ static unsigned parts_of(unsigned kind)
         [STELE_META_SET] = HAS_SETTING,
         [STELE_META_PREFER] = HAS_LEADERS,
         [STELE_META_PLACE] = HAS_VOTERS,
+        [STELE_META_START] = HAS_NUMBER | HAS_NODE | HAS_PAST,
     };
     return kind < STELE_COUNT_OF(parts) ? parts[kind] : 0;
 }
@@ -330,6 +365,9 @@ size_t stele_meta_command_encode(const struct stele_meta_command *command,
     }
     if ((parts & HAS_VOTERS) != 0) {
         at = put_places(at, command->partitions, command->voters);
+    }
+    if ((parts & HAS_PAST) != 0) {
+        at = put_past(at, &command->past);
     }
     STELE_ASSERT((size_t)(at - to) <= STELE_META_COMMAND_SIZE_MAX);
     return (size_t)(at - to);
@@ -382,6 +420,9 @@ static void get_parts(struct reader *reader, unsigned parts, struct stele_meta_c
     }
     if ((parts & HAS_VOTERS) != 0) {
         get_places(reader, &command->partitions, command->voters);
+    }
+    if ((parts & HAS_PAST) != 0) {
+        get_past(reader, command->node.starts, command->node.boot, &command->past);
     }
 }
 
@@ -583,7 +624,7 @@ size_t stele_meta_hello_encode(const struct stele_meta_hello *hello,
                                uint8_t to[STELE_META_HELLO_SIZE_MAX])
 {
     uint8_t *at = put_u32(to, HELLO_MAGIC);
-    at = put_u32(at, LAYOUT);
+    at = put_u32(at, hello->past.count == 0 ? LAYOUT : LAYOUT_PAST);
     at = put_cluster(at, hello->cluster_id, hello->format, hello->partitions, hello->partition_key);
     at = put_u64(at, hello->number);
     at = put_id(at, hello->incarnation);
@@ -593,6 +634,7 @@ size_t stele_meta_hello_encode(const struct stele_meta_hello *hello,
     at = put_u64(at, hello->table_version);
     at = put_u64(at, hello->durable);
     at = put_text(at, hello->version, sizeof(hello->version));
+    at = hello->past.count == 0 ? at : put_past(at, &hello->past);
     return (size_t)(at - to);
 }
 
@@ -605,7 +647,7 @@ int stele_meta_hello_decode(struct stele_bytes bytes, struct stele_meta_hello *o
     if (reader.bad || magic != HELLO_MAGIC || layout == 0) {
         return STELE_E_CORRUPT;
     }
-    if (layout > LAYOUT) {
+    if (layout > LAYOUT_PAST) {
         return STELE_E_FORMAT;
     }
     get_cluster(&reader, hello.cluster_id, &hello.format, &hello.partitions, &hello.partition_key);
@@ -617,6 +659,9 @@ int stele_meta_hello_decode(struct stele_bytes bytes, struct stele_meta_hello *o
     hello.table_version = get_u64(&reader);
     hello.durable = get_u64(&reader);
     get_text(&reader, hello.version, sizeof(hello.version));
+    if (layout == LAYOUT_PAST) {
+        get_past(&reader, hello.starts, hello.boot, &hello.past);
+    }
     if (reader.bad || reader.left > 0 || !stele_meta__is_plain(hello.version)) {
         return STELE_E_CORRUPT;
     }

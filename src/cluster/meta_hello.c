@@ -53,6 +53,50 @@ static enum stele_meta_outcome judge_kind(const struct stele_meta *meta,
     return STELE_META_DONE;
 }
 
+/* ---- Starts ---- */
+
+bool stele_meta_past_add(struct stele_meta_past *past, uint64_t starts, uint64_t boot)
+{
+    STELE_ASSERT(past->count == 0 || past->starts[past->count - 1].starts < starts);
+    if (past->count == STELE_META_PAST_MAX) {
+        return false;
+    }
+    past->starts[past->count++] = (struct stele_meta_start){.starts = starts, .boot = boot};
+    return true;
+}
+
+/* NULL: none has this count. */
+static const struct stele_meta_start *find_start(const struct stele_meta_past *past,
+                                                 uint64_t starts)
+{
+    for (size_t i = 0; i < past->count; i++) {
+        if (past->starts[i].starts == starts) {
+            return &past->starts[i];
+        }
+    }
+    return NULL;
+}
+
+void stele_meta_past_found(struct stele_meta_past *past, uint64_t starts, uint64_t boot)
+{
+    const struct stele_meta_start *const found = find_start(past, starts);
+    if (found == NULL || found->boot != boot) {
+        return; /* An older table's, or of another disk: others will say so. */
+    }
+    past->count -= (size_t)(found - past->starts);
+    memmove(&past->starts[0], found, past->count * sizeof(past->starts[0]));
+}
+
+bool stele_meta_past_may_have(const struct stele_meta_past *past, uint64_t starts, uint64_t boot)
+{
+    /* What is older than everything that it knows may have been forgotten. */
+    if (past->count == 0 || starts < past->starts[0].starts) {
+        return true;
+    }
+    const struct stele_meta_start *const found = find_start(past, starts);
+    return found != NULL && found->boot == boot;
+}
+
 /* Are its data the newest that this node was known to have, and is it the only one that has them? */
 static enum stele_meta_outcome judge_time(const struct stele_meta_node *node,
                                           const struct stele_meta_hello *hello,
@@ -76,6 +120,15 @@ static enum stele_meta_outcome judge_time(const struct stele_meta_node *node,
                       " \"%s\": stop the one that uses a copy, and let it begin with an empty "
                       "directory",
                       node->number, node->name);
+    }
+    if (!stele_meta_past_may_have(&hello->past, node->starts, node->boot) ||
+        !stele_meta_past_may_have(&hello->past, seen->starts, seen->boot)) {
+        return refuse(
+            words, STELE_META_ROLLED_BACK,
+            "node %" PRIu64 " \"%s\" was started once (number %" PRIu64 ") without your data "
+            "knowing of it: they are from an earlier time (a restored copy?), or a copy runs "
+            "elsewhere; with these data the node must not go on: stele cluster replace %s",
+            node->number, node->name, starts, node->name);
     }
     if (hello->durable < seen->durable) {
         return refuse(words, STELE_META_ROLLED_BACK,
@@ -139,7 +192,12 @@ enum stele_meta_outcome stele_meta_judge_hello(const struct stele_meta *meta, ui
                       "disk was wiped or exchanged; stele cluster replace %s",
                       node->number, node->name, node->name);
     }
-    return judge_time(node, hello, seen == NULL ? &nothing : seen, words);
+    const enum stele_meta_outcome time =
+        judge_time(node, hello, seen == NULL ? &nothing : seen, words);
+    const bool tells = hello->past.count > 0 || (meta->gates & STELE_META_FEATURE_PAST) == 0;
+    return time != STELE_META_DONE || tells
+               ? time
+               : refuse(words, STELE_META_STALE, "greet again, with the starts that you know of");
 }
 
 void stele_meta_seen_add(struct stele_meta_seen *seen, const struct stele_meta_hello *hello)

@@ -384,6 +384,29 @@ static bool is_same_node(const struct stele_meta_node *a, const struct stele_met
            a->starts == b->starts && a->boot == b->boot;
 }
 
+/* Is it the disk that was started when the table says? Without the gate nobody can tell more than by the count. */
+static void judge_past(const struct stele_meta *meta, const struct stele_meta_command *command,
+                       const struct stele_meta_node *node, struct stele_meta_result *result)
+{
+    const bool risen = (meta->gates & STELE_META_FEATURE_PAST) != 0;
+    if (command->kind == STELE_META_START && !risen) {
+        refuse(result, STELE_META_SOFTWARE_TOO_OLD,
+               "nodes tell of their earlier starts only when all nodes know what that is; bring "
+               "them to the newest version first");
+    } else if (command->kind != STELE_META_START && risen) {
+        refuse(result, STELE_META_STALE,
+               "node %" PRIu64 " \"%s\" has to tell of its earlier starts; it will, as soon as it "
+               "knows that everybody does",
+               node->number, node->name);
+    } else if (risen && !stele_meta_past_may_have(&command->past, node->starts, node->boot)) {
+        refuse(result, STELE_META_ROLLED_BACK,
+               "node %" PRIu64 " \"%s\" was started once (number %" PRIu64 ") without its data "
+               "knowing of it: they are from an earlier time (a restored copy?), or a copy runs "
+               "elsewhere; stele cluster replace %s",
+               node->number, node->name, node->starts, node->name);
+    }
+}
+
 static void judge_update(const struct stele_meta *meta, const struct stele_meta_command *command,
                          struct stele_meta_result *result)
 {
@@ -413,9 +436,13 @@ static void judge_update(const struct stele_meta *meta, const struct stele_meta_
                "two processes run with the data of node %" PRIu64 " \"%s\": stop the one that uses "
                "a copy, and let it begin with an empty directory",
                node->number, node->name);
-    } else if (judge_features(meta, news, result) &&
-               judge_names(meta, news, node->number, result) && is_same_node(node, news)) {
+    } else if (!judge_features(meta, news, result) ||
+               !judge_names(meta, news, node->number, result)) {
+        return;
+    } else if (is_same_node(node, news)) {
         result->outcome = STELE_META_SAME;
+    } else {
+        judge_past(meta, command, node, result);
     }
 }
 
@@ -562,6 +589,7 @@ void stele_meta_judge_command(const struct stele_meta *meta,
         judge_replace(meta, command, out_result);
         break;
     case STELE_META_UPDATE:
+    case STELE_META_START:
         judge_update(meta, command, out_result);
         break;
     case STELE_META_GATE:

@@ -73,6 +73,29 @@ static bool get_number(const json_t *from, const char *key, uint64_t max, uint64
     return true;
 }
 
+/* Older files have none: then nothing is known of earlier starts. */
+static bool get_past(const json_t *from, struct stele_meta_past *to)
+{
+    const json_t *list = json_object_get(from, "past");
+    if (list == NULL) {
+        return true;
+    }
+    if (!json_is_array(list) || json_array_size(list) > STELE_META_PAST_MAX) {
+        return false;
+    }
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *one = json_array_get(list, i);
+        const json_int_t starts = json_integer_value(json_object_get(one, "starts"));
+        const json_int_t boot = json_integer_value(json_object_get(one, "boot"));
+        const uint64_t before = to->count == 0 ? 0 : to->starts[to->count - 1].starts;
+        if (starts <= 0 || boot <= 0 || (uint64_t)starts <= before) {
+            return false;
+        }
+        (void)stele_meta_past_add(to, (uint64_t)starts, (uint64_t)boot);
+    }
+    return true;
+}
+
 static bool parse(const json_t *from, struct stele_identity *to)
 {
     char cluster[33];
@@ -108,6 +131,9 @@ static bool parse(const json_t *from, struct stele_identity *to)
     /* Older ones have no such thing. */
     if (json_object_get(from, "repairs") != NULL &&
         !get_number(from, "repairs", INT64_MAX, &to->repairs)) {
+        return false;
+    }
+    if (!get_past(from, &to->past)) {
         return false;
     }
     to->partitions = (uint32_t)partitions;
@@ -147,6 +173,17 @@ int stele_identity_read(const char *store_path, struct stele_identity *out_ident
 
 /* ---- Writing ---- */
 
+static json_t *render_past(const struct stele_meta_past *past)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < past->count; i++) {
+        (void)json_array_append_new(list, json_pack("{s:I, s:I}", "starts",
+                                                    (json_int_t)past->starts[i].starts, "boot",
+                                                    (json_int_t)past->starts[i].boot));
+    }
+    return list;
+}
+
 static json_t *render(const struct stele_identity *identity)
 {
     char cluster[33];
@@ -165,6 +202,9 @@ static json_t *render(const struct stele_identity *identity)
         "replaces", (json_int_t)identity->replaces, "partitions", (int)identity->partitions,
         "partition-key", (int)identity->partition_key, "starts", (json_int_t)identity->starts,
         "replication-factor", (int)identity->replication_factor);
+    if (json != NULL) {
+        (void)json_object_set_new(json, "past", render_past(&identity->past));
+    }
     if (json != NULL && identity->repairs != 0) {
         (void)json_object_set_new(json, "repairs", json_integer((json_int_t)identity->repairs));
     }

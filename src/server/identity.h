@@ -3,6 +3,7 @@
 #define STELE_SERVER_IDENTITY_H
 
 #include "base/status.h"
+#include "cluster/meta.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -22,7 +23,8 @@ struct stele_identity {
     size_t seeds_count;
     uint64_t replaces; /* The lost node whose place it takes; 0: none. */
     uint32_t partitions, partition_key;
-    uint64_t starts; /* How often it has been started. */
+    uint64_t starts;             /* How often it has been started. */
+    struct stele_meta_past past; /* The last one is what it goes by. */
     uint64_t
         repairs; /* The number whose data are being set aside (repair.h), and until then nobody may serve it. */
     uint32_t replication_factor; /* That a founder begins with; 0: every node votes. */

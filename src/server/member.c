@@ -255,6 +255,27 @@ static int open_replica(struct stele_member *member, struct stele_error *err)
     return outcome;
 }
 
+/* Counted durably before it says a word. What the table knows of earlier starts it has to know as well, so a copy of
+ * this disk that is started again is noticed, however often it is started. */
+static int count_start(struct stele_member *member, struct stele_error *err)
+{
+    struct stele_identity *identity = &member->identity;
+    const struct stele_meta_node *own = stele_meta_find(member->meta, identity->number);
+    if (own != NULL) {
+        stele_meta_past_found(&identity->past, own->starts, own->boot);
+    }
+    identity->starts++;
+    member->boot = identity->starts << 32 | (member->boot & UINT32_MAX);
+    if (!stele_meta_past_add(&identity->past, identity->starts, member->boot)) {
+        stele_member__log(
+            member, STELE_SERVER_WARNING,
+            "none of the last %d starts of this node has reached the cluster: it goes "
+            "by the last one of them",
+            STELE_META_PAST_MAX);
+    }
+    return stele_identity_write(member->config.store_path, identity, err);
+}
+
 int stele_member_create(const struct stele_member_config *config,
                         const struct stele_identity *identity, struct stele *store,
                         struct stele_engine *embedded, struct stele_alloc *alloc,
@@ -305,13 +326,9 @@ int stele_member_create(const struct stele_member_config *config,
         member->base->ops->random(member->base, &member->boot, sizeof member->boot);
         outcome = stele_member__view_create(member);
     }
-    /* Counted durably before it says a word: a copy of this disk that is started again is noticed. */
-    member->identity.starts++;
-    member->boot = member->identity.starts << 32 | (member->boot & UINT32_MAX);
-    outcome = outcome == STELE_OK ? stele_identity_write(config->store_path, &member->identity, err)
-                                  : outcome;
     outcome = outcome == STELE_OK ? stele_member__load_create(member) : outcome;
     outcome = outcome == STELE_OK ? stele_member__table_read(member, err) : outcome;
+    outcome = outcome == STELE_OK ? count_start(member, err) : outcome;
     outcome = outcome == STELE_OK ? stele_member__peers_create(member, err) : outcome;
     if (outcome == STELE_OK && member->meta->version > 0) {
         stele_member__peers_set(member);

@@ -81,7 +81,9 @@ struct stele_member__seen {
         hears; /* Nodes, by their places in the table; 0: not told, or of another version of the table. */
     bool refused; /* This node does not listen to it. */
     char refused_why[STELE_META_WORDS_SIZE];
-    bool refuses; /* It does not listen to this node. */
+    bool refuses;    /* It does not listen to this node. */
+    bool unsure;     /* It has to greet again before it is listened to. */
+    bool knows_past; /* It reads the greeting that tells of earlier starts; of this connection. */
     uint32_t
         told_causes; /* Of failed attempts to connect, by enum stele_peers_cause and, 16 above, stele_peers_refusal. */
 };
@@ -357,6 +359,8 @@ void stele_member__answer_join(struct stele_member *member, uint64_t request,
 int stele_member__peers_create(struct stele_member *member, struct stele_error *err);
 void stele_member__peers_set(struct stele_member *member);
 void stele_member__send_status(struct stele_member *member);
+/* What this start goes by. */
+const struct stele_meta_start *stele_member__start(const struct stele_member *member);
 struct stele_member__seen *stele_member__seen_of(struct stele_member *member, uint64_t number);
 bool stele_member__is_alive(struct stele_member *member, uint64_t number);
 /* Into a command whose judge has to know. */

@@ -360,8 +360,9 @@ void stele_member__answer_join(struct stele_member *member, uint64_t request,
 
 static void describe_self(struct stele_member *member, struct stele_meta_node *node)
 {
-    *node = (struct stele_meta_node){
-        .starts = member->identity.starts, .boot = member->boot, .features = member->features};
+    *node = (struct stele_meta_node){.starts = stele_member__start(member)->starts,
+                                     .boot = stele_member__start(member)->boot,
+                                     .features = member->features};
     memcpy(node->incarnation, member->identity.incarnation, sizeof node->incarnation);
     (void)snprintf(node->name, sizeof node->name, "%s", member->identity.name);
     (void)snprintf(node->zone, sizeof node->zone, "%s", member->identity.zone);
@@ -392,6 +393,7 @@ static void ask_about_self(struct stele_member *member, enum stele_meta_kind kin
     }
     command->kind = kind;
     command->number = member->identity.number;
+    command->past = member->identity.past;
     command->format = STELE_META_FORMAT;
     command->partitions = member->identity.partitions;
     command->partition_key = member->identity.partition_key;
@@ -447,7 +449,9 @@ static void look_after_self(struct stele_member *member)
         strcmp(own->cluster_address, now.cluster_address) != 0 || own->features != now.features ||
         strcmp(own->version, now.version) != 0) {
         member->updated_us = now_us;
-        ask_about_self(member, STELE_META_UPDATE);
+        ask_about_self(member, (member->meta->gates & STELE_META_FEATURE_PAST) != 0
+                                   ? STELE_META_START
+                                   : STELE_META_UPDATE);
         return;
     }
     struct stele_replica_counts counts;

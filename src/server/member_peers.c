@@ -76,6 +76,22 @@ void stele_member__tell_alive(struct stele_member *member, struct stele_meta_com
 
 /* ---- Greetings ---- */
 
+const struct stele_meta_start *stele_member__start(const struct stele_member *member)
+{
+    const struct stele_meta_past *const past = &member->identity.past;
+    STELE_ASSERT(past->count > 0);
+    return &past->starts[past->count - 1];
+}
+
+/* From when the gate has risen, everybody reads what tells of earlier starts; before, who says so. */
+static bool reads_past(struct stele_member *member, uint64_t node)
+{
+    const struct stele_member__seen *seen = stele_member__seen_of(member, node);
+    return (member->features & STELE_META_FEATURE_PAST) != 0 &&
+           ((member->meta->gates & STELE_META_FEATURE_PAST) != 0 ||
+            (seen != NULL && seen->knows_past));
+}
+
 static void say_hello(struct stele_member *member, uint64_t node)
 {
     struct stele_meta_hello hello = {
@@ -84,19 +100,36 @@ static void say_hello(struct stele_member *member, uint64_t node)
         .features = member->features,
         .partitions = member->identity.partitions,
         .partition_key = member->identity.partition_key,
-        .starts = member->identity.starts,
-        .boot = member->boot,
+        .starts = stele_member__start(member)->starts,
+        .boot = stele_member__start(member)->boot,
         .table_version = member->meta->version,
     };
     struct stele_client_ordered ordered;
     stele_client_ordered(member->store, &ordered);
     hello.durable = ordered.stamp_synced;
+    if (reads_past(member, node)) {
+        hello.past = member->identity.past;
+    }
     memcpy(hello.cluster_id, member->identity.cluster_id, sizeof hello.cluster_id);
     memcpy(hello.incarnation, member->identity.incarnation, sizeof hello.incarnation);
     (void)snprintf(hello.version, sizeof hello.version, "%s", member->version);
     uint8_t bytes[STELE_META_HELLO_SIZE_MAX];
     const struct stele_bytes body = {.data = bytes, .size = stele_meta_hello_encode(&hello, bytes)};
     (void)stele_member__send(member, node, STELE_PEERS_CONTROL, STELE_MEMBER__HELLO, body);
+}
+
+/* This node's table may be too old for it to have told everything at once. */
+static void answer_hello(struct stele_member *member, uint64_t from, uint64_t features,
+                         struct stele_member__seen *seen)
+{
+    if (seen == NULL || seen->knows_past || (features & STELE_META_FEATURE_PAST) == 0) {
+        return;
+    }
+    const bool told = reads_past(member, from);
+    seen->knows_past = true;
+    if (!told && reads_past(member, from)) {
+        say_hello(member, from);
+    }
 }
 
 static void on_hello_message(struct stele_member *member, uint64_t from, struct stele_bytes body)
@@ -108,6 +141,13 @@ static void on_hello_message(struct stele_member *member, uint64_t from, struct 
     if (stele_meta_hello_decode(body, &hello) == STELE_OK && hello.number == from) {
         outcome = stele_meta_judge_hello(member->meta, member->identity.number, &hello,
                                          seen == NULL ? NULL : &seen->hello, words);
+        answer_hello(member, from, hello.features, seen);
+    }
+    if (seen != NULL) {
+        seen->unsure = outcome == STELE_META_STALE;
+    }
+    if (outcome == STELE_META_STALE) {
+        return;
     }
     if (outcome == STELE_META_DONE) {
         if (seen != NULL) {
@@ -313,7 +353,7 @@ static void on_frame(void *context, uint64_t node, enum stele_peers_lane lane,
         on_hello_message(member, node, body);
         return;
     }
-    if (seen != NULL && seen->refused) {
+    if (seen != NULL && (seen->refused || seen->unsure)) {
         return;
     }
     struct stele_error err = {.outcome = STELE_OK};
@@ -379,6 +419,7 @@ static void on_down(void *context, uint64_t node, enum stele_peers_lane lane,
     }
     if (lane == STELE_PEERS_CONTROL && seen != NULL) {
         seen->told_causes |= cause;
+        seen->knows_past = false; /* It may come back as an older version. */
     }
     if (lane == STELE_PEERS_CONTROL && !why->was_up && why->cause == STELE_PEERS_REFUSED &&
         why->refusal == STELE_PEERS_REMOVED_NODE) {

@@ -75,6 +75,7 @@ int stele_repair_plan(const char *store_path, const char *const *seeds, size_t s
         identity.number = 0;
         identity.founder = false;
         identity.starts = 0;
+        identity.past.count = 0;
         if (getrandom(identity.incarnation, sizeof identity.incarnation, 0) !=
             (ssize_t)sizeof identity.incarnation) {
             return stele_fail(err, STELE_E_IO, errno, "the system gives no random numbers");

@@ -107,11 +107,12 @@ static void print_totals(const struct stats *s, uint64_t seeds, const char *pref
            N(stale), N(unknown), N(overloaded));
     printf("%scommands %llu, executed %llu times; fetches %llu of %llu appends; reads %llu\n",
            prefix, N(executed_first), N(executed), N(fetches), N(fetched), N(reads));
-    printf("%sdisks lost %llu, of an earlier time %llu (greetings refused %llu), damaged %llu "
+    printf("%sdisks lost %llu, of an earlier time %llu (started again %llu times, greetings "
+           "refused %llu), damaged %llu "
            "(noticed %llu); "
            "chunks damaged %llu; of the table: asked %llu, applied %llu; windows compared %llu\n",
-           prefix, N(replaced), N(rolled_back), N(refused_hellos), N(damaged), N(damage_found),
-           N(damaged_chunks), N(meta_proposed), N(meta_applied), N(compared));
+           prefix, N(replaced), N(rolled_back), N(copy_starts), N(refused_hellos), N(damaged),
+           N(damage_found), N(damaged_chunks), N(meta_proposed), N(meta_applied), N(compared));
     printf("%scrashes %llu (power cuts %llu), of all at once %llu; failed openings %llu; pauses "
            "%llu, clocks %llu, stalls %llu, full disks %llu\n",
            prefix, N(crashes), N(power_cuts), N(crash_all), N(failed_opens), N(pauses), N(clocks),

@@ -25,22 +25,33 @@ struct members {
     uint32_t lost;     /* To be replaced. */
     uint32_t impostor; /* It runs with data of an earlier time. */
     uint64_t impostor_until_us;
+    uint64_t impostor_starts; /* So often it is started again. */
+    bool bring_back;          /* Now, if there is one. */
+    uint64_t gate_us;         /* Until then nobody tells of earlier starts. */
     struct copy {
         struct simdisk disks[2]; /* The WAL's and the store's. */
         uint32_t node;
         uint64_t starts;
+        struct stele_meta_past past;
         struct kept kept;
     } copy;
 };
 
 /* ---- The table that all begin with ---- */
 
+/* What its life goes by; 0, 0 before the first one. */
+static struct stele_meta_start start_of(const struct node *node)
+{
+    static const struct stele_meta_start none;
+    return node->past.count == 0 ? none : node->past.starts[node->past.count - 1];
+}
+
 static struct stele_meta_node describe(const struct world *world, uint32_t index, uint32_t name)
 {
     struct stele_meta_node node = {.features = STELE_META_FEATURES, .incarnation = {1}};
     node.incarnation[1] = (uint8_t)index;
-    node.starts = world->nodes[index].starts;
-    node.boot = world->nodes[index].boot;
+    node.starts = start_of(&world->nodes[index]).starts;
+    node.boot = start_of(&world->nodes[index]).boot;
     (void)snprintf(node.name, sizeof node.name, "n%u", name);
     (void)snprintf(node.cluster_address, sizeof node.cluster_address, "h%u:%u", name, index + 1);
     (void)snprintf(node.client_address, sizeof node.client_address, "h%u:2", name);
@@ -84,7 +95,9 @@ static void make_base(struct world *world, uint32_t voters)
             apply_to_base(world, command_for(world, STELE_META_ACTIVATE, i, i));
         }
     }
-    apply_to_base(world, command_for(world, STELE_META_GATE, 0, 0));
+    struct stele_meta_command *gate = command_for(world, STELE_META_GATE, 0, 0);
+    gate->features &= world->members->gate_us > 0 ? ~STELE_META_FEATURE_PAST : UINT64_MAX;
+    apply_to_base(world, gate);
     if (voters > 0) {
         struct stele_meta_command *command = command_for(world, STELE_META_SET, 0, 0);
         (void)snprintf(command->setting.key, sizeof command->setting.key, "%s",
@@ -125,6 +138,8 @@ void members_init(struct world *world)
         members->copy_percent = 0;
         members->damage_percent = 0;
     }
+    const uint64_t gate_us = rng_below(rng, world->config.duration_us + 1);
+    members->gate_us = rng_percent(rng, 20) && !world->run.still ? gate_us : 0;
     make_base(world, voters);
     if (world->run.tracing) {
         printf("members: replace_us %llu, meta_us %llu, copies %u %%, damage %u %%\n",
@@ -259,11 +274,29 @@ static void greet(const struct world *world, const struct node *node,
                                        .features = STELE_META_FEATURES,
                                        .partitions = world->config.partitions,
                                        .partition_key = STELE_KEY_STREAM,
-                                       .starts = node->starts,
-                                       .boot = node->boot,
+                                       .starts = self.starts,
+                                       .boot = self.boot,
                                        .table_version = node->meta->version,
                                        .durable = stele_store_ordered_synced(node->store)};
     memcpy(hello->incarnation, self.incarnation, sizeof hello->incarnation);
+}
+
+static enum stele_meta_outcome judge(struct world *world, struct node *from, struct node *to,
+                                     struct stele_meta_hello *hello,
+                                     char words[STELE_META_WORDS_SIZE])
+{
+    greet(world, from, hello);
+    if ((from->meta->gates & STELE_META_FEATURE_PAST) != 0) {
+        hello->past = from->past;
+    }
+    const struct stele_meta_seen *seen = &to->seen[from->index];
+    const enum stele_meta_outcome outcome =
+        stele_meta_judge_hello(to->meta, node_number(to), hello, seen, words);
+    if (outcome != STELE_META_STALE) {
+        return outcome;
+    }
+    hello->past = from->past; /* It was greeted by one that knows what that is. */
+    return stele_meta_judge_hello(to->meta, node_number(to), hello, seen, words);
 }
 
 bool members_may_hear(struct world *world, struct node *from, struct node *to)
@@ -276,9 +309,7 @@ bool members_may_hear(struct world *world, struct node *from, struct node *to)
     if (!from->up || to->heard[from->index] == from->life) {
         return to->heard[from->index] != 0;
     }
-    greet(world, from, &hello);
-    const enum stele_meta_outcome outcome =
-        stele_meta_judge_hello(to->meta, node_number(to), &hello, &to->seen[from->index], words);
+    const enum stele_meta_outcome outcome = judge(world, from, to, &hello, words);
     if (outcome == STELE_META_DONE && from->impostor) {
         fail(world, "K8: node %u lets node %u in, whose disk is of an earlier time", to->index + 1,
              from->index + 1);
@@ -419,9 +450,12 @@ static bool update_nodes(struct world *world, struct node *leader)
         if (!node->up || node->impostor) {
             continue;
         }
-        struct stele_meta_command *command = command_for(world, STELE_META_UPDATE, index, index);
+        const bool gate = (leader->meta->gates & STELE_META_FEATURE_PAST) != 0;
+        struct stele_meta_command *command =
+            command_for(world, gate ? STELE_META_START : STELE_META_UPDATE, index, index);
         memcpy(command->node.name, is->name, sizeof is->name);
-        if ((is->starts != node->starts || is->boot != node->boot) &&
+        command->past = node->past;
+        if ((is->starts != command->node.starts || is->boot != command->node.boot) &&
             propose(world, leader, command)) {
             return true;
         }
@@ -523,6 +557,40 @@ static struct node *find_damaged(struct world *world)
     return NULL;
 }
 
+/* Somebody does not believe what it was told, and starts it again. */
+static void start_impostor_again(struct world *world)
+{
+    struct members *members = world->members;
+    struct node *node = &world->nodes[members->impostor];
+    if (members->impostor_starts > 0 && node->up && rng_percent(&members->rng, 60)) {
+        node_crash(world, node, rng_percent(&members->rng, 30), MS);
+    }
+}
+
+static bool raise_gate(struct world *world, struct node *leader)
+{
+    return world->now_us >= world->members->gate_us &&
+           (leader->meta->gates & STELE_META_FEATURE_PAST) == 0 &&
+           propose(world, leader, command_for(world, STELE_META_GATE, 0, 0));
+}
+
+static bool can_bring_back(struct world *world);
+
+/* A copy that is old enough does not wait until its node happens to crash. */
+static void bring_copy_back(struct world *world)
+{
+    struct members *members = world->members;
+    if (members->copy.node == NOBODY || world->calm || !rng_percent(&members->rng, 5)) {
+        return;
+    }
+    struct node *node = &world->nodes[members->copy.node];
+    if (node->up && can_bring_back(world)) {
+        members->bring_back = true;
+        node_crash(world, node, true, MS);
+        members->bring_back = false;
+    }
+}
+
 static void on_operator(struct world *world, struct node *node, void *object, uint64_t number)
 {
     struct members *members = world->members;
@@ -532,9 +600,13 @@ static void on_operator(struct world *world, struct node *node, void *object, ui
     if (members->impostor != NOBODY &&
         (world->calm || world->now_us >= members->impostor_until_us)) {
         lose_and_crash(world, &world->nodes[members->impostor]);
+    } else if (members->impostor != NOBODY) {
+        start_impostor_again(world);
     } else if (world->calm && members->lost == NOBODY && find_damaged(world) != NULL) {
         lose_and_crash(world,
                        find_damaged(world)); /* Verifying found what nobody had come across. */
+    } else {
+        bring_copy_back(world);
     }
     node = leader_of_cluster(world);
     if (node == NULL) {
@@ -544,7 +616,7 @@ static void on_operator(struct world *world, struct node *node, void *object, ui
         replace_lost(world, node);
         return;
     }
-    if (update_nodes(world, node)) {
+    if (update_nodes(world, node) || raise_gate(world, node)) {
         return;
     }
     struct stele_meta_command *command = command_for(world, STELE_META_SET, 0, 0);
@@ -595,7 +667,8 @@ static void on_replace(struct world *world, struct node *node, void *object, uin
     }
 }
 
-/* Do all others know, durably, that this node was started after the copy was made? */
+/* Do all others know, durably, that this node was started after the copy was made, and that everybody tells of
+ * earlier starts? Before, a count is all there is. */
 static bool is_copy_old(struct world *world)
 {
     static struct stele_meta kept;
@@ -607,11 +680,17 @@ static bool is_copy_old(struct world *world)
         }
         read_kept(world, &other->kept, &kept);
         const struct stele_meta_node *node = stele_meta_find(&kept, copy->node + 1);
-        if (node == NULL || node->starts <= copy->starts) {
+        if (node == NULL || node->starts <= copy->starts ||
+            (kept.gates & STELE_META_FEATURE_PAST) == 0) {
             return false;
         }
     }
     return true;
+}
+
+static bool can_bring_back(struct world *world)
+{
+    return can_lose(world, &world->nodes[world->members->copy.node]) && is_copy_old(world);
 }
 
 static void copy_disks(struct world *world, struct node *node)
@@ -624,6 +703,7 @@ static void copy_disks(struct world *world, struct node *node)
     }
     copy->node = node->index;
     copy->starts = node->starts;
+    copy->past = node->past;
     read_kept(world, &node->kept, node->meta);
     keep(&copy->kept, node->meta, node->kept.bytes == NULL ? 0 : node->kept.applied);
     trace(world, node, "its disks are copied: starts", node->starts, 0, 0);
@@ -641,13 +721,18 @@ static void restore_disks(struct world *world, struct node *node)
     }
     free(node->kept.bytes);
     node->kept = copy->kept;
+    /* As often as to pass the count that the table has, and some more. */
+    members->impostor_starts = node->starts - copy->starts + rng_below(&members->rng, 6);
+    members->impostor_starts = members->impostor_starts > 40 ? 40 : members->impostor_starts;
     node->starts = copy->starts;
+    node->past = copy->past;
     copy->kept.bytes = NULL;
     forget_copy(members);
     node->impostor = true;
     node->promised = 0;
     members->impostor = node->index;
-    members->impostor_until_us = world->now_us + 20 * members->look_us;
+    members->impostor_until_us =
+        world->now_us + (20 + 3 * members->impostor_starts) * members->look_us;
     world->stats.rolled_back++;
 }
 
@@ -688,19 +773,22 @@ void members_crashed(struct world *world, struct node *node)
 {
     struct members *members = world->members;
     if (node->impostor && !node->gone) {
-        /* It was told what to do; it is not started so often that its count of starts passes that of the table. */
-        lose(world, node);
+        if (world->calm || members->impostor_starts == 0) {
+            lose(world, node); /* It was told what to do. */
+        } else {
+            members->impostor_starts--;
+            world->stats.copy_starts++;
+        }
         return;
     }
     if (world->calm || node->gone || members->copy_percent + members->damage_percent == 0) {
         return;
     }
-    const bool copies = rng_percent(&members->rng, members->copy_percent);
+    const bool copies = members->bring_back || rng_percent(&members->rng, members->copy_percent);
     const bool damages = rng_percent(&members->rng, members->damage_percent);
     if (copies && members->copy.node == NOBODY && !node->damaged) {
         copy_disks(world, node);
-    } else if (copies && members->copy.node == node->index && can_lose(world, node) &&
-               is_copy_old(world)) {
+    } else if (copies && members->copy.node == node->index && can_bring_back(world)) {
         restore_disks(world, node);
     } else if (damages && can_lose(world, node)) {
         damage(world, node);
@@ -730,7 +818,12 @@ void members_opening(struct world *world, struct node *node)
     }
     read_kept(world, &node->kept, node->meta);
     node->meta_applied = node->kept.bytes == NULL ? 0 : node->kept.applied;
+    const struct stele_meta_node *own = stele_meta_find(node->meta, node_number(node));
+    if (own != NULL) {
+        stele_meta_past_found(&node->past, own->starts, own->boot);
+    }
     node->starts++;
+    (void)stele_meta_past_add(&node->past, node->starts, node->boot);
     memset(node->seen, 0, sizeof node->seen);
     memset(node->heard, 0, sizeof node->heard);
     memset(&node->hashes, 0, sizeof node->hashes);
@@ -777,8 +870,9 @@ static bool is_in_order(const struct world *world, const struct node *node)
     const struct stele_meta *meta = node->meta;
     for (size_t i = 0; i < meta->nodes_count; i++) {
         const struct node *other = &world->nodes[meta->nodes[i].number - 1];
-        if (meta->nodes[i].state == STELE_META_JOINING || meta->nodes[i].starts != other->starts ||
-            meta->nodes[i].boot != other->boot) {
+        const struct stele_meta_start start = start_of(other);
+        if (meta->nodes[i].state == STELE_META_JOINING || meta->nodes[i].starts != start.starts ||
+            meta->nodes[i].boot != start.boot) {
             return false;
         }
     }

@@ -249,8 +249,8 @@ static void on_open(struct world *world, struct node *node, void *object, uint64
     if (node->gone) {
         return;
     }
-    members_opening(world, node);
     node->boot = ++world->next_boot * 7919;
+    members_opening(world, node);
     node->mono_us = (int64_t)rng_below(&world->rng_schedule, HOUR);
     int outcome = open_store(world, node, &err);
     if (outcome == STELE_OK) {

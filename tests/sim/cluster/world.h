@@ -272,10 +272,11 @@ struct kept {
 struct node {
     uint32_t index; /* Its number is one more. */
     bool up;
-    bool gone;       /* For good. */
-    bool impostor;   /* Its disks are of an earlier time. */
-    bool damaged;    /* Bytes of its disks were changed at rest. */
-    uint64_t starts; /* On its disk. */
+    bool gone;                   /* For good. */
+    bool impostor;               /* Its disks are of an earlier time. */
+    bool damaged;                /* Bytes of its disks were changed at rest. */
+    uint64_t starts;             /* On its disk, as is … */
+    struct stele_meta_past past; /* … which of them it goes by, and knows of. */
     struct stele_meta *meta;
     uint64_t meta_applied;
     struct kept kept;
@@ -354,6 +355,7 @@ void members_deinit(struct world *world);
 void members_start(struct world *world);
 /* Do nodes come and go in this run? */
 bool members_change(const struct world *world);
+/* It has a boot. */
 void members_opening(struct world *world, struct node *node);
 void members_opened(struct world *world, struct node *node);
 /* Its disks are at rest. */
@@ -376,8 +378,9 @@ struct stats {
     uint64_t events, operations, attempts, executed, executed_first, appended, refused, repeated,
         stale, unknown, overloaded, crashes, power_cuts, crash_all, pauses, partitions, breaks,
         clocks, stalls, full, messages, lost, twice, turns, elections, fetches, fetched, look_backs,
-        reads, failed_opens, moves, bursts, replaced, rolled_back, damaged, damage_found,
-        damaged_chunks, refused_hellos, meta_proposed, meta_applied, compared, simulated_us;
+        reads, failed_opens, moves, bursts, replaced, rolled_back, copy_starts, damaged,
+        damage_found, damaged_chunks, refused_hellos, meta_proposed, meta_applied, compared,
+        simulated_us;
 };
 
 /* How to run a seed. */

@@ -72,6 +72,7 @@ static struct stele_meta_command *coming(enum stele_meta_kind kind, const char *
 {
     struct stele_meta_command *const command = command_of(kind);
     command->node = node_of(name, incarnation);
+    (void)stele_meta_past_add(&command->past, command->node.starts, command->node.boot);
     return command;
 }
 
@@ -162,7 +163,7 @@ static struct stele_meta_command *with_alive(struct stele_meta_command *command,
 TEST(nothing_happens_before_the_founding)
 {
     stele_meta_init(&table);
-    for (unsigned kind = STELE_META_JOIN; kind <= STELE_META_PLACE; kind++) {
+    for (unsigned kind = STELE_META_JOIN; kind <= STELE_META_START; kind++) {
         nothing(coming((enum stele_meta_kind)kind, "a", 1), STELE_META_NOT_FOUNDED);
     }
     CHECK_EQ(table.version, 0);
@@ -406,6 +407,96 @@ TEST(a_node_that_starts_says_what_it_has_become)
     REFUSED(update(2, "b2", 2, 3, 57), STELE_META_REMOVED, "removed");
 }
 
+/* ---- Starts that a disk knows of ---- */
+
+static struct stele_meta_command *start(uint64_t number, const char *name, uint64_t incarnation,
+                                        const struct stele_meta_past *past)
+{
+    const struct stele_meta_start *const last = &past->starts[past->count - 1];
+    struct stele_meta_command *const command =
+        update(number, name, incarnation, last->starts, last->boot);
+    command->kind = STELE_META_START;
+    command->node.features = STELE_META_FEATURES;
+    command->past = *past;
+    return command;
+}
+
+static void raise_past(void)
+{
+    const char *const names[] = {"a", "b", "c"};
+    for (uint64_t i = 1; i <= 3; i++) {
+        struct stele_meta_command *const command = update(i, names[i - 1], i, 1, 100 + i);
+        command->node.features = STELE_META_FEATURES;
+        done(command);
+    }
+    struct stele_meta_command *const command = command_of(STELE_META_GATE);
+    command->features = STELE_META_FEATURES;
+    done(command);
+}
+
+TEST(a_past_forgets_what_is_before_a_start_that_the_table_has)
+{
+    struct stele_meta_past past = {.count = 0};
+    CHECK(stele_meta_past_may_have(&past, 7, 70)); /* A disk of an older version tells nothing. */
+    for (uint64_t i = 3; i < 3 + STELE_META_PAST_MAX; i++) {
+        CHECK(stele_meta_past_add(&past, i, 10 * i));
+    }
+    CHECK(!stele_meta_past_add(&past, 3 + STELE_META_PAST_MAX, 9));
+    CHECK(stele_meta_past_may_have(&past, 2, 1));
+    CHECK(stele_meta_past_may_have(&past, 3, 30));
+    CHECK(!stele_meta_past_may_have(&past, 3, 31));
+    CHECK(!stele_meta_past_may_have(&past, 3 + STELE_META_PAST_MAX, 9));
+    stele_meta_past_found(&past, 5, 51);
+    stele_meta_past_found(&past, 2, 20);
+    CHECK_EQ(past.count, STELE_META_PAST_MAX);
+    stele_meta_past_found(&past, 5, 50);
+    CHECK_EQ(past.count, STELE_META_PAST_MAX - 2);
+    CHECK_EQ(past.starts[0].starts, 5);
+    CHECK(stele_meta_past_may_have(&past, 4, 1));
+    CHECK(!stele_meta_past_may_have(&past, 5, 51));
+    CHECK(stele_meta_past_add(&past, 3 + STELE_META_PAST_MAX, 9));
+}
+
+TEST(a_copy_is_refused_however_often_it_is_started)
+{
+    struct stele_meta_past past = {.count = 0};
+    found_three();
+    CHECK(stele_meta_past_add(&past, 2, 20));
+    REFUSED(start(2, "b", 2, &past), STELE_META_SOFTWARE_TOO_OLD, "when all nodes know");
+    raise_past();
+    REFUSED(update(2, "b", 2, 2, 20), STELE_META_SOFTWARE_TOO_OLD, "too old");
+    struct stele_meta_command *const old = update(2, "b", 2, 2, 20);
+    old->node.features = STELE_META_FEATURES;
+    REFUSED(old, STELE_META_STALE, "earlier starts");
+    done(start(2, "b", 2, &past));
+    nothing(start(2, "b", 2, &past), STELE_META_SAME);
+    stele_meta_past_found(&past, 2, 20);
+    struct stele_meta_past copy = past;
+    CHECK(stele_meta_past_add(&past, 3, 30));
+    done(start(2, "b", 2, &past));
+    for (uint64_t i = 3; i < 40; i++) {
+        /* Once there is no room, it goes by the last one. */
+        CHECK_EQ(stele_meta_past_add(&copy, i, 10 * i + 1), i < 18);
+        const struct stele_meta_command *const command = start(2, "b", 2, &copy);
+        if (i == 3) {
+            REFUSED(command, STELE_META_CLONED, "two processes");
+        } else {
+            REFUSED(command, STELE_META_ROLLED_BACK, "(number 3) without its data knowing");
+        }
+    }
+    /* The other one goes on, whether it has heard of its last starts or not. */
+    for (uint64_t i = 4; i < 50; i++) {
+        if (i % 7 == 0) {
+            stele_meta_past_found(&past, stele_meta_find(&table, 2)->starts,
+                                  stele_meta_find(&table, 2)->boot);
+        }
+        CHECK(stele_meta_past_add(&past, i, 10 * i));
+        if (i % 3 != 0) {
+            done(start(2, "b", 2, &past));
+        }
+    }
+}
+
 TEST(gates_rise_when_everybody_could_pass)
 {
     found_three();
@@ -588,13 +679,16 @@ TEST(raft_s_own_entries_change_nothing)
 
 TEST(a_command_is_read_as_it_was_written_and_nothing_else_is_one)
 {
-    for (unsigned kind = STELE_META_FOUND; kind <= STELE_META_PLACE; kind++) {
+    for (unsigned kind = STELE_META_FOUND; kind <= STELE_META_START; kind++) {
         struct stele_meta_command *const command = coming((enum stele_meta_kind)kind, "a", 5);
         command->if_version = 17;
         command->number = 18;
         command->features = UINT64_MAX;
         command->setting = (struct stele_meta_setting){.key = "k", .value = "v"};
         command->leaders[PARTITIONS - 1] = 3;
+        command->node.starts = 5;
+        command->past = (struct stele_meta_past){
+            .count = 2, .starts = {{.starts = 2, .boot = 1}, {.starts = 5, .boot = 105}}};
         (void)with_alive(command, 1, 2);
         uint8_t bytes[STELE_META_COMMAND_SIZE_MAX];
         uint8_t again[STELE_META_COMMAND_SIZE_MAX];
@@ -615,7 +709,7 @@ TEST(a_command_is_read_as_it_was_written_and_nothing_else_is_one)
         bytes[0] = 2;
         CHECK_EQ(stele_meta_command_decode(whole, &read), STELE_E_FORMAT);
         bytes[0] = 1;
-        bytes[1] = STELE_META_PLACE + 1;
+        bytes[1] = STELE_META_START + 1;
         CHECK_EQ(stele_meta_command_decode(whole, &read), STELE_E_FORMAT);
         bytes[1] = 0;
         CHECK_EQ(stele_meta_command_decode(whole, &read), STELE_E_CORRUPT);
@@ -809,13 +903,14 @@ TEST(yesterday_s_bytes_are_read)
 static struct stele_meta_command *random_command(struct rng *rng)
 {
     static const char *const names[] = {"a", "b", "c", "d", "e", "f", "g"};
-    const enum stele_meta_kind kind = (enum stele_meta_kind)rng_between(rng, 1, STELE_META_PLACE);
+    const enum stele_meta_kind kind = (enum stele_meta_kind)rng_between(rng, 1, STELE_META_START);
     const char *const name = names[rng_below(rng, STELE_COUNT_OF(names))];
     struct stele_meta_command *const command = coming(kind, name, rng_between(rng, 1, 30));
     command->number = rng_between(rng, 0, table.next_number);
     command->if_version = rng_one_in(rng, 10) ? table.version - rng_below(rng, 2) : 0;
     const struct stele_meta_node *const node = stele_meta_find(&table, command->number);
-    if (kind == STELE_META_UPDATE && node != NULL && !rng_one_in(rng, 5)) {
+    const bool updates = kind == STELE_META_UPDATE || kind == STELE_META_START;
+    if (updates && node != NULL && !rng_one_in(rng, 5)) {
         command->node = *node;
         command->node.starts += rng_below(rng, 3) - 1;
         command->node.boot += command->node.starts - node->starts;
@@ -823,6 +918,13 @@ static struct stele_meta_command *random_command(struct rng *rng)
     } else if (kind == STELE_META_JOIN || kind == STELE_META_REPLACE) {
         command->node.features = 15;
     }
+    /* Mostly it knows the last one; a random one is somebody else's. */
+    const uint64_t newest = command->node.starts;
+    command->past.count = 0;
+    if (node != NULL && node->starts < newest) {
+        (void)stele_meta_past_add(&command->past, node->starts, node->boot + rng_one_in(rng, 10));
+    }
+    (void)stele_meta_past_add(&command->past, newest, command->node.boot);
     const uint64_t alive = rng_below(rng, 8);
     for (uint64_t i = 0; i < alive; i++) {
         command->alive[command->alive_count++] = rng_between(rng, 1, table.next_number);
@@ -1016,4 +1118,51 @@ TEST(a_disk_of_an_earlier_time_is_recognised)
     greeted(&hello, &seen, STELE_META_ROLLED_BACK, "ended at 1001 before");
     hello.durable = 1001;
     greeted(&hello, &seen, STELE_META_DONE, "");
+}
+
+TEST(a_disk_of_an_earlier_time_is_recognised_however_often_it_is_started)
+{
+    found_three();
+    done(update(2, "b", 2, 5, 50));
+    struct stele_meta_hello hello = hello_of(2, 2);
+    struct stele_meta_seen seen = {0};
+    hello.past.count = 2;
+    hello.past.starts[0] = (struct stele_meta_start){.starts = 4, .boot = 40};
+    hello.past.starts[1] = (struct stele_meta_start){.starts = 6, .boot = 60};
+    hello.starts = 6;
+    hello.boot = 60;
+    greeted(&hello, NULL, STELE_META_ROLLED_BACK, "(number 5) without your data knowing of it");
+    hello.past.starts[0] = (struct stele_meta_start){.starts = 5, .boot = 51};
+    greeted(&hello, NULL, STELE_META_ROLLED_BACK, "stele cluster replace b");
+    hello.past.starts[0].boot = 50;
+    greeted(&hello, NULL, STELE_META_DONE, "");
+    stele_meta_seen_add(&seen, &hello);
+    /* What a peer has heard of counts as what the table has. */
+    hello.past.starts[1] = (struct stele_meta_start){.starts = 7, .boot = 70};
+    hello.starts = 7;
+    hello.boot = 70;
+    greeted(&hello, NULL, STELE_META_DONE, "");
+    greeted(&hello, &seen, STELE_META_ROLLED_BACK, "(number 6) without your data knowing of it");
+    /* A peer whose table is older than what this disk has forgotten cannot tell. */
+    hello.past.starts[0] = (struct stele_meta_start){.starts = 6, .boot = 60};
+    greeted(&hello, &seen, STELE_META_DONE, "");
+}
+
+TEST(once_everybody_tells_of_earlier_starts_who_does_not_has_to_greet_again)
+{
+    found_three();
+    raise_past();
+    struct stele_meta_hello hello = hello_of(2, 2);
+    hello.features = STELE_META_FEATURES;
+    hello.starts = 9;
+    hello.boot = 90;
+    greeted(&hello, NULL, STELE_META_STALE, "greet again");
+    hello.past.count = 1;
+    hello.past.starts[0] = (struct stele_meta_start){.starts = 9, .boot = 90};
+    greeted(&hello, NULL, STELE_META_DONE, ""); /* Of a disk that an older version has used. */
+    uint8_t bytes[STELE_META_HELLO_SIZE_MAX];
+    const size_t size = stele_meta_hello_encode(&hello, bytes);
+    struct stele_meta_hello read;
+    bytes[size - 1] ^= 1; /* It has to end with this start. */
+    CHECK_EQ(stele_meta_hello_decode((struct stele_bytes){bytes, size}, &read), STELE_E_CORRUPT);
 }
