@@ -41,8 +41,8 @@ def test_rolling_upgrade(s: Stele):
                 cluster[number].start()
                 cluster.wait_ready()
             for node in cluster.nodes:
-                wait_for(lambda node=node: features(node) == 3, words=lambda node=node: node.log[-3000:])
-            has(cluster[1].log + cluster[2].log + cluster[3].log, "all nodes know features 0x3")
+                wait_for(lambda node=node: features(node) == 7, words=lambda node=node: node.log[-3000:])
+            has(cluster[1].log + cluster[2].log + cluster[3].log, "all nodes know features 0x7")
             work.wait_more(30)
             # Going back is too late.
             cluster[2].stop()

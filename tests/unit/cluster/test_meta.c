@@ -919,7 +919,8 @@ static struct stele_meta_command *random_command(struct rng *rng)
         command->node.features = 15;
     }
     /* Mostly it knows the last one; a random one is somebody else's. */
-    const uint64_t newest = command->node.starts;
+    const uint64_t newest = command->node.starts == 0 ? 1 : command->node.starts;
+    command->node.starts = newest;
     command->past.count = 0;
     if (node != NULL && node->starts < newest) {
         (void)stele_meta_past_add(&command->past, node->starts, node->boot + rng_one_in(rng, 10));
