@@ -153,7 +153,7 @@ static int run_saga(struct run *run, const char *path, uint32_t timeout_ms, bool
                                         .retry = {2, 1, 1},
                                         .unknown = STELE_SAGA_UNKNOWN_WAIT};
     steps[0].compensation = undo ? "Refund" : NULL;
-    steps[1] = (struct stele_saga_step){.name = "ship", .timeout_ms = 20000};
+    steps[1] = (struct stele_saga_step){.name = "ship", .timeout_ms = 300000};
     const struct stele_saga_table table = {"order", steps, undo ? 2 : 1, 0};
     (void)snprintf(url, sizeof url, "http://127.0.0.1:%u/%s/{id}", run->server.port, path);
     (void)snprintf(other, sizeof other, "http://127.0.0.1:%u/refuse", run->server.port);
@@ -197,7 +197,7 @@ static struct run run;
 
 TEST(a_good_answer_is_done_and_the_request_says_everything)
 {
-    CHECK_EQ(run_saga(&run, "ok", 20000, false), STELE_SAGA_COMPLETED);
+    CHECK_EQ(run_saga(&run, "ok", 300000, false), STELE_SAGA_COMPLETED);
     CHECK_TEXT_HAS(run.server.log, "POST /ok/a%20b HTTP/1.1");
     CHECK_TEXT_HAS(run.server.log, "Idempotency-Key: order/a%20b/pay\r\n");
     CHECK_TEXT_HAS(run.server.log, "Authorization: Bearer abc\r\n");
@@ -207,7 +207,7 @@ TEST(a_good_answer_is_done_and_the_request_says_everything)
 
 TEST(a_compensation_is_a_delete_with_its_own_key_and_the_result)
 {
-    CHECK_EQ(run_saga(&run, "ok", 20000, true), STELE_SAGA_COMPENSATED);
+    CHECK_EQ(run_saga(&run, "ok", 300000, true), STELE_SAGA_COMPENSATED);
     CHECK_TEXT_HAS(run.server.log, "DELETE /ok/a%20b HTTP/1.1");
     CHECK_TEXT_HAS(run.server.log, "Idempotency-Key: order/a%20b/pay/undo\r\n");
     CHECK_TEXT_HAS(run.server.log, "\"result\":{\"n\":1}");
@@ -216,24 +216,24 @@ TEST(a_compensation_is_a_delete_with_its_own_key_and_the_result)
 
 TEST(a_conflict_is_a_no)
 {
-    CHECK_EQ(run_saga(&run, "refuse", 20000, false), STELE_SAGA_COMPENSATED);
+    CHECK_EQ(run_saga(&run, "refuse", 300000, false), STELE_SAGA_COMPENSATED);
     CHECK_EQ(run.saga.steps[0].attempt, 1);
     CHECK(!run.saga.steps[0].unknown);
 }
 
 TEST(who_is_busy_is_asked_again)
 {
-    CHECK_EQ(run_saga(&run, "busy", 20000, false), STELE_SAGA_COMPLETED);
+    CHECK_EQ(run_saga(&run, "busy", 300000, false), STELE_SAGA_COMPLETED);
     CHECK_EQ(run.saga.steps[0].attempt, 2);
     CHECK(!run.saga.steps[0].unknown);
 }
 
 TEST(a_broken_answer_and_one_that_is_too_long_leave_it_unknown)
 {
-    CHECK_EQ(run_saga(&run, "broken", 20000, false), STELE_SAGA_COMPENSATED);
+    CHECK_EQ(run_saga(&run, "broken", 300000, false), STELE_SAGA_COMPENSATED);
     CHECK(run.saga.steps[0].unknown);
     CHECK_EQ(run.saga.steps[0].attempt, 2);
-    CHECK_EQ(run_saga(&run, "long", 20000, false), STELE_SAGA_COMPENSATED);
+    CHECK_EQ(run_saga(&run, "long", 300000, false), STELE_SAGA_COMPENSATED);
     CHECK(run.saga.steps[0].unknown);
     CHECK_TEXT_EQ(run.saga.reason, "the answer is too long");
 }
@@ -246,7 +246,7 @@ TEST(silence_ends_when_the_attempt_does)
 
 TEST(a_redirect_parks)
 {
-    CHECK_EQ(run_saga(&run, "moved", 20000, false), STELE_SAGA_PARKED);
+    CHECK_EQ(run_saga(&run, "moved", 300000, false), STELE_SAGA_PARKED);
     CHECK_TEXT_HAS(run.saga.reason, "HTTP 302");
 }
 

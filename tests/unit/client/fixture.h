@@ -99,7 +99,7 @@ static inline void fixture_open_with(struct stele_options options)
     if (fixture_is_remote()) {
         char address[64];
         /* Sanitizers on a busy machine need more than the usual ten seconds for a million events. */
-        (void)snprintf(address, sizeof address, "stele://127.0.0.1:%d?timeout=60000",
+        (void)snprintf(address, sizeof address, "stele://127.0.0.1:%d?timeout=300000",
                        fixture_start_server());
         CHECK_OK(stele_open(address, &options, &store, &err), err);
         return;

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #define NODES 4 /* Numbers 1 … NODES - 1. */
-#define HANG_US INT64_C(20000000)
+#define HANG_US INT64_C(300000000)
 
 static struct stele_alloc *alloc;
 static struct stele_linux_loop *loop;

@@ -505,9 +505,9 @@ TEST(who_says_nothing_is_cut)
 {
     start_impatient();
     be_dialled(STELE_PEERS_CONTROL);
+    const int64_t begin_us = stele_loop_now_us(base); /* Before the last word of the other side. */
     answer_dial(STELE_PEERS_CONTROL);
     run_until(control_is_up);
-    const int64_t begin_us = stele_loop_now_us(base);
     run_until(control_is_down);
     CHECK_EQ(nodes[1].why.cause, STELE_PEERS_SILENT);
     CHECK(stele_loop_now_us(base) - begin_us > 150000);
