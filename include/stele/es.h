@@ -161,7 +161,8 @@ STELE_API int stele_upcasters_apply(const struct stele_upcasters *upcasters,
 
 /* When an event counts, where that is not when it was stored. */
 struct stele_effective {
-    int64_t effective_us; /* Microseconds since 1970. Set to the event's created_us beforehand. */
+    int64_t effective_us; /* Microseconds since 1970. 0: when it was stored; of a correction, when
+                           * what it corrects counts. */
     int corrects;         /* 1: this event takes the place of the one with the id below. */
     int cancels;          /* 1: that one counts no longer, and this one is not folded itself. */
     uint8_t id[16];

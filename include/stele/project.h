@@ -13,6 +13,8 @@
  *    Other streams go on.
  *  - Several runners of one projection do no harm: every transaction checks that the checkpoint is
  *    still where it began. They only do work in vain.
+ *  - Events count in the order in which they were stored, or, where a projection says so, in the order of
+ *    their effective dates, with corrections applied.
  *  - A projection and a sink belong to one thread at a time.
  *
  * Sinks are opened by the functions of <stele/sinks.h>, in the library stele-run. */
@@ -30,6 +32,7 @@ extern "C" {
 
 struct stele_projection; /* What events mean. */
 struct stele_sink;       /* An open place of read models. */
+struct stele_effective;  /* When an event counts: <stele/es.h>. */
 
 /* ---- Projections ------------------------------------------------------------------------- */
 
@@ -49,7 +52,9 @@ struct stele_project_step {
                          * callback's to end. NULL if the sink has none. */
     const char *suffix; /* Goes behind the name of every table: "__1". */
     int replay;         /* 1: this event was already processed by an earlier build, or was there
-                         * before the projection was: leave side effects alone. */
+                         * before the projection was: leave side effects alone. In effective order
+                         * always 1, because events are applied again and again. */
+    int64_t effective_us; /* When the event counts; in stored order that is when it was stored. */
 };
 
 /* A projection in C. */
@@ -67,10 +72,21 @@ struct stele_projection_options {
     int (*apply)(void *context, const struct stele_project_step *step,
                  const struct stele_event *event, struct stele_error *err);
     void *context;
+    /* 1: events are folded stream by stream in the order in which they count, corrections in the place
+     * of what they correct: see stele_state_apply_effective(). An event may then change only what
+     * belongs to its own stream. The filter may choose streams, prefixes of streams and categories. */
+    int effective_order;
+    /* With effective_order: takes out all that events of the stream have left in the tables, so that they
+     * can be applied in another order. Outcomes as of apply. */
+    int (*undo)(void *context, const struct stele_project_step *step, const char *stream,
+                struct stele_error *err);
+    /* With effective_order, when an event counts. NULL: members of its metadata, see struct stele_fold. */
+    int (*effective)(void *context, const struct stele_event *event, struct stele_effective *out);
 };
 #define STELE_PROJECTION_OPTIONS_INIT                                                              \
     {                                                                                              \
-        sizeof(struct stele_projection_options), NULL, 1, NULL, NULL, 0, NULL, NULL, NULL          \
+        sizeof(struct stele_projection_options), NULL, 1, NULL, NULL, 0, NULL, NULL, NULL, 0,      \
+            NULL, NULL                                                                             \
     }
 
 /* STELE_OK, STELE_E_INVALID, STELE_E_NO_MEMORY */
@@ -114,10 +130,14 @@ struct stele_project_options {
      * Anything but 0 returned ends the run. May be NULL. */
     int (*on_progress)(void *context, const struct stele_project_progress *progress);
     void *context;
+    /* For a projection in effective order: nothing that counts later, in microseconds since 1970; 0 for
+     * no bound. With as_of both times can be asked about: what counted then, as it was known then. Not
+     * with follow or rebuild, and each bound into a sink of its own. */
+    int64_t effective_until_us;
 };
 #define STELE_PROJECT_OPTIONS_INIT                                                                 \
     {                                                                                              \
-        sizeof(struct stele_project_options), 0, 0, 0, 0, 8192, 0, 1000, 0, NULL, NULL             \
+        sizeof(struct stele_project_options), 0, 0, 0, 0, 8192, 0, 1000, 0, NULL, NULL, 0          \
     }
 
 /* Runs a projection on the thread that calls (and one more for every further lane). out_progress

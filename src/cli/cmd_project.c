@@ -28,6 +28,7 @@ const struct stele_cli_command stele_cli_project_command = {
         "later ones of its stream; other streams go on.",
     .examples = "stele project run totals.sql --into totals.db --once\n"
                 "stele project run totals.sql --into march.db --as-of 2026-04-01T00:00:00Z\n"
+                "stele project run history.sql --into march.db --effective 2026-03-31T23:59:59Z\n"
                 "stele project status --into totals.db\n"
                 "stele project wait totals --into totals.db --timeout 5s\n"
                 "stele project park list --into totals.db\n"
@@ -78,6 +79,9 @@ static int check(const struct stele_cli_project *project)
     if (project->as_of_text != NULL && !runs) {
         return stele_cli_usage_error(self, "--as-of belongs to `project run`");
     }
+    if (project->effective_text != NULL && !runs) {
+        return stele_cli_usage_error(self, "--effective belongs to `project run`");
+    }
     if (project->as_of_text != NULL && project->follow) {
         return stele_cli_usage_error(self, "--as-of and --follow exclude each other");
     }
@@ -108,6 +112,10 @@ int stele_cli_project(int argc, char **argv)
          &project.once},
         {"as-of", "TIME|POSITION", "run: nothing newer than this, into a fresh database, and end",
          STELE_CLI_TEXT, &project.as_of_text},
+        {"effective", "now|all|TIME",
+         "run: nothing that counts later than this, into a fresh database,\nand end; of a "
+         "projection with @order effective",
+         STELE_CLI_TEXT, &project.effective_text},
         {"follow", NULL, "rebuild: go on with what comes after the switch", STELE_CLI_FLAG,
          &project.follow},
         {"lanes", "N",

@@ -1,5 +1,4 @@
 /* The state of a stream: its events, folded by a program in jq. */
-#include "base/text.h"
 #include "cli/cli.h"
 #include "cli/commands.h"
 #include "cli/options.h"
@@ -12,7 +11,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 const struct stele_cli_command stele_cli_state_command = {
     .name = "state",
@@ -201,28 +199,6 @@ static int show(const struct folding *folding)
 
 /* ---- The command --------------------------------------------------------------------------- */
 
-static int64_t now_us(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
-
-static int take_effective(struct wanted *wanted)
-{
-    if (wanted->effective == NULL || strcmp(wanted->effective, "all") == 0) {
-        wanted->until_us = 0;
-    } else if (strcmp(wanted->effective, "now") == 0) {
-        wanted->until_us = now_us();
-    } else if (!stele_time_parse(wanted->effective, &wanted->until_us)) {
-        return stele_cli_usage_error(self,
-                                     "--effective: '%s' is none of now, all, a time like "
-                                     "2026-11-20T15:00:00Z",
-                                     wanted->effective);
-    }
-    return STELE_CLI_GO_ON;
-}
-
 static int check(struct wanted *wanted)
 {
     const bool many = stele_cli_counts_positions(wanted->stream);
@@ -242,7 +218,9 @@ static int check(struct wanted *wanted)
         return stele_cli_usage_error(self, "--effective takes a stream, a category or a type, not "
                                            "$all");
     }
-    return take_effective(wanted);
+    return wanted->effective == NULL
+               ? STELE_CLI_GO_ON
+               : stele_cli_effective(self, wanted->effective, &wanted->until_us);
 }
 
 static int make_fold(const struct wanted *wanted, struct stele_jq_fold **out_fold)

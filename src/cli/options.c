@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 struct stele_cli_globals stele_cli_globals;
 
@@ -376,6 +377,24 @@ int stele_cli_expected(const struct stele_cli_command *command, const char *text
         return stele_cli_usage_error(command, "--expect: '%s' is too large for a revision", text);
     }
     *out_expected = revision;
+    return STELE_CLI_GO_ON;
+}
+
+int stele_cli_effective(const struct stele_cli_command *command, const char *text,
+                        int64_t *out_until_us)
+{
+    if (strcmp(text, "all") == 0) {
+        *out_until_us = 0;
+    } else if (strcmp(text, "now") == 0) {
+        struct timespec now = {0};
+        (void)clock_gettime(CLOCK_REALTIME, &now);
+        *out_until_us = (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+    } else if (!stele_time_parse(text, out_until_us)) {
+        return stele_cli_usage_error(command,
+                                     "--effective: '%s' is none of now, all, a time like "
+                                     "2026-11-20T15:00:00Z",
+                                     text);
+    }
     return STELE_CLI_GO_ON;
 }
 

@@ -92,6 +92,10 @@ int stele_cli_expected(const struct stele_cli_command *command, const char *text
 int stele_cli_position(const struct stele_cli_command *command, const char *option,
                        const char *text, uint64_t *out_position);
 
+/* --effective, until when events count: "now", "all" (0: no bound), or a time. */
+int stele_cli_effective(const struct stele_cli_command *command, const char *text,
+                        int64_t *out_until_us);
+
 /* A name from the command line: not empty, UTF-8, not too long. */
 int stele_cli_check_name(const struct stele_cli_command *command, const char *what,
                          const char *name, size_t size_max);

@@ -14,6 +14,7 @@ struct stele_cli_project {
     size_t count;
     const char *into;
     const char *as_of_text;
+    const char *effective_text;
     const char *position_text;
     uint64_t lanes, batch, timeout_s;
     bool once, follow, effects;

@@ -111,8 +111,9 @@ int stele_cli_project_run(const struct stele_cli_project *project)
     struct stele_error err = {0};
     int code = STELE_CLI_GO_ON;
     options.rebuild = strcmp(project->verb, "rebuild") == 0;
-    options.follow =
-        options.rebuild ? project->follow : !project->once && project->as_of_text == NULL;
+    options.follow = options.rebuild ? project->follow
+                                     : !project->once && project->as_of_text == NULL &&
+                                           project->effective_text == NULL;
     options.lanes = (uint32_t)project->lanes;
     options.batch_max = (uint32_t)project->batch;
     options.effects_of_past = project->effects;
@@ -124,13 +125,22 @@ int stele_cli_project_run(const struct stele_cli_project *project)
             return code;
         }
     }
+    if (project->effective_text != NULL) {
+        code = stele_cli_effective(&stele_cli_project_command, project->effective_text,
+                                   &options.effective_until_us);
+        if (code != STELE_CLI_GO_ON) {
+            return code;
+        }
+    }
     code = stele_cli_project_load(project->arguments[0], &projection);
     if (code == STELE_CLI_OK) {
         code = stele_cli_open(STELE_CLI_READ, &store);
     }
     if (code == STELE_CLI_OK) {
         /* A read model of the past is not one of the present: never into the same place. */
-        const uint32_t flags = options.as_of != 0 ? STELE_SINK_NEW : STELE_SINK_CREATE;
+        const uint32_t flags = options.as_of != 0 || project->effective_text != NULL
+                                   ? STELE_SINK_NEW
+                                   : STELE_SINK_CREATE;
         const int outcome = stele_sink_open(project->into, flags, &sink, &err);
         code = outcome == STELE_OK ? run(project, store, projection, sink, &options)
                                    : stele_cli_project_fail(outcome, &err, "project");

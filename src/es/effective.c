@@ -3,17 +3,13 @@
  * A *slot* is an event that counts. A correction takes over the slot of what it corrects, and so
  * does a correction of a correction; a cancellation empties it. When all events have been looked at
  * in stored order, the slots are sorted by the time at which they count and folded. */
+#include "es/effective.h"
+
 #include "base/status.h"
 #include "base/text.h"
 #include "es/fold.h"
 
 #include <stdlib.h>
-
-struct slot {
-    int64_t effective_us;
-    size_t order;                    /* Of the event that opened it. */
-    const struct stele_event *event; /* What counts in it now; NULL if it was cancelled. */
-};
 
 struct by_id {
     uint8_t id[16];
@@ -31,8 +27,8 @@ static int compare_ids(const void *a, const void *b)
 
 static int compare_slots(const void *a, const void *b)
 {
-    const struct slot *left = a;
-    const struct slot *right = b;
+    const struct stele_effective_slot *left = a;
+    const struct stele_effective_slot *right = b;
     if (left->effective_us != right->effective_us) {
         return left->effective_us < right->effective_us ? -1 : 1;
     }
@@ -41,56 +37,70 @@ static int compare_slots(const void *a, const void *b)
 
 /* ---- What events say of themselves -------------------------------------------------------- */
 
+/* A string among the metadata. Metadata that are no JSON say nothing, nor does null. A member that is
+ * there and is no string is an error: to pass over a correction would be a wrong balance. */
+static int read_member(const struct stele_event *event, const char *name,
+                       struct stele_memory *memory, struct stele_text *out)
+{
+    const int outcome = stele_json_string(event->metadata, event->metadata_size, name, memory, out);
+    if (outcome != STELE_E_INVALID) {
+        return outcome;
+    }
+    struct stele_text value;
+    if (stele_json_member(event->metadata, event->metadata_size, name, &value) != STELE_OK ||
+        (value.size == 4 && memcmp(value.data, "null", 4) == 0)) {
+        return STELE_NOT_FOUND;
+    }
+    return STELE_E_INVALID;
+}
+
 static int read_id(const struct stele_event *event, const char *name, struct stele_memory *memory,
                    struct stele_effective *out, int *out_found)
 {
     struct stele_text text;
-    const int outcome =
-        stele_json_string(event->metadata, event->metadata_size, name, memory, &text);
+    const int outcome = read_member(event, name, memory, &text);
     if (outcome == STELE_OK) {
         *out_found = 1;
         return stele_id_from_text(text.data, out->id);
     }
-    return outcome == STELE_E_NO_MEMORY ? outcome : STELE_OK;
+    return outcome == STELE_NOT_FOUND ? STELE_OK : outcome;
 }
 
-/* Metadata that are no JSON say nothing. A member that is there and wrong is an error: to pass over
- * a correction would be a wrong balance. */
 static int read_metadata(const struct stele_event *event, struct stele_memory *memory,
                          struct stele_effective *out)
 {
     struct stele_text text;
-    const int found =
-        stele_json_string(event->metadata, event->metadata_size, "effective", memory, &text);
-    if (found == STELE_E_NO_MEMORY ||
-        (found == STELE_OK && !stele_time_parse(text.data, &out->effective_us))) {
-        return found != STELE_OK ? found : STELE_E_INVALID;
+    int outcome = read_member(event, "effective", memory, &text);
+    if (outcome == STELE_OK && !stele_time_parse(text.data, &out->effective_us)) {
+        return STELE_E_INVALID;
     }
-    int outcome = read_id(event, "corrects", memory, out, &out->corrects);
+    if (outcome == STELE_OK || outcome == STELE_NOT_FOUND) {
+        outcome = read_id(event, "corrects", memory, out, &out->corrects);
+    }
     if (outcome == STELE_OK && out->corrects == 0) {
         outcome = read_id(event, "cancels", memory, out, &out->cancels);
     }
     return outcome;
 }
 
-static int ask(struct stele_state *state, const struct stele_event *event,
-               struct stele_effective *out, struct stele_error *err)
+int stele_effective_ask(const struct stele_effective_reader *reader,
+                        const struct stele_event *event, struct stele_memory *scratch,
+                        struct stele_effective *out, struct stele_error *err)
 {
-    const struct stele_fold *fold = state->fold;
     *out = (struct stele_effective){.effective_us = 0};
     int outcome;
-    if (fold->effective != NULL) {
-        outcome = fold->effective(fold->context, event, out);
+    if (reader->effective != NULL) {
+        outcome = reader->effective(reader->context, event, out);
     } else {
-        outcome = read_metadata(event, state->scratch, out);
-        stele_memory_reset(state->scratch);
+        outcome = read_metadata(event, scratch, out);
+        stele_memory_reset(scratch);
     }
     if (outcome != STELE_OK) {
         return stele_fail(err, outcome, 0,
-                          "fold %s: when %.*s at revision %llu of %.*s counts cannot be told: the "
+                          "%s %s: when %.*s at revision %llu of %.*s counts cannot be told: the "
                           "members \"effective\" (RFC 3339), \"corrects\" and \"cancels\" (ids) of "
                           "its metadata have to be right",
-                          fold->name, (int)event->type.size, event->type.data,
+                          reader->what, reader->name, (int)event->type.size, event->type.data,
                           (unsigned long long)event->revision, (int)event->stream.size,
                           event->stream.data);
     }
@@ -100,7 +110,7 @@ static int ask(struct stele_state *state, const struct stele_event *event,
 /* ---- Slots -------------------------------------------------------------------------------- */
 
 struct sorting {
-    struct slot *slots;
+    struct stele_effective_slot *slots;
     size_t slots_count;
     struct by_id *ids; /* Sorted. */
     size_t count;
@@ -144,7 +154,7 @@ static void place(struct sorting *sorting, const struct stele_event *event, size
                                      ? find(sorting, effective->id, order)
                                      : NULL;
     if (target != NULL && target->slot != SIZE_MAX) {
-        struct slot *slot = &sorting->slots[target->slot];
+        struct stele_effective_slot *slot = &sorting->slots[target->slot];
         self->slot = target->slot;
         slot->event = effective->cancels != 0 ? NULL : event;
         if (effective->effective_us != 0 && effective->cancels == 0) {
@@ -152,7 +162,7 @@ static void place(struct sorting *sorting, const struct stele_event *event, size
         }
     } else if (effective->cancels == 0) {
         self->slot = sorting->slots_count;
-        sorting->slots[sorting->slots_count++] = (struct slot){
+        sorting->slots[sorting->slots_count++] = (struct stele_effective_slot){
             .effective_us =
                 effective->effective_us != 0 ? effective->effective_us : event->created_us,
             .order = order,
@@ -161,31 +171,45 @@ static void place(struct sorting *sorting, const struct stele_event *event, size
     }
 }
 
-static int sort_all(struct stele_state *state, const struct stele_event *events, size_t count,
-                    struct sorting *sorting, struct stele_error *err)
+int stele_effective_sort(const struct stele_effective_reader *reader,
+                         const struct stele_event *events, size_t count,
+                         struct stele_memory *memory, struct stele_memory *scratch,
+                         const struct stele_effective_slot **out_slots, size_t *out_count,
+                         struct stele_error *err)
 {
-    for (size_t i = 0; i < count; i++) {
-        sorting->ids[i] = (struct by_id){.order = i, .slot = SIZE_MAX};
-        memcpy(sorting->ids[i].id, events[i].id, sizeof events[i].id);
+    struct sorting sorting = {.count = count};
+    if (count <= SIZE_MAX / 64) {
+        sorting.slots = stele_memory_allocate(memory, count * sizeof *sorting.slots);
+        sorting.ids = stele_memory_allocate(memory, count * sizeof *sorting.ids);
     }
-    qsort(sorting->ids, count, sizeof *sorting->ids, compare_ids);
+    if (sorting.slots == NULL || sorting.ids == NULL) {
+        return stele_fail(err, STELE_E_NO_MEMORY, 0, "%s %s: no memory to sort %zu events",
+                          reader->what, reader->name, count);
+    }
+    for (size_t i = 0; i < count; i++) {
+        sorting.ids[i] = (struct by_id){.order = i, .slot = SIZE_MAX};
+        memcpy(sorting.ids[i].id, events[i].id, sizeof events[i].id);
+    }
+    qsort(sorting.ids, count, sizeof *sorting.ids, compare_ids);
     for (size_t i = 0; i < count; i++) {
         struct stele_effective effective;
-        const int outcome = ask(state, &events[i], &effective, err);
+        const int outcome = stele_effective_ask(reader, &events[i], scratch, &effective, err);
         if (outcome != STELE_OK) {
             return outcome;
         }
-        place(sorting, &events[i], i, &effective);
+        place(&sorting, &events[i], i, &effective);
     }
-    qsort(sorting->slots, sorting->slots_count, sizeof *sorting->slots, compare_slots);
+    qsort(sorting.slots, sorting.slots_count, sizeof *sorting.slots, compare_slots);
+    *out_slots = sorting.slots;
+    *out_count = sorting.slots_count;
     return STELE_OK;
 }
 
-static int fold_slots(struct stele_state *state, const struct sorting *sorting, int64_t until_us,
-                      struct stele_error *err)
+static int fold_slots(struct stele_state *state, const struct stele_effective_slot *slots,
+                      size_t count, int64_t until_us, struct stele_error *err)
 {
-    for (size_t i = 0; i < sorting->slots_count; i++) {
-        const struct slot *slot = &sorting->slots[i];
+    for (size_t i = 0; i < count; i++) {
+        const struct stele_effective_slot *slot = &slots[i];
         if (until_us != 0 && slot->effective_us > until_us) {
             break;
         }
@@ -218,19 +242,20 @@ int stele_state_apply_effective(struct stele_state *state, const struct stele_ev
     if (table != NULL && state->scratch == NULL) {
         state->scratch = stele_memory_child(state->memory);
     }
-    struct sorting sorting = {.count = count};
-    const bool fits = count <= SIZE_MAX / 64;
-    if (table != NULL && state->scratch != NULL && fits) {
-        sorting.slots = stele_memory_allocate(table, count * sizeof *sorting.slots);
-        sorting.ids = stele_memory_allocate(table, count * sizeof *sorting.ids);
-    }
-    if (sorting.slots == NULL || sorting.ids == NULL) {
+    if (table == NULL || state->scratch == NULL) {
         return stele_fail(err, STELE_E_NO_MEMORY, 0, "fold %s: no memory to sort %zu events",
                           state->fold->name, count);
     }
-    int outcome = sort_all(state, events, count, &sorting, err);
+    const struct stele_effective_reader reader = {.effective = state->fold->effective,
+                                                  .context = state->fold->context,
+                                                  .what = "fold",
+                                                  .name = state->fold->name};
+    const struct stele_effective_slot *slots = NULL;
+    size_t slots_count = 0;
+    int outcome = stele_effective_sort(&reader, events, count, table, state->scratch, &slots,
+                                       &slots_count, err);
     if (outcome == STELE_OK) {
-        outcome = fold_slots(state, &sorting, until_us, err);
+        outcome = fold_slots(state, slots, slots_count, until_us, err);
     }
     stele_memory_reset(table);
     state->failed = outcome;

@@ -13,6 +13,7 @@
  * without any change, so its states are never certain. */
 #include "io/linux.h"
 #include "runner/command_internal.h"
+#include "runner/history.h"
 
 #define MEMORY_BLOCK_SIZE ((size_t)1024)
 
@@ -212,79 +213,6 @@ int stele_load__refresh(struct stele_runner *runner, struct stele_kept *kept,
 
 /* ---- Effective order ---------------------------------------------------------------------- */
 
-struct history {
-    struct stele_memory *memory;
-    struct stele_event *events;
-    size_t count;
-    size_t capacity;
-};
-
-static bool copy_bytes(struct stele_memory *memory, const void **data, size_t size)
-{
-    *data = stele_memory_copy(memory, *data, size);
-    return *data != NULL;
-}
-
-static bool copy_text(struct stele_memory *memory, struct stele_text *text)
-{
-    text->data = stele_memory_copy(memory, text->data, text->size);
-    return text->data != NULL;
-}
-
-static int keep(struct history *history, const struct stele_event *event)
-{
-    struct stele_event *all = stele_memory_grow(
-        history->memory, history->events, &history->capacity, history->count + 1, sizeof *all);
-    if (all == NULL) {
-        return STELE_E_NO_MEMORY;
-    }
-    history->events = all;
-    struct stele_event *copy = &all[history->count];
-    *copy = *event;
-    size_t tags_size = 0;
-    for (uint32_t i = 0; i < event->tags_count; i++) {
-        tags_size += 1 + (size_t)event->tags[tags_size];
-    }
-    const void *tags = event->tags;
-    struct stele_memory *memory = history->memory;
-    if (!copy_text(memory, &copy->stream) || !copy_text(memory, &copy->type) ||
-        !copy_text(memory, &copy->content_type) ||
-        !copy_bytes(memory, &copy->data, copy->data_size) ||
-        !copy_bytes(memory, &copy->metadata, copy->metadata_size) ||
-        !copy_bytes(memory, &tags, tags_size)) {
-        return STELE_E_NO_MEMORY;
-    }
-    copy->tags = tags;
-    history->count++;
-    return STELE_OK;
-}
-
-static int read_history(struct stele_runner *runner, const char *stream, uint64_t known_at,
-                        struct history *history, struct stele_error *err)
-{
-    struct stele_read_options options = STELE_READ_OPTIONS_INIT;
-    options.as_of = known_at;
-    struct stele_iterator *iterator;
-    int outcome = stele_read_stream(runner->store, stream, &options, &iterator, err);
-    if (outcome != STELE_OK) {
-        return outcome == STELE_NO_STREAM ? STELE_OK : outcome;
-    }
-    const struct stele_event *events;
-    size_t count;
-    while ((outcome = stele_iterator_next(iterator, &events, &count, err)) == STELE_OK) {
-        for (size_t i = 0; i < count && outcome == STELE_OK; i++) {
-            outcome = keep(history, &events[i]);
-        }
-        if (outcome != STELE_OK) {
-            (void)stele_fail(err, outcome, 0, "no memory for all events of %s at once", stream);
-            break;
-        }
-    }
-    stele_iterator_destroy(iterator);
-    stele_command__count(&runner->events_folded, history->count);
-    return outcome == STELE_END ? STELE_OK : outcome;
-}
-
 int stele_runner_load_effective(struct stele_runner *runner, const struct stele_fold *fold,
                                 const char *stream, uint64_t known_at, int64_t until_us,
                                 struct stele_memory *memory, struct stele_state **out_state,
@@ -295,11 +223,12 @@ int stele_runner_load_effective(struct stele_runner *runner, const struct stele_
     if (outcome != STELE_OK) {
         return outcome;
     }
-    struct history history = {.memory = stele_memory_create_in(runner->alloc, 0)};
+    struct stele_history history = {.memory = stele_memory_create_in(runner->alloc, 0)};
     if (history.memory == NULL) {
         return stele_fail(err, STELE_E_NO_MEMORY, 0, "no memory for the events of %s", stream);
     }
-    outcome = read_history(runner, stream, known_at, &history, err);
+    outcome = stele_history__read(runner->store, stream, known_at, false, &history, err);
+    stele_command__count(&runner->events_folded, history.count);
     if (outcome == STELE_OK) {
         outcome = stele_state_apply_effective(state, history.events, history.count, known_at,
                                               until_us, err);

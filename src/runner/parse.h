@@ -16,6 +16,7 @@ struct stele_parse_raw {
     struct stele_text text;
     uint32_t line;
     bool table; /* Of the DDL section. */
+    bool undo;  /* Behind @undo. */
 };
 
 enum stele_parse_place { STELE_PARSE_HEADER, STELE_PARSE_TABLES, STELE_PARSE_EVENTS };
@@ -26,7 +27,11 @@ struct stele_parse {
     struct stele_sql_scan scan;
     enum stele_parse_place place;
     bool has_tables;
-    size_t statements; /* Of event sections so far. */
+    uint32_t order_line;  /* Of @order; 0: there is none. */
+    uint32_t undo_line;   /* Of @undo. */
+    uint32_t effect_line; /* Of the first @effect. */
+    uint32_t tag_line;    /* Of the first @tag. */
+    size_t statements;    /* Of event sections so far. */
     struct stele_parse_list raws, created, sections, categories, streams, prefixes, tags, types;
 };
 

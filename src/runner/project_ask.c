@@ -161,7 +161,17 @@ static int apply_at(struct retry *retry, const char *stream, uint64_t position)
     if (outcome == STELE_OK) {
         outcome = stele_iterator_next(iterator, &events, &count, retry->err);
     }
-    if (outcome == STELE_OK && count > 0) {
+    if (outcome == STELE_OK && count > 0 && retry->projection->effective) {
+        struct stele_run run = {
+            .store = retry->store, .projection = retry->projection, .sink = retry->sink};
+        struct stele_run_effective effective = {.count = 0};
+        outcome =
+            stele_runner__effective_take(&run, &effective, 0, &events[0], &culprit, retry->err);
+        if (outcome == STELE_OK) {
+            outcome = stele_runner__effective_finish(&run, &effective, 0, retry->err);
+        }
+        stele_runner__effective_deinit(&effective);
+    } else if (outcome == STELE_OK && count > 0) {
         const uint64_t effects_after = retry->place.lane[lane_of(retry, stream)].effects_after;
         outcome = retry->sink->ops->apply(retry->sink, 0, &events[0], position <= effects_after,
                                           &culprit, retry->err);
@@ -215,7 +225,10 @@ static int retry_first(struct retry *retry, const char *stream, bool skip)
         outcome = apply_at(retry, stream, position);
         gone = outcome == STELE_NOT_FOUND; /* Scavenged: there is nothing left to apply. */
     }
-    if (outcome == STELE_OK || gone) {
+    if (skip && retry->projection->effective) {
+        outcome = ops->effective->skip(retry->sink, stream, position, retry->err);
+    }
+    if (outcome == STELE_OK || outcome == STELE_NOT_FOUND) {
         outcome = ops->unpark(retry->sink, position, gone ? 0 : 1, retry->err);
     }
     if (outcome == STELE_OK) {
@@ -297,7 +310,10 @@ int stele_project_retry(struct stele *store, struct stele_projection *projection
     if (skip != 0 && stream == NULL) {
         return stele_fail(err, STELE_E_INVALID, 0, "skip an event: of which stream?");
     }
-    int outcome = stele_stats(store, &stats, retry.err);
+    int outcome = stele_runner__effective_check(projection, sink, retry.err);
+    if (outcome == STELE_OK) {
+        outcome = stele_stats(store, &stats, retry.err);
+    }
     if (outcome != STELE_OK) {
         return outcome;
     }

@@ -147,6 +147,49 @@ static int add_values(struct stele_parse *parse, struct stele_parse_list *list,
     return count > 0 ? STELE_OK : stele_parse__bad(parse, line, "%s names nothing", directive);
 }
 
+static int on_order(struct stele_parse *parse, struct stele_text rest, uint32_t line)
+{
+    struct stele_text value = {.size = 0};
+    struct stele_text more;
+    if (parse->order_line != 0) {
+        return stele_parse__bad(parse, line, "@order stands here a second time");
+    }
+    const bool one = next_value(&rest, &value) && !next_value(&rest, &more);
+    const bool effective = one && value.size == 9 && memcmp(value.data, "effective", 9) == 0;
+    if (!effective && !(one && value.size == 6 && memcmp(value.data, "stored", 6) == 0)) {
+        return stele_parse__bad(parse, line, "@order is stored or effective");
+    }
+    parse->order_line = line;
+    parse->projection->effective = effective;
+    return STELE_OK;
+}
+
+/* What takes out the events of a stream, so that they can be applied in another order. */
+static int begin_undo(struct stele_parse *parse, struct stele_text rest, uint32_t line)
+{
+    struct stele_text value;
+    if (!parse->projection->effective) {
+        return stele_parse__bad(parse, line,
+                                "@undo belongs to a projection with `@order effective`");
+    }
+    if (parse->undo_line != 0) {
+        return stele_parse__bad(parse, line, "@undo stands here a second time");
+    }
+    if (next_value(&rest, &value)) {
+        return stele_parse__bad(parse, line, "@undo names no types: it takes out all of a stream");
+    }
+    struct stele_section *const section =
+        stele_parse__push(parse, &parse->sections, sizeof *section);
+    if (section == NULL) {
+        return stele_parse__no_memory(parse);
+    }
+    *section = (struct stele_section){
+        .undo = true, .script = {.line = line, .is_empty = true}, .first = parse->statements};
+    parse->undo_line = line;
+    parse->place = STELE_PARSE_EVENTS;
+    return STELE_OK;
+}
+
 static int begin_section(struct stele_parse *parse, bool effect, struct stele_text rest,
                          uint32_t line)
 {
@@ -181,6 +224,7 @@ static int begin_section(struct stele_parse *parse, bool effect, struct stele_te
                                       .effect = effect,
                                       .script = {.line = line, .is_empty = true},
                                       .first = parse->statements};
+    parse->effect_line = effect && parse->effect_line == 0 ? line : parse->effect_line;
     parse->place = STELE_PARSE_EVENTS;
     return STELE_OK;
 }
@@ -226,7 +270,13 @@ int stele_parse__directive(struct stele_parse *parse, const struct stele_sql_tok
     if (IS("@on") || IS("@effect")) {
         return begin_section(parse, word.size != 3, rest, token->line);
     }
-    const bool head = IS("@projection") || IS("@version") || IS("@language");
+    if (IS("@undo")) {
+        return begin_undo(parse, rest, token->line);
+    }
+    if (IS("@tag") && parse->tag_line == 0) {
+        parse->tag_line = token->line;
+    }
+    const bool head = IS("@projection") || IS("@version") || IS("@language") || IS("@order");
     for (size_t i = 0; i < STELE_COUNT_OF(lists); i++) {
         if (word.size == strlen(lists[i].word) &&
             memcmp(word.data, lists[i].word, word.size) == 0) {
@@ -239,8 +289,8 @@ int stele_parse__directive(struct stele_parse *parse, const struct stele_sql_tok
     if (!head) {
         return stele_parse__bad(
             parse, token->line,
-            "%.*s is no directive; there are @projection, @version, @language, @category, @stream, "
-            "@stream-prefix, @tag, @tables, @on and @effect",
+            "%.*s is no directive; there are @projection, @version, @language, @order, @category, "
+            "@stream, @stream-prefix, @tag, @tables, @on, @effect and @undo",
             (int)(word.size > 60 ? 60 : word.size), word.data);
     }
     if (parse->place != STELE_PARSE_HEADER) {
@@ -249,6 +299,9 @@ int stele_parse__directive(struct stele_parse *parse, const struct stele_sql_tok
     }
     if (IS("@language")) {
         return STELE_OK; /* It was looked for first. */
+    }
+    if (IS("@order")) {
+        return on_order(parse, rest, token->line);
     }
     return IS("@version") ? on_version(parse, rest, token->line)
                           : on_name(parse, rest, token->line);

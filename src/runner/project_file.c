@@ -13,7 +13,8 @@
 #define SOURCE_SIZE_MAX (1024u * 1024u)
 
 const char *const stele_projection_params[STELE_PARAMS] = {
-    "stream", "revision", "position", "type", "created", "data", "metadata", "id", "bytes",
+    "stream", "revision", "position", "type",  "created",
+    "data",   "metadata", "id",       "bytes", "effective",
 };
 
 /* ---- First pass: where statements are ---- */
@@ -99,6 +100,7 @@ static int find_statement(struct stele_parse *parse, const struct stele_sql_toke
     if (!raw->table) {
         struct stele_section *const sections = parse->sections.items;
         sections[parse->sections.count - 1].count++;
+        raw->undo = sections[parse->sections.count - 1].undo;
         parse->statements++;
     }
     return STELE_OK;
@@ -240,11 +242,12 @@ static int unknown_param(const struct stele_parse *parse, const struct stele_sql
 {
     char names[160] = "";
     size_t used = 0;
-    for (size_t i = 0; i < STELE_PARAMS; i++) {
+    const size_t count = parse->projection->effective ? STELE_PARAMS : STELE_PARAM_EFFECTIVE;
+    for (size_t i = 0; i < count; i++) {
         used += (size_t)snprintf(names + used, sizeof names - used, "%s:%s",
-                                 i == 0                  ? ""
-                                 : i + 1 == STELE_PARAMS ? " and "
-                                                         : ", ",
+                                 i == 0           ? ""
+                                 : i + 1 == count ? " and "
+                                                  : ", ",
                                  stele_projection_params[i]);
     }
     return stele_parse__bad(parse, token->line, "%.*s is no parameter; there are %s",
@@ -269,6 +272,21 @@ static int add_piece(struct stele_parse *parse, struct stele_parse_list *pieces,
     return STELE_OK;
 }
 
+/* Not every parameter says something everywhere. */
+static int check_param(const struct stele_parse *parse, const struct stele_parse_raw *raw,
+                       const struct stele_sql_token *token, enum stele_projection_param param)
+{
+    if (raw->undo && param != STELE_PARAM_STREAM) {
+        return stele_parse__bad(parse, token->line, "%.*s: behind @undo there is only :stream",
+                                (int)token->text.size, token->text.data);
+    }
+    if (param == STELE_PARAM_EFFECTIVE && !parse->projection->effective) {
+        return stele_parse__bad(parse, token->line,
+                                ":effective is for projections with `@order effective`");
+    }
+    return STELE_OK;
+}
+
 static int param_of(const struct stele_parse *parse, const struct stele_parse_raw *raw,
                     const struct stele_sql_token *token, struct stele_piece *piece)
 {
@@ -283,7 +301,7 @@ static int param_of(const struct stele_parse *parse, const struct stele_parse_ra
             memcmp(stele_projection_params[i], name.data, name.size) == 0) {
             piece->kind = STELE_PIECE_PARAM;
             piece->param = (enum stele_projection_param)i;
-            return STELE_OK;
+            return check_param(parse, raw, token, piece->param);
         }
     }
     return unknown_param(parse, token);
@@ -407,7 +425,8 @@ static int make_filter(struct stele_parse *parse)
 {
     struct stele_filter *const filter = &parse->projection->filter;
     const struct stele_section *const sections = parse->sections.items;
-    bool every = false;
+    /* In effective order an event of any type may correct another one. */
+    bool every = parse->projection->effective;
     for (size_t i = 0; i < parse->sections.count; i++) {
         every = every || sections[i].types_count == 0;
         for (size_t j = 0; j < sections[i].types_count; j++) {
@@ -433,6 +452,33 @@ static int make_filter(struct stele_parse *parse)
     return STELE_OK;
 }
 
+/* What folding streams anew, again and again, does not go with. */
+static int check_effective(const struct stele_parse *parse)
+{
+    const struct stele_section *const sections = parse->sections.items;
+    if (parse->projection->language != STELE_LANGUAGE_SQL) {
+        return stele_parse__bad(parse, parse->order_line,
+                                "@order effective is for projections in SQL");
+    }
+    if (parse->tag_line != 0) {
+        return stele_parse__bad(parse, parse->tag_line,
+                                "@tag takes single events, and @order effective whole streams");
+    }
+    if (parse->effect_line != 0) {
+        return stele_parse__bad(parse, parse->effect_line,
+                                "@effect does not go with @order effective, which applies events "
+                                "again and again: put it into a projection of its own");
+    }
+    for (size_t i = 0; i < parse->sections.count; i++) {
+        if (sections[i].undo && sections[i].count > 0) {
+            return STELE_OK;
+        }
+    }
+    return stele_parse__bad(parse, parse->undo_line != 0 ? parse->undo_line : parse->order_line,
+                            "@order effective needs statements behind an @undo, which take out "
+                            "everything of the stream :stream");
+}
+
 static int check_whole(const struct stele_parse *parse)
 {
     const struct stele_section *const sections = parse->sections.items;
@@ -444,8 +490,8 @@ static int check_whole(const struct stele_parse *parse)
         return stele_parse__bad(parse, 1, "there is no line `-- @version 1`");
     }
     for (size_t i = 0; i < parse->sections.count; i++) {
-        if (script || sections[i].count > 0) {
-            return STELE_OK;
+        if (script || (sections[i].count > 0 && !sections[i].undo)) {
+            return parse->projection->effective ? check_effective(parse) : STELE_OK;
         }
     }
     return stele_parse__bad(parse, parse->scan.line + 1,

@@ -89,6 +89,7 @@ static void give_up(struct stele_run_lane *lane)
         lane->run->sink->ops->rollback(lane->run->sink, lane->index);
         lane->open = false;
     }
+    stele_runner__effective_forget(&lane->effective);
 }
 
 /* Back to the checkpoint. Streams that the transaction parked are not parked any more. */
@@ -159,11 +160,17 @@ bool stele_runner__tell(struct stele_run_lane *lane)
 static int commit(struct stele_run_lane *lane, uint64_t to, uint64_t *out_culprit)
 {
     struct stele_run *const run = lane->run;
-    const int outcome = run->sink->ops->commit(run->sink, lane->index, lane->at.position, to,
-                                               lane->applied, out_culprit, &lane->err);
+    int outcome = stele_runner__effective_finish(run, &lane->effective, lane->index, &lane->err);
+    if (outcome == STELE_OK) {
+        outcome = run->sink->ops->commit(run->sink, lane->index, lane->at.position, to,
+                                         lane->applied, out_culprit, &lane->err);
+    }
     if (outcome != STELE_OK) {
+        /* In effective order an early event may be refused because of a late one. */
+        *out_culprit = run->projection->effective ? 0 : *out_culprit;
         return outcome;
     }
+    stele_runner__effective_forget(&lane->effective);
     lane->open = false;
     lane->failures = 0;
     lane->at.position = to;
@@ -214,9 +221,12 @@ static int apply(struct stele_run_lane *lane, const struct stele_event *event,
     if (stele_text_set_has(&lane->parked, event->stream)) {
         return park(lane, event, NULL);
     }
-    const int outcome = lane->run->sink->ops->apply(lane->run->sink, lane->index, event,
-                                                    event->position <= lane->at.effects_after,
-                                                    out_culprit, &lane->err);
+    const int outcome = lane->run->projection->effective
+                            ? stele_runner__effective_take(lane->run, &lane->effective, lane->index,
+                                                           event, out_culprit, &lane->err)
+                            : lane->run->sink->ops->apply(lane->run->sink, lane->index, event,
+                                                          event->position <= lane->at.effects_after,
+                                                          out_culprit, &lane->err);
     lane->applied += outcome == STELE_OK ? 1 : 0;
     return outcome;
 }
@@ -373,6 +383,7 @@ void stele_runner__work(struct stele_run_lane *lane)
     stele_iterator_destroy(lane->iterator);
     lane->iterator = NULL;
     stele_text_set_deinit(&lane->parked, stele_linux_alloc());
+    stele_runner__effective_deinit(&lane->effective);
     lane->outcome = outcome;
     if (outcome != STELE_OK) {
         atomic_store(&lane->run->stop, true);
@@ -401,11 +412,18 @@ int stele_runner__apply_locked(struct stele_run_lane *lane, uint64_t bound, uint
             if (stele_text_set_has(&lane->parked, events[i].stream)) {
                 outcome = sink->ops->park(sink, 0, &events[i], NULL, &lane->err);
             } else {
-                outcome = sink->ops->apply(sink, 0, &events[i], true, &culprit, &lane->err);
+                outcome = lane->run->projection->effective
+                              ? stele_runner__effective_take(lane->run, &lane->effective, 0,
+                                                             &events[i], &culprit, &lane->err)
+                              : sink->ops->apply(sink, 0, &events[i], true, &culprit, &lane->err);
                 (*out_applied)++;
             }
         }
     }
+    if (outcome == STELE_OK || outcome == STELE_END) {
+        outcome = stele_runner__effective_finish(lane->run, &lane->effective, 0, &lane->err);
+    }
+    stele_runner__effective_deinit(&lane->effective);
     stele_iterator_destroy(lane->iterator);
     lane->iterator = NULL;
     stele_text_set_deinit(&lane->parked, stele_linux_alloc());

@@ -122,6 +122,29 @@ static bool copy_tables(struct stele_projection *projection,
     return created != NULL;
 }
 
+/* Whoever folds in effective order takes whole streams: a correction may be of any type. */
+static int check_effective(const struct stele_projection_options *options, struct stele_error *err)
+{
+    const struct stele_filter *const filter = options->filter;
+    if (options->effective_order == 0) {
+        return options->undo == NULL && options->effective == NULL
+                   ? STELE_OK
+                   : stele_fail(err, STELE_E_INVALID, 0,
+                                "create a projection: undo and effective are for effective_order");
+    }
+    if (options->undo == NULL) {
+        return stele_fail(err, STELE_E_INVALID, 0,
+                          "create a projection: effective_order needs undo, to fold a stream anew");
+    }
+    if (filter != NULL && (filter->types_count > 0 || filter->type_prefixes_count > 0 ||
+                           filter->tags_count > 0 || filter->type_regex != NULL)) {
+        return stele_fail(err, STELE_E_INVALID, 0,
+                          "create a projection: with effective_order the filter may choose streams "
+                          "and categories, not types and tags");
+    }
+    return STELE_OK;
+}
+
 static bool is_name(const char *name)
 {
     const size_t size = name != NULL ? strlen(name) : 0;
@@ -141,12 +164,16 @@ int stele_projection_create(const struct stele_projection_options *options,
     }
     struct stele_projection *projection = NULL;
     const struct stele_text none = {.data = "", .size = 0};
-    const int outcome = stele_projection__make(none, options->name, &projection, err);
+    int outcome = check_effective(options, err);
+    if (outcome == STELE_OK) {
+        outcome = stele_projection__make(none, options->name, &projection, err);
+    }
     if (outcome != STELE_OK) {
         return outcome;
     }
     projection->name = projection->file;
     projection->version = options->version;
+    projection->effective = options->effective_order != 0;
     projection->c = *options;
     if (!copy_filter(projection, options->filter) || !copy_tables(projection, options)) {
         stele_projection_destroy(projection);
@@ -236,5 +263,5 @@ bool stele_section_wants(const struct stele_section *section, struct stele_text 
             return true;
         }
     }
-    return section->types_count == 0;
+    return section->types_count == 0 && !section->undo;
 }

@@ -83,7 +83,10 @@ int stele_runner__run_lanes(struct stele_run *run, const uint64_t *bounds, struc
 static int attach(struct stele_run *run, bool rebuild, struct stele_error *err)
 {
     struct stele_stats stats;
-    int outcome = stele_stats(run->store, &stats, err);
+    int outcome = stele_runner__effective_check(run->projection, run->sink, err);
+    if (outcome == STELE_OK) {
+        outcome = stele_stats(run->store, &stats, err);
+    }
     if (outcome != STELE_OK) {
         return outcome;
     }
@@ -152,6 +155,11 @@ static int check_options(const struct stele_project_options *options, struct ste
         return stele_fail(err, STELE_E_INVALID, 0,
                           "run a projection: as_of goes neither with follow nor with rebuild");
     }
+    if (options->effective_until_us != 0 && (options->follow != 0 || options->rebuild != 0)) {
+        return stele_fail(
+            err, STELE_E_INVALID, 0,
+            "run a projection: effective_until_us goes neither with follow nor with rebuild");
+    }
     return STELE_OK;
 }
 
@@ -167,6 +175,13 @@ int stele_project_run(struct stele *store, struct stele_projection *projection,
     int outcome = check_options(options, err);
     if (outcome != STELE_OK) {
         return outcome;
+    }
+    if (options->effective_until_us != 0 && !projection->effective) {
+        return stele_fail(
+            err, STELE_E_INVALID, 0,
+            "%.80s: only a projection in effective order can be bounded by when events "
+            "count; it says `@order effective`",
+            projection->file);
     }
     struct stele_run run = {
         .store = store, .projection = projection, .sink = sink, .options = *options};

@@ -20,6 +20,7 @@ enum stele_projection_param {
     STELE_PARAM_METADATA,
     STELE_PARAM_ID,
     STELE_PARAM_BYTES,
+    STELE_PARAM_EFFECTIVE, /* When it counts; in effective order only, and therefore last. */
     STELE_PARAMS,
 };
 /* Their names, without the colon. */
@@ -54,9 +55,10 @@ struct stele_script {
 /* "-- @on A, B": what runs for events of these types. */
 struct stele_section {
     const struct stele_text *types;
-    size_t types_count;         /* 0: for every type. */
-    bool effect;                /* Not while replaying. */
-    size_t first, count;        /* Statements of the projection. */
+    size_t types_count;  /* 0: for every type. */
+    bool effect;         /* Not while replaying. */
+    bool undo;           /* "-- @undo": runs for no event, but takes out those of a stream. */
+    size_t first, count; /* Statements of the projection. */
     struct stele_script script; /* In place of statements, if it is no SQL. */
 };
 
@@ -79,6 +81,7 @@ struct stele_projection {
     const char *file; /* For messages. */
     const char *name;
     uint64_t version;
+    bool effective; /* Folds in the order in which events count, not in that of the store. */
     struct stele_filter filter;
     struct stele_text source; /* The whole file; empty for a projection in C. */
     enum stele_language language;
@@ -98,7 +101,7 @@ struct stele_projection {
 
 /* How parameters are written. */
 enum stele_dialect {
-    STELE_DIALECT_SQLITE,   /* ?1 … ?9: the parameter's number + 1. */
+    STELE_DIALECT_SQLITE,   /* ?1 … ?10: the parameter's number + 1. */
     STELE_DIALECT_POSTGRES, /* $1 …: those that are used, counted in their order. */
 };
 

@@ -2,6 +2,7 @@
 #ifndef STELE_RUNNER_RUN_H
 #define STELE_RUNNER_RUN_H
 
+#include "runner/project_effective.h"
 #include "runner/sink.h"
 #include "runner/text_set.h"
 
@@ -32,6 +33,7 @@ struct stele_run_lane {
     bool follow;
     struct stele_iterator *iterator;
     struct stele_text_set parked;
+    struct stele_run_effective effective; /* Of the open transaction. */
 
     bool open; /* A transaction is. */
     uint64_t applied, parked_now;

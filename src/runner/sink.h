@@ -39,8 +39,36 @@ struct stele_sink_place {
 };
 
 typedef int (*stele_sink_stream_callback)(void *context, struct stele_text stream);
+typedef int (*stele_sink_position_callback)(void *context, uint64_t position);
+
+/* What the books have of a stream for a projection in effective order. */
+struct stele_sink_stream {
+    uint64_t events;   /* So many were taken. */
+    int64_t latest_us; /* When the last one in effective order counts. */
+};
+
+/* What projections in effective order need besides. All inside a transaction of the lane. */
+struct stele_sink_effective_ops {
+    int (*apply)(struct stele_sink *sink, uint32_t lane, const struct stele_event *event,
+                 int64_t effective_us, uint64_t *out_culprit, struct stele_error *err);
+    /* Takes out what the events of a stream have left in the read model. */
+    int (*undo)(struct stele_sink *sink, uint32_t lane, const char *stream,
+                struct stele_error *err);
+    /* STELE_NOT_FOUND: no event of it was taken yet. */
+    int (*stream)(struct stele_sink *sink, uint32_t lane, const char *stream,
+                  struct stele_sink_stream *out_stream, struct stele_error *err);
+    int (*keep_stream)(struct stele_sink *sink, uint32_t lane, const char *stream,
+                       const struct stele_sink_stream *at, struct stele_error *err);
+    /* Events that were left out for ever: of a stream, and one more (on lane 0). */
+    int (*skipped)(struct stele_sink *sink, uint32_t lane, const char *stream,
+                   stele_sink_position_callback on_position, void *context,
+                   struct stele_error *err);
+    int (*skip)(struct stele_sink *sink, const char *stream, uint64_t position,
+                struct stele_error *err);
+};
 
 struct stele_sink_ops {
+    const struct stele_sink_effective_ops *effective; /* NULL: it has no such projections. */
     /* Finds or makes the build that the request is about, and prepares every lane. All or nothing. */
     int (*attach)(struct stele_sink *sink, const struct stele_sink_request *request,
                   struct stele_sink_place *out_place, struct stele_error *err);

@@ -45,7 +45,7 @@ struct stele_sinks_driver {
     int (*prepare)(void *db, const char *sql, size_t number, uint32_t params, void **out_statement,
                    size_t *out_offset, struct stele_error *err);
     void (*release)(void *db, void *statement);
-    int (*apply)(void *db, void *statement, const struct stele_event *event,
+    int (*apply)(void *db, void *statement, const struct stele_event *event, int64_t effective_us,
                  struct stele_error *err);
     uint64_t (*culprit)(const void *db);
 };

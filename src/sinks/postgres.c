@@ -366,6 +366,7 @@ static Oid type_of(enum stele_projection_param param)
     case STELE_PARAM_POSITION:
         return OID_INT8;
     case STELE_PARAM_CREATED:
+    case STELE_PARAM_EFFECTIVE:
         return OID_TIMESTAMPTZ;
     case STELE_PARAM_DATA:
     case STELE_PARAM_METADATA:
@@ -470,7 +471,8 @@ static void bind_json(struct binding *binding, struct connection *connection, co
 }
 
 static void bind(struct binding *binding, struct connection *connection,
-                 enum stele_projection_param param, const struct stele_event *event)
+                 enum stele_projection_param param, const struct stele_event *event,
+                 int64_t effective_us)
 {
     switch (param) {
     case STELE_PARAM_STREAM:
@@ -487,6 +489,9 @@ static void bind(struct binding *binding, struct connection *connection,
         return;
     case STELE_PARAM_CREATED:
         bind_number(binding, (uint64_t)(event->created_us - EPOCH_US));
+        return;
+    case STELE_PARAM_EFFECTIVE:
+        bind_number(binding, (uint64_t)(effective_us - EPOCH_US));
         return;
     case STELE_PARAM_DATA:
         bind_json(binding, connection, event->data, event->data_size);
@@ -510,7 +515,7 @@ static void bind(struct binding *binding, struct connection *connection,
     bind_bytes(binding, event->data, event->data_size);
 }
 
-static int apply(void *db, void *statement, const struct stele_event *event,
+static int apply(void *db, void *statement, const struct stele_event *event, int64_t effective_us,
                  struct stele_error *err)
 {
     struct connection *const connection = db;
@@ -527,7 +532,8 @@ static int apply(void *db, void *statement, const struct stele_event *event,
         return outcome;
     }
     for (uint32_t left = prepared->params; left != 0; left &= left - 1) {
-        bind(&binding, connection, (enum stele_projection_param)__builtin_ctz(left), event);
+        bind(&binding, connection, (enum stele_projection_param)__builtin_ctz(left), event,
+             effective_us);
     }
     if (PQsendQueryPrepared(connection->pg, prepared->name, binding.count, binding.values,
                             binding.sizes, binding.formats, 0) == 0) {

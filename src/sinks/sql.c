@@ -6,6 +6,8 @@
  *     stele_lanes    name, build, lane, position, effects_after, generation, events
  *     stele_parked   name, build, position, stream, revision, type, reason, attempts
  *
+ * and two more for projections in effective order: see sql_effective.c.
+ *
  * Every transaction that applies events ends with one UPDATE of its lane, under the condition that
  * position and generation are what they were when the lane read them. If another process has moved
  * them, nothing of the transaction stays. So no lock has to be held between transactions, and none can
@@ -107,22 +109,23 @@ static const struct stele_sinks_route *route_of(const struct stele_sinks_sql *si
 }
 
 static int apply_c(struct stele_sinks_sql *sink, uint32_t lane, const struct stele_event *event,
-                   bool replay, struct stele_error *err)
+                   int64_t effective_us, bool replay, struct stele_error *err)
 {
     const struct stele_project_step step = {.handle = sink->driver->handle(sink->lanes[lane].db),
                                             .suffix = sink->suffix,
-                                            .replay = replay ? 1 : 0};
+                                            .replay = replay ? 1 : 0,
+                                            .effective_us = effective_us};
     const struct stele_projection_options *const c = &sink->projection->c;
     return c->apply(c->context, &step, event, err);
 }
 
-static int apply(struct stele_sink *base, uint32_t lane, const struct stele_event *event,
-                 bool replay, uint64_t *out_culprit, struct stele_error *err)
+int stele_sinks__apply(struct stele_sinks_sql *sink, uint32_t lane, const struct stele_event *event,
+                       int64_t effective_us, bool replay, uint64_t *out_culprit,
+                       struct stele_error *err)
 {
-    struct stele_sinks_sql *const sink = sql_of(base);
     struct stele_sinks_connection *const connection = &sink->lanes[lane];
     if (sink->projection->c.apply != NULL) {
-        const int outcome = apply_c(sink, lane, event, replay, err);
+        const int outcome = apply_c(sink, lane, event, effective_us, replay, err);
         *out_culprit = event->position;
         return outcome;
     }
@@ -132,14 +135,21 @@ static int apply(struct stele_sink *base, uint32_t lane, const struct stele_even
             continue;
         }
         const uint32_t number = route->statements[i] & ~STELE_SINKS_EFFECT;
-        const int outcome =
-            sink->driver->apply(connection->db, connection->statements[number], event, err);
+        const int outcome = sink->driver->apply(connection->db, connection->statements[number],
+                                                event, effective_us, err);
         if (outcome != STELE_OK) {
             *out_culprit = sink->driver->culprit(connection->db);
             return outcome;
         }
     }
     return STELE_OK;
+}
+
+static int apply(struct stele_sink *base, uint32_t lane, const struct stele_event *event,
+                 bool replay, uint64_t *out_culprit, struct stele_error *err)
+{
+    return stele_sinks__apply(sql_of(base), lane, event, event->created_us, replay, out_culprit,
+                              err);
 }
 
 static int commit(struct stele_sink *base, uint32_t lane, uint64_t from, uint64_t to,
@@ -405,6 +415,7 @@ static void close_sql(struct stele_sink *base)
 }
 
 static const struct stele_sink_ops sql_ops = {
+    .effective = &stele_sinks__effective,
     .attach = stele_sinks__attach,
     .detach = stele_sinks__detach,
     .begin = begin,

@@ -92,6 +92,12 @@ void stele_sinks__release_made_of(const struct stele_projection *projection,
                                   const struct stele_projection *otherwise);
 void stele_sinks__suffix(uint64_t build, char suffix[STELE_SINKS_SUFFIX_SIZE]);
 
+/* What an event means, on a lane's connection. */
+int stele_sinks__apply(struct stele_sinks_sql *sink, uint32_t lane, const struct stele_event *event,
+                       int64_t effective_us, bool replay, uint64_t *out_culprit,
+                       struct stele_error *err);
+extern const struct stele_sink_effective_ops stele_sinks__effective;
+
 /* Prepares the statements of the attached projection on a lane's connection. */
 int stele_sinks__prepare(struct stele_sinks_sql *sink, uint32_t lane, struct stele_error *err);
 int stele_sinks__make_routes(struct stele_sinks_sql *sink, struct stele_error *err);

@@ -33,6 +33,11 @@ int stele_sinks__make_books(struct stele_sinks_sql *sink, struct stele_error *er
         "position BIGINT NOT NULL, stream TEXT NOT NULL, revision BIGINT NOT NULL, type TEXT NOT "
         "NULL, reason TEXT NOT NULL, attempts BIGINT NOT NULL, PRIMARY KEY (name, build, "
         "position))",
+        ("CREATE TABLE IF NOT EXISTS stele_streams (name TEXT NOT NULL, build BIGINT NOT NULL, "
+         "stream TEXT NOT NULL, events BIGINT NOT NULL, latest_us BIGINT NOT NULL, PRIMARY KEY "
+         "(name, build, stream))"),
+        ("CREATE TABLE IF NOT EXISTS stele_skipped (name TEXT NOT NULL, build BIGINT NOT NULL, "
+         "stream TEXT NOT NULL, position BIGINT NOT NULL, PRIMARY KEY (name, build, position))"),
     };
     int outcome = STELE_OK;
     for (size_t i = 0; i < STELE_COUNT_OF(tables) && outcome == STELE_OK; i++) {

@@ -227,6 +227,8 @@ int stele_sinks__drop_build(struct stele_sinks_sql *sink, const struct stele_pro
         "DELETE FROM stele_builds WHERE name = ?1 AND build = ?2",
         "DELETE FROM stele_lanes WHERE name = ?1 AND build = ?2",
         "DELETE FROM stele_parked WHERE name = ?1 AND build = ?2",
+        "DELETE FROM stele_streams WHERE name = ?1 AND build = ?2",
+        "DELETE FROM stele_skipped WHERE name = ?1 AND build = ?2",
     };
     const struct stele_sinks_value values[] = {stele_sinks_text(projection->name),
                                                stele_sinks_number(build)};
@@ -363,6 +365,9 @@ int stele_sinks__drop(struct stele_sink *base, const struct stele_projection *pr
     bool found = false;
     if (outcome == STELE_OK) {
         outcome = sink->driver->begin(db, err);
+    }
+    if (outcome == STELE_OK) {
+        outcome = stele_sinks__make_books(sink, err); /* An older release has made fewer. */
     }
     for (size_t i = 0; i < STELE_COUNT_OF(states) && outcome == STELE_OK; i++) {
         struct stele_sinks_build build = {.found = false};

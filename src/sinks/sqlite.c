@@ -335,8 +335,16 @@ static int bind_blob(sqlite3_stmt *statement, int number, const void *bytes, siz
     return sqlite3_bind_blob64(statement, number, bytes != NULL ? bytes : "", size, SQLITE_STATIC);
 }
 
+static int bind_time(sqlite3_stmt *statement, int number, int64_t time_us)
+{
+    char text[37];
+    return stele_time_format(time_us, 6, text)
+               ? sqlite3_bind_text(statement, number, text, -1, SQLITE_TRANSIENT)
+               : sqlite3_bind_null(statement, number);
+}
+
 static int bind(sqlite3_stmt *statement, enum stele_projection_param param,
-                const struct stele_event *event)
+                const struct stele_event *event, int64_t effective_us)
 {
     const int number = (int)param + 1;
     char text[37];
@@ -350,10 +358,9 @@ static int bind(sqlite3_stmt *statement, enum stele_projection_param param,
     case STELE_PARAM_TYPE:
         return bind_text(statement, number, event->type.data, event->type.size);
     case STELE_PARAM_CREATED:
-        if (!stele_time_format(event->created_us, 6, text)) {
-            return sqlite3_bind_null(statement, number);
-        }
-        return sqlite3_bind_text(statement, number, text, -1, SQLITE_TRANSIENT);
+        return bind_time(statement, number, event->created_us);
+    case STELE_PARAM_EFFECTIVE:
+        return bind_time(statement, number, effective_us);
     case STELE_PARAM_DATA:
         return (event->flags & STELE_EVENT_JSON) != 0
                    ? bind_text(statement, number, event->data, event->data_size)
@@ -372,14 +379,15 @@ static int bind(sqlite3_stmt *statement, enum stele_projection_param param,
     return bind_blob(statement, number, event->data, event->data_size);
 }
 
-static int apply(void *db, void *statement, const struct stele_event *event,
+static int apply(void *db, void *statement, const struct stele_event *event, int64_t effective_us,
                  struct stele_error *err)
 {
     struct connection *const connection = db;
     const struct prepared *const prepared = statement;
     int code = SQLITE_OK;
     for (uint32_t left = prepared->params; left != 0 && code == SQLITE_OK; left &= left - 1) {
-        code = bind(prepared->sqlite, (enum stele_projection_param)__builtin_ctz(left), event);
+        code = bind(prepared->sqlite, (enum stele_projection_param)__builtin_ctz(left), event,
+                    effective_us);
     }
     if (code == SQLITE_OK) {
         code = sqlite3_step(prepared->sqlite);

@@ -157,6 +157,9 @@ def prepare(s, orders):
 def prepare_projection(s):
     s.write("totals.sql", "-- @projection totals\n-- @version 1\n-- @tables\n"
             "CREATE TABLE t (stream TEXT);\n-- @on OrderPlaced\nINSERT INTO t VALUES (:stream);\n")
+    s.write("history.sql", "-- @projection history\n-- @version 1\n-- @order effective\n-- @tables\n"
+            "CREATE TABLE h (stream TEXT);\n-- @undo\nDELETE FROM h WHERE stream = :stream;\n"
+            "-- @on OrderPlaced\nINSERT INTO h VALUES (:stream);\n")
     s.write("stele.yaml", "projections:\n  - file: totals.sql\n    into: totals.db\n")
     s.run("project", "run", "totals.sql", "--into", "totals.db", "--once")
 

@@ -222,6 +222,7 @@ complete -c stele -n '__stele_is serve' -l no-sandbox -d 'do without the filter 
 complete -c stele -n '__stele_is project' -l into -r -d 'the database: a file, postgresql://… or redis://…'
 complete -c stele -n '__stele_is project' -l once -d 'run: end when everything that is there is done'
 complete -c stele -n '__stele_is project' -l as-of -x -d 'run: nothing newer than this, into a fresh database'
+complete -c stele -n '__stele_is project' -l effective -x -d 'run: nothing that counts later than this, into a fresh database'
 complete -c stele -n '__stele_is project' -l follow -d 'rebuild: go on with what comes after the switch'
 complete -c stele -n '__stele_is project' -l lanes -x -d 'connections that work side by side'
 complete -c stele -n '__stele_is project' -l batch -x -d 'events of one transaction at most'

@@ -10,6 +10,12 @@
 
 #define HEAD "-- @projection p\n-- @version 1\n"
 
+#define ORDER "-- @order effective\n"
+#define NO_UNDO(line)                                                                              \
+    "p.sql:" line                                                                                  \
+    ": @order effective needs statements behind an @undo, which take out everything "              \
+    "of the stream :stream"
+
 static struct stele_projection *parse(const char *text)
 {
     struct stele_projection *projection = NULL;
@@ -38,8 +44,40 @@ static const struct {
     {HEAD "-- @version 2\n", "p.sql:3: @version stands here a second time"},
     {HEAD "-- @category\n", "p.sql:3: @category names nothing"},
     {HEAD "-- @categories a\n", "p.sql:3: @categories is no directive; there are @projection, "
-                                "@version, @language, @category, @stream, "
-                                "@stream-prefix, @tag, @tables, @on and @effect"},
+                                "@version, @language, @order, @category, @stream, "
+                                "@stream-prefix, @tag, @tables, @on, @effect and @undo"},
+    {HEAD "-- @order\n", "p.sql:3: @order is stored or effective"},
+    {HEAD "-- @order backwards\n", "p.sql:3: @order is stored or effective"},
+    {HEAD "-- @order effective stored\n", "p.sql:3: @order is stored or effective"},
+    {HEAD "-- @order effective\n-- @order effective\n",
+     "p.sql:4: @order stands here a second time"},
+    {HEAD "-- @on A\nSELECT 1;\n-- @order effective\n",
+     "p.sql:5: @order belongs before @tables and @on"},
+    {HEAD "-- @undo\nDELETE FROM t;\n",
+     "p.sql:3: @undo belongs to a projection with `@order effective`"},
+    {HEAD "-- @order stored\n-- @undo\nDELETE FROM t;\n",
+     "p.sql:4: @undo belongs to a projection with `@order effective`"},
+    {HEAD ORDER "-- @undo A\n", "p.sql:4: @undo names no types: it takes out all of a stream"},
+    {HEAD ORDER "-- @undo\nDELETE FROM t;\n-- @undo\n", "p.sql:6: @undo stands here a second time"},
+    {HEAD ORDER "-- @undo\nDELETE FROM t;\n",
+     "p.sql:6: there is no statement behind an `-- @on TYPE`"},
+    {HEAD ORDER "-- @on A\nSELECT 1;\n", NO_UNDO("3")},
+    {HEAD ORDER "-- @undo\n-- @on A\nSELECT 1;\n", NO_UNDO("4")},
+    {HEAD ORDER "-- @undo\nDELETE FROM t WHERE a = :id;\n-- @on A\nSELECT 1;\n",
+     "p.sql:5: :id: behind @undo there is only :stream"},
+    {HEAD ORDER "-- @undo\nDELETE FROM t;\n-- @effect A\nSELECT 1;\n",
+     "p.sql:6: @effect does not go with @order effective, which applies events again and again: "
+     "put "
+     "it into a projection of its own"},
+    {HEAD ORDER "-- @tag x\n-- @undo\nDELETE FROM t;\n-- @on A\nSELECT 1;\n",
+     "p.sql:4: @tag takes single events, and @order effective whole streams"},
+    {HEAD "-- @language lua\n" ORDER "-- @on A\nx()\n",
+     "p.sql:4: @order effective is for projections in SQL"},
+    {HEAD "-- @on A\nSELECT :effective;\n",
+     "p.sql:4: :effective is for projections with `@order effective`"},
+    {HEAD ORDER "-- @undo\nDELETE FROM t;\n-- @on A\nSELECT :effectiv;\n",
+     "p.sql:7: :effectiv is no parameter; there are :stream, :revision, :position, :type, "
+     ":created, :data, :metadata, :id, :bytes and :effective"},
     {HEAD "-- @tables\n-- @category a\n", "p.sql:4: @category belongs before @tables and @on"},
     {HEAD "-- @tables\n-- @version 2\n", "p.sql:4: @version belongs before @tables and @on"},
     {HEAD "-- @tables\n-- @tables\n", "p.sql:4: @tables stands here a second time"},
@@ -92,6 +130,22 @@ TEST(every_mistake_is_told_with_file_line_and_what)
         CHECK_TEXT_EQ(err.message, mistakes[i].words);
         CHECK(projection == NULL);
     }
+}
+
+TEST(in_effective_order_whole_streams_are_read_whatever_the_types)
+{
+    struct stele_projection *const projection =
+        parse(HEAD ORDER "-- @category c\n-- @undo\nDELETE FROM t WHERE s = :stream;\n-- @on A\n"
+                         "INSERT INTO t VALUES (:stream, :effective);\n");
+    CHECK(projection->effective);
+    CHECK_EQ(projection->filter.types_count, 0);
+    CHECK_EQ(projection->filter.categories_count, 1);
+    CHECK_EQ(projection->sections_count, 2);
+    CHECK(projection->sections[0].undo);
+    const struct stele_text type = {.data = "A", .size = 1};
+    CHECK(!stele_section_wants(&projection->sections[0], type));
+    CHECK(stele_section_wants(&projection->sections[1], type));
+    stele_projection_destroy(projection);
 }
 
 TEST(whatever_is_cut_off_is_refused_or_whole)

@@ -3,6 +3,7 @@
  *
  * Method: a naive model of accounts in C beside the projection; a sink whose n-th call kills the process
  * or fails, before or after it was done, for every n. */
+#include "unit/sinks/faults.h"
 #include "unit/sinks/world.h"
 
 #include <pthread.h>
@@ -56,94 +57,6 @@ TEST(a_run_as_of_a_position_sees_nothing_newer)
 
 /* ---- A sink that fails ---- */
 
-enum fault { KILL_BEFORE, KILL_AFTER, FAIL_BEFORE, FAIL_AFTER, FAULTS };
-
-static struct {
-    enum fault fault;
-    unsigned left; /* Calls until it happens; 0: it has, or never will. */
-    bool happened;
-    const struct stele_sink_ops *real;
-} plan;
-
-static bool is_due(void)
-{
-    if (plan.left == 0 || --plan.left > 0) {
-        return false;
-    }
-    plan.happened = true;
-    return true;
-}
-
-/* Around every call that changes something: what happens before it, and after it. */
-#define WITH_FAULT(call, err)                                                                      \
-    do {                                                                                           \
-        const bool due = is_due();                                                                 \
-        if (due && plan.fault == KILL_BEFORE) {                                                    \
-            (void)kill(getpid(), SIGKILL);                                                         \
-        }                                                                                          \
-        if (due && plan.fault == FAIL_BEFORE) {                                                    \
-            return stele_fail(err, STELE_E_IO, 0, "planned");                                      \
-        }                                                                                          \
-        const int outcome = (call);                                                                \
-        if (due && plan.fault == KILL_AFTER) {                                                     \
-            (void)kill(getpid(), SIGKILL);                                                         \
-        }                                                                                          \
-        return due ? stele_fail(err, STELE_E_IO, 0, "planned") : outcome;                          \
-    } while (0)
-
-static int bad_attach(struct stele_sink *sink, const struct stele_sink_request *request,
-                      struct stele_sink_place *place, struct stele_error *err)
-{
-    const bool due = is_due();
-    if (due && plan.fault == KILL_BEFORE) {
-        (void)kill(getpid(), SIGKILL);
-    }
-    if (due && plan.fault >= FAIL_BEFORE) {
-        return stele_fail(err, STELE_E_IO, 0, "planned");
-    }
-    const int outcome = plan.real->attach(sink, request, place, err);
-    if (due) {
-        (void)kill(getpid(), SIGKILL);
-    }
-    return outcome;
-}
-
-static int bad_begin(struct stele_sink *sink, uint32_t lane, struct stele_error *err)
-{
-    const bool due = is_due();
-    if (due && plan.fault >= FAIL_BEFORE) {
-        return stele_fail(err, STELE_E_IO, 0, "planned");
-    }
-    if (due) {
-        (void)kill(getpid(), SIGKILL);
-    }
-    return plan.real->begin(sink, lane, err);
-}
-
-static int bad_apply(struct stele_sink *sink, uint32_t lane, const struct stele_event *event,
-                     bool replay, uint64_t *culprit, struct stele_error *err)
-{
-    WITH_FAULT(plan.real->apply(sink, lane, event, replay, culprit, err), err);
-}
-
-static int bad_park(struct stele_sink *sink, uint32_t lane, const struct stele_event *event,
-                    const char *reason, struct stele_error *err)
-{
-    WITH_FAULT(plan.real->park(sink, lane, event, reason, err), err);
-}
-
-static int bad_commit(struct stele_sink *sink, uint32_t lane, uint64_t from, uint64_t to,
-                      uint64_t applied, uint64_t *culprit, struct stele_error *err)
-{
-    WITH_FAULT(plan.real->commit(sink, lane, from, to, applied, culprit, err), err);
-}
-
-static int bad_switch(struct stele_sink *sink, const uint64_t *positions, uint64_t applied,
-                      struct stele_error *err)
-{
-    WITH_FAULT(plan.real->switch_over(sink, positions, applied, err), err);
-}
-
 /* The run of a process that may be killed. It opens everything itself. */
 static void run_badly(const struct world *world, bool rebuild, enum fault fault, unsigned n)
 {
@@ -157,25 +70,15 @@ static void run_badly(const struct world *world, bool rebuild, enum fault fault,
     }
     struct stele_projection *const projection = world_totals(1);
     struct stele_sink *const sink = world_sink(world);
-    struct stele_sink_ops bad = *sink->ops;
-    plan.fault = fault;
-    plan.left = n;
-    plan.real = sink->ops;
-    bad.attach = bad_attach;
-    bad.begin = bad_begin;
-    bad.apply = bad_apply;
-    bad.park = bad_park;
-    bad.commit = bad_commit;
-    bad.switch_over = bad_switch;
-    sink->ops = &bad;
+    fault_plan(sink, fault, n);
     options.batch_max = 4;
     options.rebuild = rebuild ? 1 : 0;
     const int outcome = stele_project_run(store, projection, sink, &options, NULL, &err);
-    sink->ops = plan.real;
+    fault_unplan(sink);
     stele_sink_close(sink);
     stele_projection_destroy(projection);
     (void)stele_close(store);
-    if (!plan.happened) {
+    if (!fault_state.happened) {
         _exit(outcome == STELE_OK ? 0 : 4);
     }
     _exit(outcome == STELE_E_IO ? 1 : 5);
