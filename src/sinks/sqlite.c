@@ -16,9 +16,14 @@
 
 /* How long a transaction waits for the one before it: a rebuild's take a fraction of a second. */
 #define BUSY_MS 10000
+/* Statements that are kept, because each transaction has the same beginning, checkpoint and end: making
+ * them anew took longer than carrying them out. */
+#define KEPT_MAX 8u
 
 struct connection {
     sqlite3 *sqlite;
+    sqlite3_stmt *kept[KEPT_MAX]; /* Reset, nothing bound, used by nobody. NULL: a free place. */
+    size_t kept_next;             /* The place that is given up next. */
     uint64_t culprit;
     bool made; /* The file was not there before. */
     char *path;
@@ -72,6 +77,9 @@ static void disconnect(void *db, bool keep)
 {
     struct connection *const connection = db;
     struct stele_alloc *const alloc = stele_linux_alloc();
+    for (size_t i = 0; i < KEPT_MAX; i++) {
+        (void)sqlite3_finalize(connection->kept[i]);
+    }
     (void)sqlite3_close(connection->sqlite);
     if (connection->made && !keep) {
         char name[4200];
@@ -168,29 +176,6 @@ static void *handle(void *db)
     return ((struct connection *)db)->sqlite;
 }
 
-/* ---- Transactions ---- */
-
-static int begin(void *db, struct stele_error *err)
-{
-    /* Those that only read and write later fail in the middle if another writer was faster. */
-    return run(db, "BEGIN IMMEDIATE", err);
-}
-
-static int commit(void *db, struct stele_error *err)
-{
-    struct connection *const connection = db;
-    connection->culprit = 0;
-    return run(connection, "COMMIT", err);
-}
-
-static void rollback(void *db)
-{
-    struct connection *const connection = db;
-    if (sqlite3_get_autocommit(connection->sqlite) == 0) {
-        (void)run(connection, "ROLLBACK", NULL);
-    }
-}
-
 /* ---- Statements ---- */
 
 static size_t error_offset(struct connection *connection)
@@ -234,6 +219,44 @@ static int execute(void *db, const char *sql, size_t *out_offset, struct stele_e
     return finish(connection, statement, STELE_OK, err);
 }
 
+/* A statement of this text, for give_back(). */
+static int take_kept(struct connection *connection, const char *sql, sqlite3_stmt **out_statement,
+                     struct stele_error *err)
+{
+    for (size_t i = 0; i < KEPT_MAX; i++) {
+        sqlite3_stmt *const kept = connection->kept[i];
+        if (kept != NULL && strcmp(sqlite3_sql(kept), sql) == 0) {
+            connection->kept[i] = NULL;
+            *out_statement = kept;
+            return STELE_OK;
+        }
+    }
+    return prepare_text(connection, sql, SQLITE_PREPARE_PERSISTENT, out_statement, NULL, err);
+}
+
+/* Ends what the statement was about, and keeps it. What went wrong in it is the outcome, if that was STELE_OK. */
+static int give_back(struct connection *connection, sqlite3_stmt *statement, int outcome,
+                     struct stele_error *err)
+{
+    const int code = sqlite3_reset(statement);
+    if (code != SQLITE_OK) {
+        outcome = outcome == STELE_OK ? failed(connection, code, err) : outcome;
+        (void)sqlite3_finalize(statement);
+        return outcome;
+    }
+    (void)sqlite3_clear_bindings(statement);
+    size_t place = connection->kept_next;
+    for (size_t i = 0; i < KEPT_MAX; i++) {
+        place = connection->kept[i] == NULL ? i : place;
+    }
+    if (connection->kept[place] != NULL) {
+        (void)sqlite3_finalize(connection->kept[place]);
+        connection->kept_next = (place + 1) % KEPT_MAX;
+    }
+    connection->kept[place] = statement;
+    return outcome;
+}
+
 static int hand_out(sqlite3_stmt *statement, stele_sinks_row on_row, void *context)
 {
     struct stele_text columns[16];
@@ -253,7 +276,7 @@ static int query(void *db, const char *sql, const struct stele_sinks_value *valu
 {
     struct connection *const connection = db;
     sqlite3_stmt *statement = NULL;
-    int outcome = prepare_text(connection, sql, 0, &statement, NULL, err);
+    int outcome = take_kept(connection, sql, &statement, err);
     if (outcome != STELE_OK) {
         return outcome;
     }
@@ -271,7 +294,41 @@ static int query(void *db, const char *sql, const struct stele_sinks_value *valu
     if (outcome == STELE_OK && code == SQLITE_DONE && out_changes != NULL) {
         *out_changes = (uint64_t)sqlite3_changes64(connection->sqlite);
     }
-    return finish(connection, statement, outcome, err);
+    return give_back(connection, statement, outcome, err);
+}
+
+/* ---- Transactions ---- */
+
+static int step_kept(struct connection *connection, const char *sql, struct stele_error *err)
+{
+    sqlite3_stmt *statement = NULL;
+    int outcome = take_kept(connection, sql, &statement, err);
+    if (outcome == STELE_OK) {
+        (void)sqlite3_step(statement);
+        outcome = give_back(connection, statement, STELE_OK, err);
+    }
+    return outcome;
+}
+
+static int begin(void *db, struct stele_error *err)
+{
+    /* Those that only read and write later fail in the middle if another writer was faster. */
+    return step_kept(db, "BEGIN IMMEDIATE", err);
+}
+
+static int commit(void *db, struct stele_error *err)
+{
+    struct connection *const connection = db;
+    connection->culprit = 0;
+    return step_kept(connection, "COMMIT", err);
+}
+
+static void rollback(void *db)
+{
+    struct connection *const connection = db;
+    if (sqlite3_get_autocommit(connection->sqlite) == 0) {
+        (void)run(connection, "ROLLBACK", NULL);
+    }
 }
 
 /* A "?" or "$x" that is none of ours would be NULL for ever. */

@@ -10,7 +10,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
-from harness import BINARY, SOURCE, Stele, has, main, same  # noqa: E402
+from harness import BINARY, SOURCE, Stele, has, hasnt, main, same  # noqa: E402
 
 from cluster import Cluster, Load, free_row, wait_for  # noqa: E402
 
@@ -46,10 +46,66 @@ def test_three_nodes_agree(s: Stele):
         cluster.verify()
 
 
+def nodes_with(s, cluster, words):
+    """The nodes of which some file, the log of the program among them, has these bytes."""
+    found = set()
+    for node in cluster.nodes:
+        paths = [node.log_path]
+        for folder, _, names in os.walk(s.path(node.dir)):
+            paths += [os.path.join(folder, name) for name in names]
+        for path in paths:
+            with open(path, "rb") as file:
+                if words.encode() in file.read():
+                    found.add(node.number)
+    return found
+
+
+SEALED = ("Ada Plainname", "calls on plain Mondays")
+KEPT = "Grace Keptname"
+
+
+def append_sealed(s, cluster):
+    """Sealed by clients of two nodes, read by one of the third; nodes have no keys."""
+    targets = [f"stele://localhost:{node.port}" for node in cluster.nodes]
+    ring = {"STELE_KEYRING": "ring", "STELE_KEY_FILE": "master.key"}
+    s.write("policy.json", '{"seal": [{"types": ["Registered"], "subject": "/customer", "fields": ["/name"]}]}')
+    s.run("keys", "init", "--keyring", "ring", "--key-file", "master.key")
+    s.run("keys", "policy", "policy.json", env=ring)
+    for name, subject, target in ((SEALED[0], "c-1", targets[0]), (KEPT, "c-2", targets[1])):
+        s.run("append", f"customer-{subject}", "--type", "Registered", "--store", target, "--data",
+              json.dumps({"customer": subject, "name": name, "plan": "plainly gold"}), env=ring)
+    s.run("append", "note-1", "--type", "Noted", "--subject", "c-1", "--store", targets[1], "--data",
+          json.dumps({"text": SEALED[1]}), env=ring)
+    cluster.settle()
+    same(s.run("read", "customer-c-1", "--json", "--store", targets[2], env=ring).json[0]["data"]["name"], SEALED[0])
+    same(s.run("read", "note-1", "--json", "--store", targets[2], env=ring).json[0]["data"], {"text": SEALED[1]})
+    has(s.run("read", "customer-c-1", "--store", targets[2]).out, "$sealed")
+    return targets, ring
+
+
+def shred(s, cluster, targets, ring):
+    """What was readable with the key is so nowhere any more, other people's is."""
+    s.run("keys", "backup", "ring.backup", env=ring)
+    s.run("shred", "c-1", "--store", targets[1], env=ring)
+    cluster.settle()
+    for target in targets:
+        gone = s.run("read", "customer-c-1", "--json", "--store", target, env=ring).json[0]
+        same((gone["data"]["name"], gone["data"]["plan"], gone["shredded"]), (None, "plainly gold", True))
+        same(s.run("read", "note-1", "--json", "--store", target, env=ring).json[0]["data"], None)
+        has(s.run("read", "customer-c-2", "--store", target, env=ring).out, KEPT)
+    has(s.run("keys", "verify-erasure", "--store", targets[0], env=ring).out, "valid")
+    # A keyring of before finds the erasure record in the cluster.
+    shutil.rmtree(s.path("ring"))
+    s.run("keys", "restore", "ring.backup", env=ring)
+    hasnt(s.run("read", "customer-c-1", "--store", targets[2], env=ring).out, SEALED[0])
+
+
 def test_deletion(s: Stele):
-    """deletion, tombstones and metadata are the same on every node"""
+    """deletion and metadata are the same on every node; what was sealed stands in no file of any, also when shredded"""
     with Cluster(s, 3) as cluster:
         cluster.wait_ready()
+        targets, ring = append_sealed(s, cluster)
+        shred(s, cluster, targets, ring)
         for name in "abcd":
             same(cluster[1].append(name, 3).status, 201)
         same(cluster[2].ask("DELETE", "/api/streams/a").is_done, True)
@@ -62,8 +118,13 @@ def test_deletion(s: Stele):
             same((node.name, len(node.read("c"))), (node.name, 1))
         same(cluster[3].append("a", expect="none").json["revision"], 3)
         cluster.all()
+        for words in (*SEALED, KEPT):
+            same((words, nodes_with(s, cluster, words)), (words, set()))
         cluster.stop()
         cluster.verify()
+        same(nodes_with(s, cluster, "plainly gold"), {1, 2, 3})
+        for words in (*SEALED, KEPT):
+            same((words, nodes_with(s, cluster, words)), (words, set()))
 
 
 def test_a_killed_node(s: Stele):
