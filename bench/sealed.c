@@ -324,12 +324,26 @@ static void open_all(struct bench *bench)
     check(stele_use_keyring(bench->stores[FIELDS], bench->keyring, NULL, &err), &err);
 }
 
-static void fill(struct bench *bench)
+/* Appends of one event to each of BATCH streams: the events of a stream lie apart. */
+static void fill(struct bench *bench, enum kind kind)
 {
-    for (int kind = 0; kind < KINDS; kind++) {
-        for (uint32_t done = 0; done < bench->events; done += BATCH) {
-            append_one(bench, (enum kind)kind, BATCH, false);
+    static char names[BATCH][BENCH_STREAM_NAME_SIZE];
+    struct stele_event_draft drafts[BATCH];
+    struct stele_append streams[BATCH];
+    struct stele_error err = {0};
+    const uint32_t events = bench->events > STREAMS ? bench->events : STREAMS;
+    for (uint32_t done = 0; done < events; done += BATCH) {
+        for (uint32_t i = 0; i < BATCH; i++) {
+            const uint32_t stream = (done + i) % STREAMS;
+            drafts[i] = draft_of(bench, kind, &bench->random);
+            streams[i] = (struct stele_append){.stream = stream_of(kind, stream, names[i]),
+                                               .expected = expected_of(bench, kind, stream),
+                                               .events = &drafts[i],
+                                               .count = 1};
+            bench->next[kind][stream]++;
         }
+        check(stele_append_many(bench->stores[kind], streams, BATCH, NULL, 0, NULL, NULL, &err),
+              &err);
     }
 }
 
@@ -369,7 +383,9 @@ int main(int argc, char **argv)
     bench.random = bench_seed();
     bench_pool_init(&bench.pool, DATA_SIZE);
     open_all(&bench);
-    fill(&bench);
+    for (int kind = 0; kind < KINDS; kind++) {
+        fill(&bench, (enum kind)kind);
+    }
     for (size_t i = 0; i < STELE_COUNT_OF(workloads); i++) {
         measure(&bench, &workloads[i]);
     }
