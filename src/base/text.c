@@ -139,18 +139,33 @@ void stele_base64_encode(struct stele_bytes from, char *to)
     }
 }
 
-static int base64_value(uint8_t digit, bool url)
+/* What a digit is worth, and 1 more; 0: it is none. */
+#define BASE64_VALUES(plus, slash)                                                                 \
+    {                                                                                              \
+        ['A'] = 1, ['B'] = 2, ['C'] = 3, ['D'] = 4, ['E'] = 5, ['F'] = 6, ['G'] = 7, ['H'] = 8,    \
+        ['I'] = 9, ['J'] = 10, ['K'] = 11, ['L'] = 12, ['M'] = 13, ['N'] = 14, ['O'] = 15,         \
+        ['P'] = 16, ['Q'] = 17, ['R'] = 18, ['S'] = 19, ['T'] = 20, ['U'] = 21, ['V'] = 22,        \
+        ['W'] = 23, ['X'] = 24, ['Y'] = 25, ['Z'] = 26, ['a'] = 27, ['b'] = 28, ['c'] = 29,        \
+        ['d'] = 30, ['e'] = 31, ['f'] = 32, ['g'] = 33, ['h'] = 34, ['i'] = 35, ['j'] = 36,        \
+        ['k'] = 37, ['l'] = 38, ['m'] = 39, ['n'] = 40, ['o'] = 41, ['p'] = 42, ['q'] = 43,        \
+        ['r'] = 44, ['s'] = 45, ['t'] = 46, ['u'] = 47, ['v'] = 48, ['w'] = 49, ['x'] = 50,        \
+        ['y'] = 51, ['z'] = 52, ['0'] = 53, ['1'] = 54, ['2'] = 55, ['3'] = 56, ['4'] = 57,        \
+        ['5'] = 58, ['6'] = 59, ['7'] = 60, ['8'] = 61, ['9'] = 62, [plus] = 63, [slash] = 64      \
+    }
+
+/* Four digits are three bytes. false: one of them is no digit. */
+static bool decode_four(const uint8_t *values, const uint8_t *digits, uint8_t *to)
 {
-    if (digit >= 'A' && digit <= 'Z') {
-        return digit - 'A';
-    }
-    if (digit >= 'a' && digit <= 'z') {
-        return digit - 'a' + 26;
-    }
-    if (digit >= '0' && digit <= '9') {
-        return digit - '0' + 52;
-    }
-    return digit == (url ? '-' : '+') ? 62 : digit == (url ? '_' : '/') ? 63 : -1;
+    /* A value of 0 wraps around and sets the bits above the sixth. */
+    const uint32_t a = values[digits[0]] - 1u;
+    const uint32_t b = values[digits[1]] - 1u;
+    const uint32_t c = values[digits[2]] - 1u;
+    const uint32_t d = values[digits[3]] - 1u;
+    const uint32_t bits = a << 18 | b << 12 | c << 6 | d;
+    to[0] = (uint8_t)(bits >> 16);
+    to[1] = (uint8_t)(bits >> 8);
+    to[2] = (uint8_t)bits;
+    return (a | b | c | d) < 64;
 }
 
 bool stele_base64_decode(struct stele_bytes text, unsigned flags, uint8_t *to, size_t *out_size)
@@ -167,15 +182,23 @@ bool stele_base64_decode(struct stele_bytes text, unsigned flags, uint8_t *to, s
     if (digits % 4 == 1) {
         return false;
     }
+    static const uint8_t both[2][256] = {BASE64_VALUES('+', '/'), BASE64_VALUES('-', '_')};
+    const uint8_t *const values = both[(flags & STELE_BASE64_URL) != 0 ? 1 : 0];
     uint32_t bits = 0;
     unsigned count = 0;
     size_t written = 0;
-    for (size_t i = 0; i < digits; i++) {
-        const int value = base64_value(text.data[i], (flags & STELE_BASE64_URL) != 0);
-        if (value < 0) {
+    size_t i = 0;
+    for (; digits - i >= 4; i += 4, written += 3) {
+        if (!decode_four(values, text.data + i, to + written)) {
             return false;
         }
-        bits = bits << 6 | (uint32_t)value;
+    }
+    for (; i < digits; i++) {
+        const uint32_t value = values[text.data[i]] - 1u;
+        if (value >= 64) {
+            return false;
+        }
+        bits = bits << 6 | value;
         count += 6;
         if (count >= 8) {
             count -= 8;

@@ -223,6 +223,34 @@ TEST(data_of_every_size_comes_back)
     }
 }
 
+TEST(every_byte_in_every_place_is_a_digit_of_its_alphabet_or_refused)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    static const char *const more[] = {"+/", "-_"};
+    for (unsigned url = 0; url < 2; url++) {
+        for (size_t n = 0; n < 4 * 256; n++) {
+            char text[] = "AAAAAAAA";
+            uint8_t data[8];
+            size_t size = 0;
+            const char byte = (char)(n / 4);
+            text[4 + n % 4] = byte;
+            const char *const plain = byte != 0 ? strchr(digits, byte) : NULL;
+            const char *const other = byte != 0 ? strchr(more[url], byte) : NULL;
+            const bool good = plain != NULL || other != NULL || (byte == '=' && n % 4 == 3);
+            CHECK_EQ(stele_base64_decode(bytes_of(text, 8), url != 0 ? STELE_BASE64_URL : 0, data,
+                                         &size),
+                     good);
+            if (good && byte != '=') {
+                const size_t value =
+                    plain != NULL ? (size_t)(plain - digits) : 62 + (size_t)(other - more[url]);
+                const uint32_t bits = (uint32_t)data[3] << 16 | (uint32_t)data[4] << 8 | data[5];
+                CHECK_EQ(size, 6);
+                CHECK_EQ(bits, value << (18 - 6 * (n % 4)));
+            }
+        }
+    }
+}
+
 /* Decoding is the opposite of encoding and nothing more: of all texts of four characters of an
  * alphabet with everything that could go wrong, exactly those are read that encoding writes. */
 TEST(a_text_that_encoding_would_not_write_is_no_base64)
