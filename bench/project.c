@@ -450,6 +450,10 @@ int main(int argc, char **argv)
         return 1;
     }
     shared->marks_max = marks;
+    struct stele_error err = {0};
+    if (stele_sink_set_up_process(&err) != STELE_OK) {
+        project_die(shared, "begin", &err);
+    }
     measure(&plan, shared, &report);
     const bool failed = atomic_load(&shared->failed);
     if (!failed) {

@@ -11,6 +11,8 @@
 #include "cli/project.h"
 #include "cli/run.h"
 
+#include <stele/sinks.h>
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -175,6 +177,8 @@ int stele_cli_run(int argc, char **argv)
         return code;
     }
     struct stele_declared_file *file = NULL;
+    /* If SQLite is at work already, projections are slower and nothing else. */
+    (void)stele_sink_set_up_process(NULL);
     code = load(arguments[0], &file);
     if (code == STELE_CLI_OK) {
         code = run_file(file, once);

@@ -467,6 +467,15 @@ static uint64_t culprit(const void *db)
     return ((const struct connection *)db)->culprit;
 }
 
+int stele_sink_set_up_process(struct stele_error *err)
+{
+    if (sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0) != SQLITE_OK) {
+        return stele_fail(err, STELE_CONDITION_FAILED, 0,
+                          "set up the process: SQLite is in use already; call this first");
+    }
+    return STELE_OK;
+}
+
 const struct stele_sinks_driver stele_sinks_sqlite = {
     .name = "SQLite",
     .dialect = STELE_DIALECT_SQLITE,
