@@ -59,8 +59,8 @@ struct shared {
 
 /* What the writer has to tell. */
 struct written {
-    double seconds;
-    double cpu_s; /* Of its thread. */
+    double seconds; /* Until the last append was begun. */
+    double cpu_s;   /* Of its thread. */
     struct bench_histogram latency;
     size_t behind_half[PROJECTIONS_MAX]; /* Marks, when half of the time was over. */
     size_t behind_end[PROJECTIONS_MAX];

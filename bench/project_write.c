@@ -110,12 +110,12 @@ void project_write(const struct plan *plan, struct shared *shared, struct stele 
         }
         bench_sleep_ns(TICK_NS);
     }
+    out_written->seconds = (double)(bench_now_ns() - began) / 1e9;
     while (atomic_load(&writer.under_way) > 0) {
         bench_sleep_ns(TICK_NS / 10);
     }
     out_written->ended_ns = bench_now_ns();
     note_behind(plan, shared, out_written->behind_end);
-    out_written->seconds = (double)(out_written->ended_ns - began) / 1e9;
     out_written->cpu_s = project_thread_cpu() - cpu_s;
     (void)pthread_mutex_destroy(&writer.lock);
     free(started);
