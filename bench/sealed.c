@@ -162,7 +162,7 @@ static void go_on(struct chain *chain)
 
 static uint64_t chain64(struct bench *bench, enum kind kind)
 {
-    static const uint32_t each = 100;
+    static const uint32_t each = 20;
     struct chain chains[UNDER_WAY];
     sem_t ended;
     (void)sem_init(&ended, 0, 0);
