@@ -3,7 +3,9 @@
  *     frame.c    what nodes say to each other, as bytes
  *     members.c  configurations: as bytes, as libraft wants them; changing them
  *     entries.c  a group's log: where each entry lies, which payloads are in memory
- *     step.c     one event into libraft, and what follows from it; the guards
+ *     step.c     one event into libraft, and what follows from it
+ *     receive.c  messages of others into libraft; the guards
+ *     outbox.c   messages to others, until they are sent
  *     turn.c     the order of things within a turn
  *     recover.c  from records of the WAL to started groups
  *     trim.c     snapshots, and letting go of the WAL
@@ -338,9 +340,6 @@ STELE_MUST_USE
 int stele_raft__step(struct stele_raft *raft, struct stele_raft__group *group,
                      struct raft_event *event, int *out_refused, struct stele_error *err);
 STELE_MUST_USE
-int stele_raft__step_message(struct stele_raft *raft, uint64_t from,
-                             const struct stele_raft__received *received, struct stele_error *err);
-STELE_MUST_USE
 int stele_raft__step_submits(struct stele_raft *raft, struct stele_raft__group *group,
                              struct stele_error *err);
 STELE_MUST_USE
@@ -359,8 +358,19 @@ int stele_raft__step_snapshot(struct stele_raft *raft, struct stele_raft__group 
                               uint64_t index, uint64_t trailing, struct stele_error *err);
 void stele_raft__touch(struct stele_raft *raft, struct stele_raft__group *group);
 int stele_raft__outcome(int from_libraft, struct stele_error *err, uint32_t group);
+/* Makes room in batch and batch_payloads. STELE_OK or STELE_E_NO_MEMORY. */
+STELE_MUST_USE
+int stele_raft__reserve_batch(struct stele_raft *raft, uint32_t count);
 
-/* Queues of messages. */
+/* ---- Messages of others (receive.c) ---- */
+
+STELE_MUST_USE
+int stele_raft__step_message(struct stele_raft *raft, uint64_t from,
+                             const struct stele_raft__received *received, struct stele_error *err);
+bool stele_raft__is_only_voter(const struct stele_raft__group *group, uint64_t node);
+
+/* ---- Messages to others (outbox.c) ---- */
+
 struct stele_raft__message *stele_raft__message_take(struct stele_raft *raft);
 void stele_raft__message_release(struct stele_raft *raft, struct stele_raft__message *message);
 void stele_raft__queue_clear(struct stele_raft *raft, struct stele_raft__queue *queue);
@@ -369,6 +379,10 @@ struct stele_raft__peer *stele_raft__peer(struct stele_raft *raft, uint64_t node
 STELE_MUST_USE
 int stele_raft__post(struct stele_raft *raft, struct stele_raft__group *group,
                      struct stele_raft__message *take_message);
+/* What a step says: posted, or held until term and vote are durable. STELE_OK or STELE_E_NO_MEMORY. */
+STELE_MUST_USE
+int stele_raft__take_messages(struct stele_raft *raft, struct stele_raft__group *group,
+                              const struct raft_event *event, const struct raft_update *update);
 
 /* ---- Turns (turn.c) ---- */
 /* When the group wants its next timeout. */
