@@ -346,7 +346,7 @@ STELE_MUST_USE
 bool stele_log__sha_frame(struct stele_log__sha *sha, struct stele_bytes header,
                           struct stele_bytes payload, uint8_t out_hash[32]);
 
-/* ---- The log (log.c, roll.c, recover.c) ---- */
+/* ---- The log (log.c, roll.c, open.c, recover.c) ---- */
 
 #define STELE_LOG__BUFFERS (STELE_COMMITS_IN_FLIGHT_MAX + 1)
 
