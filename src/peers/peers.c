@@ -1,458 +1,7 @@
+/* The owner's face: frames told, connections that come in, sending, questions, beginning and end. */
 #include "peers/peers_internal.h"
 
 #include <stdio.h>
-
-static struct stele_peers *peers_of_reaper(struct stele_timer *timer)
-{
-    return (struct stele_peers *)(void *)((uint8_t *)timer - offsetof(struct stele_peers, reaper));
-}
-
-/* ---- The table ---- */
-
-struct stele_peers__node *stele_peers__node_find(const struct stele_peers *peers, uint64_t number)
-{
-    struct stele_peers__node *node = peers->nodes;
-    while (node != NULL && node->number != number) {
-        node = node->next;
-    }
-    return node;
-}
-
-static struct stele_peers__way *find_way(const struct stele_peers *peers, uint64_t number,
-                                         enum stele_peers_lane lane)
-{
-    STELE_ASSERT((unsigned)lane < STELE_PEERS_LANES);
-    struct stele_peers__node *const node = stele_peers__node_find(peers, number);
-    return node != NULL ? &node->ways[lane] : NULL;
-}
-
-static void release_nodes(struct stele_peers *peers, struct stele_peers__node *node)
-{
-    while (node != NULL) {
-        struct stele_peers__node *const next = node->next;
-        stele_release(peers->alloc, node, sizeof *node);
-        node = next;
-    }
-}
-
-static void on_reap(struct stele_timer *timer)
-{
-    struct stele_peers *const peers = peers_of_reaper(timer);
-    stele_peers__conns_reap(peers, false);
-    release_nodes(peers, peers->removed);
-    peers->removed = NULL;
-}
-
-static void write_node(struct stele_peers__node *node, const struct stele_peers_node *from)
-{
-    (void)snprintf(node->name, sizeof node->name, "%s", from->name);
-    (void)snprintf(node->target.host, sizeof node->target.host, "%s", from->host);
-    node->target.port = from->port;
-    stele_peers__target_deinit(&node->target);
-    node->target.left = 0;
-}
-
-static struct stele_peers__node *new_node(struct stele_peers *peers,
-                                          const struct stele_peers_node *from)
-{
-    struct stele_peers__node *const node = stele_allocate_zeroed(peers->alloc, sizeof *node);
-    if (node == NULL) {
-        return NULL;
-    }
-    node->peers = peers;
-    node->number = from->number;
-    node->target.peers = peers;
-    node->target.on_resolved = stele_peers__node_resolved;
-    write_node(node, from);
-    for (int lane = 0; lane < STELE_PEERS_LANES; lane++) {
-        stele_peers__way_init(&node->ways[lane], node, (enum stele_peers_lane)lane);
-    }
-    return node;
-}
-
-/* Without events. Somebody may be inside of it: it is released later. */
-static void remove_node(struct stele_peers__node *node)
-{
-    struct stele_peers *const peers = node->peers;
-    for (int lane = 0; lane < STELE_PEERS_LANES; lane++) {
-        stele_peers__way_deinit(&node->ways[lane]);
-        if (node->inbound[lane] != NULL) {
-            stele_peers__conn_refuse(node->inbound[lane], STELE_PEERS_REMOVED_NODE,
-                                     "the node is not in the table any more");
-            node->inbound[lane] = NULL;
-        }
-    }
-    stele_peers__target_deinit(&node->target);
-    node->removed = true;
-    node->next = peers->removed;
-    peers->removed = node;
-    stele_peers__timer(peers, &peers->reaper, 0);
-}
-
-static bool is_host(const char *host)
-{
-    return stele_peers_host_is_valid(host, strlen(host));
-}
-
-static int check_table(const struct stele_peers_node *nodes, size_t count, struct stele_error *err)
-{
-    if (count > STELE_PEERS_NODES_MAX) {
-        return stele_fail(err, STELE_E_LIMIT, 0, "cluster: %zu nodes, and %d are the most", count,
-                          STELE_PEERS_NODES_MAX);
-    }
-    for (size_t i = 0; i < count; i++) {
-        if (nodes[i].number == 0 || nodes[i].port == 0 ||
-            !stele_peers_name_is_valid(nodes[i].name, strlen(nodes[i].name)) ||
-            !is_host(nodes[i].host)) {
-            return stele_fail(err, STELE_E_INVALID, 0,
-                              "cluster: node %llu has no valid number, name, host and port",
-                              (unsigned long long)nodes[i].number);
-        }
-        for (size_t j = 0; j < i; j++) {
-            if (nodes[j].number == nodes[i].number) {
-                return stele_fail(err, STELE_E_INVALID, 0, "cluster: node %llu is there twice",
-                                  (unsigned long long)nodes[i].number);
-            }
-        }
-    }
-    return STELE_OK;
-}
-
-/* Those that are not there yet; false: no memory, and none of them is. */
-static bool make_new(struct stele_peers *peers, const struct stele_peers_node *nodes, size_t count,
-                     struct stele_peers__node **out_list)
-{
-    *out_list = NULL;
-    for (size_t i = 0; i < count; i++) {
-        if (nodes[i].number == peers->options.number ||
-            stele_peers__node_find(peers, nodes[i].number) != NULL) {
-            continue;
-        }
-        struct stele_peers__node *const node = new_node(peers, &nodes[i]);
-        if (node == NULL) {
-            release_nodes(peers, *out_list);
-            return false;
-        }
-        node->next = *out_list;
-        *out_list = node;
-    }
-    return true;
-}
-
-static void update_node(struct stele_peers__node *node, const struct stele_peers_node *from)
-{
-    const bool moved =
-        strcmp(node->target.host, from->host) != 0 || node->target.port != from->port;
-    node->kept = true;
-    if (!moved) {
-        (void)snprintf(node->name, sizeof node->name, "%s", from->name);
-        return;
-    }
-    write_node(node, from);
-    for (int lane = 0; lane < STELE_PEERS_LANES; lane++) {
-        stele_peers__way_move(&node->ways[lane]);
-    }
-}
-
-static void remove_others(struct stele_peers *peers)
-{
-    struct stele_peers__node **link = &peers->nodes;
-    while (*link != NULL) {
-        struct stele_peers__node *const node = *link;
-        if (node->kept) {
-            node->kept = false;
-            link = &node->next;
-        } else {
-            *link = node->next;
-            remove_node(node);
-        }
-    }
-}
-
-int stele_peers_set(struct stele_peers *peers, const struct stele_peers_node *nodes, size_t count,
-                    struct stele_error *err)
-{
-    struct stele_peers__node *fresh = NULL;
-    const int outcome = check_table(nodes, count, err);
-    if (outcome != STELE_OK) {
-        return outcome;
-    }
-    if (!make_new(peers, nodes, count, &fresh)) {
-        return stele_fail(err, STELE_E_NO_MEMORY, 0, "cluster: no memory for the table of nodes");
-    }
-    for (size_t i = 0; i < count; i++) {
-        struct stele_peers__node *const node = stele_peers__node_find(peers, nodes[i].number);
-        if (node != NULL) {
-            update_node(node, &nodes[i]);
-        }
-    }
-    remove_others(peers);
-    while (fresh != NULL) {
-        struct stele_peers__node *const node = fresh;
-        fresh = node->next;
-        node->next = peers->nodes;
-        peers->nodes = node;
-        for (int lane = 0; lane < STELE_PEERS_LANES; lane++) {
-            stele_peers__way_kick(&node->ways[lane]);
-        }
-    }
-    return STELE_OK;
-}
-
-/* ---- Hellos ---- */
-
-void stele_peers__hello_own(struct stele_peers *peers, enum stele_peers_lane lane, uint64_t to,
-                            struct stele_peers_hello *out_hello)
-{
-    *out_hello = (struct stele_peers_hello){
-        .version_min = peers->options.version_min,
-        .version_max = peers->options.version_max,
-        .lane = lane,
-        .number = peers->options.number,
-        .boot = peers->boot,
-        .attempt = ++peers->attempts,
-        .to = to,
-        .window = peers->options.bulk_window,
-    };
-    memcpy(out_hello->cluster_id, peers->options.cluster_id, 16);
-    memcpy(out_hello->incarnation, peers->options.incarnation, 16);
-    memcpy(out_hello->name, peers->name, sizeof out_hello->name);
-    memcpy(out_hello->host, peers->host, sizeof out_hello->host);
-    out_hello->port = peers->options.port;
-}
-
-static bool send_hello(struct stele_peers__conn *conn, uint8_t kind,
-                       const struct stele_peers_hello *hello)
-{
-    uint8_t payload[STELE_PEERS_HELLO_SIZE_MAX];
-    const size_t size = stele_peers_hello_encode(hello, payload);
-    return stele_peers__conn_greet(conn, kind, (struct stele_bytes){.data = payload, .size = size});
-}
-
-static void fail_without_memory(struct stele_peers__conn *conn)
-{
-    stele_peers__conn_fail(
-        conn, false,
-        (struct stele_peers_why){.cause = STELE_PEERS_NO_MEMORY, .words = "no memory"});
-}
-
-void stele_peers__on_ready(struct stele_peers__conn *conn)
-{
-    struct stele_peers_hello hello;
-    if (conn->incoming) {
-        return; /* Who dials begins. */
-    }
-    stele_peers__hello_own(conn->peers, conn->lane, conn->node != NULL ? conn->node->number : 0,
-                           &hello);
-    if (!send_hello(conn, STELE_PEERS_HELLO, &hello)) {
-        fail_without_memory(conn);
-    }
-}
-
-/* Whose the table says the number is has to be certified, not who the other side says it is. */
-static bool is_certified(const struct stele_peers__conn *conn, const char *name, const char *host)
-{
-    return conn->tls == NULL || conn->peers->options.any_name ||
-           stele_tls_peer_is(conn->tls, name) ||
-           (host != NULL && stele_tls_peer_is(conn->tls, host));
-}
-
-/* What does not need the owner. */
-static enum stele_peers_refusal judge(const struct stele_peers__conn *conn,
-                                      const struct stele_peers_hello *hello, char *words,
-                                      size_t size)
-{
-    const struct stele_peers *const peers = conn->peers;
-    const struct stele_peers_options *const own = &peers->options;
-    if (hello->version_min > own->version_max || hello->version_max < own->version_min) {
-        (void)snprintf(words, size,
-                       "protocol versions %u to %u are spoken here, and %u to %u there; upgrade "
-                       "the older node",
-                       own->version_min, own->version_max, hello->version_min, hello->version_max);
-        return STELE_PEERS_WRONG_VERSION;
-    }
-    if (hello->lane == STELE_PEERS_JOIN ? hello->to != 0 && hello->to != own->number
-                                        : hello->to != own->number || hello->to == 0) {
-        (void)snprintf(words, size, "node %llu is meant, and this is node %llu",
-                       (unsigned long long)hello->to, (unsigned long long)own->number);
-        return STELE_PEERS_WRONG_NODE;
-    }
-    if (hello->lane != STELE_PEERS_JOIN && hello->number == own->number) {
-        (void)snprintf(words, size,
-                       "node %llu is the one that is asked: this is an older or a copied disk",
-                       (unsigned long long)own->number);
-        return STELE_PEERS_WRONG_INCARNATION;
-    }
-    const struct stele_peers__node *const node =
-        hello->number != 0 ? stele_peers__node_find(peers, hello->number) : NULL;
-    const char *const name = node != NULL ? node->name : hello->name;
-    if (!is_certified(conn, name, node != NULL ? node->target.host : NULL)) {
-        (void)snprintf(words, size, "the certificate is not for \"%.200s\"", name);
-        return STELE_PEERS_WRONG_NAME;
-    }
-    return STELE_PEERS_ACCEPT;
-}
-
-static void refuse(struct stele_peers__conn *conn, enum stele_peers_refusal refusal,
-                   const char *words)
-{
-    stele_peers__conn_refuse(conn, refusal,
-                             words[0] != '\0' ? words : stele_peers_refusal_name(refusal));
-}
-
-/* false: it was cut. */
-static bool welcome(struct stele_peers__conn *conn)
-{
-    struct stele_peers *const peers = conn->peers;
-    const uint16_t theirs = conn->hello.version_max;
-    const uint16_t ours = peers->options.version_max;
-    struct stele_peers_hello hello;
-    stele_peers__hello_own(peers, conn->lane, conn->hello.number, &hello);
-    hello.version_max = theirs < ours ? theirs : ours;
-    hello.version_min = hello.version_max;
-    if (!send_hello(conn, STELE_PEERS_WELCOME, &hello)) {
-        stele_peers__conn_cut(conn); /* The other side sees an end, and tries again. */
-        return false;
-    }
-    stele_peers__conn_open(conn);
-    return true;
-}
-
-static void take_in(struct stele_peers__conn *conn, struct stele_peers__node *node)
-{
-    struct stele_peers *const peers = conn->peers;
-    const enum stele_peers_lane lane = conn->lane;
-    struct stele_peers__conn *const older = node->inbound[lane];
-    const struct stele_peers_hello *const hello = &conn->hello;
-    if (older != NULL && older->hello.boot == hello->boot &&
-        older->hello.attempt > hello->attempt) {
-        refuse(conn, STELE_PEERS_STALE, "a newer connection is there already");
-        return;
-    }
-    if (!welcome(conn)) {
-        return;
-    }
-    if (older != NULL) {
-        /* First of all: never two at once. What it has not delivered yet it never will. */
-        stele_peers__conn_cut(older);
-    }
-    struct stele_peers_status *const status = &node->ways[lane].status;
-    node->inbound[lane] = conn;
-    conn->node = node;
-    status->inbound_since_us = stele_peers__now(peers);
-    status->inbound_connects++;
-    stele_peers__conn_pause(conn, node->paused[lane]);
-    for (int i = 0; i < STELE_PEERS_LANES; i++) {
-        if (!node->ways[i].status.up) {
-            stele_peers__way_kick(&node->ways[i]); /* It is there. */
-        }
-    }
-    if (peers->events.on_inbound != NULL) {
-        peers->events.on_inbound(peers->context, node->number, lane, true);
-    }
-}
-
-static void on_hello(struct stele_peers__conn *conn, struct stele_bytes payload)
-{
-    struct stele_peers *const peers = conn->peers;
-    char words[STELE_PEERS_WORDS_MAX + 1] = "";
-    if (stele_peers_hello_decode(payload, &conn->hello) != STELE_OK) {
-        peers->counts.malformed++;
-        refuse(conn, STELE_PEERS_MALFORMED, "this is no hello");
-        return;
-    }
-    conn->lane = conn->hello.lane;
-    enum stele_peers_refusal refusal = judge(conn, &conn->hello, words, sizeof words);
-    if (refusal == STELE_PEERS_ACCEPT) {
-        refusal = peers->events.on_hello(peers->context, &conn->hello, true, conn->address, words,
-                                         sizeof words);
-    }
-    if (conn->state != STELE_PEERS__GREETING) {
-        return;
-    }
-    if (refusal != STELE_PEERS_ACCEPT) {
-        refuse(conn, refusal, words);
-        return;
-    }
-    if (conn->lane == STELE_PEERS_JOIN) {
-        (void)welcome(conn);
-        return;
-    }
-    struct stele_peers__node *const node = stele_peers__node_find(peers, conn->hello.number);
-    if (node == NULL || conn->hello.number == 0) {
-        refuse(conn, STELE_PEERS_UNKNOWN_NODE, "no node of this number is known here");
-        return;
-    }
-    take_in(conn, node);
-}
-
-static enum stele_peers_refusal judge_welcome(const struct stele_peers__conn *conn, char *words,
-                                              size_t size)
-{
-    const struct stele_peers_options *const own = &conn->peers->options;
-    const struct stele_peers_hello *const hello = &conn->hello;
-    static const uint8_t none[16] = {0};
-    if (hello->version_min != hello->version_max || hello->version_max < own->version_min ||
-        hello->version_max > own->version_max) {
-        (void)snprintf(words, size, "it answers in protocol version %u", hello->version_max);
-        return STELE_PEERS_WRONG_VERSION;
-    }
-    const struct stele_peers__target *const target =
-        conn->node != NULL ? &conn->node->target : &conn->ask->target;
-    if (!is_certified(conn, conn->node != NULL ? conn->node->name : hello->name, target->host)) {
-        (void)snprintf(words, size, "the certificate is not for \"%.200s\"",
-                       conn->node != NULL ? conn->node->name : hello->name);
-        return STELE_PEERS_WRONG_NAME;
-    }
-    /* Who has no cluster yet may ask to be let in. */
-    if (memcmp(hello->cluster_id, own->cluster_id, 16) != 0 &&
-        (conn->node != NULL || memcmp(own->cluster_id, none, 16) != 0)) {
-        (void)snprintf(words, size, "it belongs to another cluster");
-        return STELE_PEERS_WRONG_CLUSTER;
-    }
-    if (conn->node != NULL && hello->number != conn->node->number) {
-        (void)snprintf(words, size, "node %llu answers there", (unsigned long long)hello->number);
-        return STELE_PEERS_WRONG_NODE;
-    }
-    return STELE_PEERS_ACCEPT;
-}
-
-static void on_welcome(struct stele_peers__conn *conn, struct stele_bytes payload)
-{
-    struct stele_peers *const peers = conn->peers;
-    char words[STELE_PEERS_WORDS_MAX + 1] = "";
-    enum stele_peers_refusal refusal = STELE_PEERS_MALFORMED;
-    if (stele_peers_hello_decode(payload, &conn->hello) == STELE_OK &&
-        conn->hello.lane == conn->lane) {
-        refusal = judge_welcome(conn, words, sizeof words);
-        if (refusal == STELE_PEERS_ACCEPT) {
-            refusal = peers->events.on_hello(peers->context, &conn->hello, false, conn->address,
-                                             words, sizeof words);
-        }
-    }
-    if (conn->state != STELE_PEERS__GREETING) {
-        return; /* The owner has changed his mind, or the table. */
-    }
-    if (refusal != STELE_PEERS_ACCEPT) {
-        stele_peers__conn_fail(
-            conn, false,
-            (struct stele_peers_why){
-                .cause = STELE_PEERS_REFUSING,
-                .refusal = refusal,
-                .words = words[0] != '\0' ? words : stele_peers_refusal_name(refusal)});
-        return;
-    }
-    stele_peers__conn_open(conn);
-    if (conn->node != NULL) {
-        stele_peers__way_welcome(&conn->node->ways[conn->lane]);
-        return;
-    }
-    const struct stele_bytes question = {.data = conn->ask->question.data,
-                                         .size = conn->ask->question.size};
-    if (stele_peers__conn_put(conn, STELE_PEERS_REQUEST, &question, 1) != STELE_OK) {
-        fail_without_memory(conn);
-    }
-}
 
 /* ---- Frames ---- */
 
@@ -514,10 +63,10 @@ void stele_peers__on_frame(struct stele_peers__conn *conn, const struct stele_pe
     struct stele_peers *const peers = conn->peers;
     switch ((enum stele_peers_kind)frame->kind) {
     case STELE_PEERS_HELLO:
-        on_hello(conn, payload);
+        stele_peers__on_hello(conn, payload);
         break;
     case STELE_PEERS_WELCOME:
-        on_welcome(conn, payload);
+        stele_peers__on_welcome(conn, payload);
         break;
     case STELE_PEERS_REFUSE:
         on_refuse(conn, payload);
@@ -665,7 +214,7 @@ static size_t size_of(const struct stele_bytes *parts, size_t count)
 int stele_peers_send_parts(struct stele_peers *peers, uint64_t node, enum stele_peers_lane lane,
                            const struct stele_bytes *parts, size_t count)
 {
-    struct stele_peers__way *const way = find_way(peers, node, lane);
+    struct stele_peers__way *const way = stele_peers__way_find(peers, node, lane);
     if (way == NULL) {
         return STELE_NOT_FOUND;
     }
@@ -704,7 +253,7 @@ int stele_peers_send(struct stele_peers *peers, uint64_t node, enum stele_peers_
 
 bool stele_peers_is_up(const struct stele_peers *peers, uint64_t node, enum stele_peers_lane lane)
 {
-    const struct stele_peers__way *const way = find_way(peers, node, lane);
+    const struct stele_peers__way *const way = stele_peers__way_find(peers, node, lane);
     return way != NULL && way->status.up;
 }
 
@@ -748,7 +297,7 @@ int stele_peers_ask(struct stele_peers *peers, const char *host, uint16_t port,
     if (peers->ask != NULL) {
         return stele_fail(err, STELE_E_OVERLOADED, 0, "cluster: one question at a time");
     }
-    if (!is_host(host) || port == 0) {
+    if (!stele_peers__is_host(host) || port == 0) {
         return stele_fail(err, STELE_E_INVALID, 0, "cluster: \"%.200s\" is no host, or its port",
                           host);
     }
@@ -776,7 +325,7 @@ int stele_peers_ask(struct stele_peers *peers, const char *host, uint16_t port,
 bool stele_peers_status(const struct stele_peers *peers, uint64_t node, enum stele_peers_lane lane,
                         struct stele_peers_status *out_status)
 {
-    const struct stele_peers__way *const way = find_way(peers, node, lane);
+    const struct stele_peers__way *const way = stele_peers__way_find(peers, node, lane);
     if (way == NULL) {
         return false;
     }
@@ -858,7 +407,7 @@ int stele_peers_create(struct stele_linux_loop *loop, const struct stele_peers_o
                           "a letter or a digit",
                           STELE_PEERS_NAME_MAX);
     }
-    if ((options->host != NULL && !is_host(options->host)) ||
+    if ((options->host != NULL && !stele_peers__is_host(options->host)) ||
         (options->host == NULL) != (options->port == 0)) {
         return stele_fail(err, STELE_E_INVALID, 0,
                           "cluster: the host and port where others find the node are none");
@@ -879,7 +428,7 @@ int stele_peers_create(struct stele_linux_loop *loop, const struct stele_peers_o
     peers->options.host = peers->host;
     peers->events = *events;
     peers->context = context;
-    peers->reaper.on_due = on_reap;
+    peers->reaper.on_due = stele_peers__on_reap;
     base->ops->random(base, &peers->boot, sizeof peers->boot);
     const int outcome = open_tls(peers, options->tls, err);
     peers->options.tls = NULL; /* The caller's. */
@@ -909,8 +458,8 @@ void stele_peers_destroy(struct stele_peers *peers)
         stele_peers__target_deinit(&node->target);
     }
     stele_peers__conns_reap(peers, true);
-    release_nodes(peers, peers->nodes);
-    release_nodes(peers, peers->removed);
+    stele_peers__nodes_release(peers, peers->nodes);
+    stele_peers__nodes_release(peers, peers->removed);
     stele_peers__timer_stop(peers, &peers->reaper);
     stele_tls_context_destroy(peers->server);
     stele_tls_context_destroy(peers->client);
@@ -929,7 +478,7 @@ void stele_peers_identify(struct stele_peers *peers, const uint8_t cluster_id[16
     for (struct stele_peers__node *node = peers->nodes; node != NULL; node = node->next) {
         node->kept = node->number != number;
     }
-    remove_others(peers);
+    stele_peers__nodes_remove_others(peers);
     for (struct stele_peers__node *node = peers->nodes; node != NULL; node = node->next) {
         for (int lane = 0; lane < STELE_PEERS_LANES; lane++) {
             stele_peers__way_kick(&node->ways[lane]);

@@ -1,6 +1,8 @@
 /* Shared by the files of src/peers. Nobody else includes it.
  *
- *     peers.c      the owner's face, the table of nodes, the hellos
+ *     peers.c      the owner's face
+ *     table.c      the nodes that there are
+ *     hello.c      what is said first, and who is let in
  *     way.c        dialling: a lane to a node, a question
  *     conn.c       one connection: TLS, frames, what waits to be sent, keep-alive
  *     resolve.c    names of hosts
@@ -136,7 +138,7 @@ void stele_peers__conn_fail(struct stele_peers__conn *conn, bool politely,
 /* Releases what is gone; all: everything. */
 void stele_peers__conns_reap(struct stele_peers *peers, bool all);
 
-/* ---- What happens to a connection: peers.c. They may cut and refuse it, and call the owner. ---- */
+/* ---- What happens to a connection: peers.c, hello.c. They may cut and refuse it, and call the owner. ---- */
 
 /* TLS stands, or there is none. */
 void stele_peers__on_ready(struct stele_peers__conn *conn);
@@ -251,8 +253,27 @@ static inline void stele_peers__timer_stop(struct stele_peers *peers, struct ste
 
 /* Is it one that plain text may be spoken to? */
 bool stele_peers__is_loopback(const struct sockaddr *address);
+
+/* ---- The table: table.c ---- */
+
+/* NULL: the table has none of that number. */
 struct stele_peers__node *stele_peers__node_find(const struct stele_peers *peers, uint64_t number);
+struct stele_peers__way *stele_peers__way_find(const struct stele_peers *peers, uint64_t number,
+                                               enum stele_peers_lane lane);
+/* Takes out of the table what is not kept; it is released in the next turn. */
+void stele_peers__nodes_remove_others(struct stele_peers *peers);
+/* Releases a list of nodes at once. */
+void stele_peers__nodes_release(struct stele_peers *peers, struct stele_peers__node *node);
+/* The reaper's: releases nodes and connections that are gone. */
+void stele_peers__on_reap(struct stele_timer *timer);
+bool stele_peers__is_host(const char *host);
+
+/* ---- Who is let in: hello.c ---- */
+
 void stele_peers__hello_own(struct stele_peers *peers, enum stele_peers_lane lane, uint64_t to,
                             struct stele_peers_hello *out_hello);
+/* The first frame of who dialled, and the first of who was. */
+void stele_peers__on_hello(struct stele_peers__conn *conn, struct stele_bytes payload);
+void stele_peers__on_welcome(struct stele_peers__conn *conn, struct stele_bytes payload);
 
 #endif
