@@ -91,8 +91,6 @@ struct stele_groups {
     /* One change of the configuration at a time; the others wait. */
     struct stele_groups_request *changes, **changes_last;
     bool changing;
-    struct stele_appending config;
-    struct hosted *changed;
 
     uint32_t pending;           /* Appends of all, also of removed ones. */
     struct stele_task *on_idle; /* Stopping: posted when pending is 0. */
@@ -159,11 +157,44 @@ void stele_subs__consumer_info(const struct stele_consumer *consumer,
                                struct stele_group_consumer_info *out_info);
 
 /* groups.c */
+struct hosted *stele_subs__find(struct stele_groups *groups, const char *stream, const char *group);
+/* Of two names, of which NULL is one. */
+bool stele_subs__is_same(const char *a, const char *b);
+/* Once a second, until there is nothing left that needs it. */
+void stele_subs__start_ticking(struct stele_groups *groups);
+/* Posts a request back to who asked. */
+void stele_subs__answer(struct stele_groups_request *request, int outcome);
+/* Both return the outcome, with its words. */
+int stele_subs__fail_elsewhere(struct stele_groups_request *request);
+int stele_subs__fail_not_found(struct stele_groups_request *request);
+
+/* groups_change.c */
+/* Begins the first change that waits, unless one is under way. */
+void stele_subs__next_change(struct stele_groups *groups);
+
+/* groups_look.c */
+/* Fills the request's infos. */
+int stele_subs__look(struct stele_groups *groups, struct stele_groups_request *request);
+
+/* groups_lead.c */
+/* Hosts and starts every group of the configuration. */
+STELE_MUST_USE
+int stele_subs__load(struct stele_groups *groups, struct stele_error *err);
+/* Stops them all and loads them; in a cluster, what cannot be loaded is tried again by the clock. */
+int stele_subs__load_again(struct stele_groups *groups, struct stele_error *err);
+void stele_subs__stop_all(struct stele_groups *groups, int outcome);
+void stele_subs__stand(struct stele_groups *groups, enum groups_standing standing);
+/* Comes or goes if who leads has changed. */
+void stele_subs__look_who_leads(struct stele_groups *groups);
+/* Once a second: what has failed is tried again, and what another node has written while it still
+ * believed to lead is not overlooked. */
+void stele_subs__keep_standing(struct stele_groups *groups);
+/* Runs what is held. */
+void stele_subs__release_held(struct stele_groups *groups);
 /* Looks who leads. true: the task is held and will be posted to home again; otherwise groups are HERE or
  * *out_outcome says why they are not. */
 bool stele_subs__hold(struct stele_groups *groups, struct stele_task *task, int *out_outcome);
 /* Takes a task back that may be held. */
 void stele_subs__unhold(struct stele_groups *groups, struct stele_task *task);
-struct hosted *stele_subs__find(struct stele_groups *groups, const char *stream, const char *group);
 
 #endif
