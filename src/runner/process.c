@@ -4,19 +4,12 @@
  * together with the next event of the processor's own stream, whose metadata say up to which position the
  * source has its consequences, at the exact revision that the run knows: so of two runs one stops, and of a
  * batch that is sent twice one is stored. */
-#include "base/checksum.h"
-#include "base/text.h"
-#include "io/linux.h"
-#include "runner/command_internal.h"
+#include "runner/process_internal.h"
 #include "runner/run.h"
 
-#include <stele/process.h>
-
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#define STREAM_PREFIX "$processor-"
 #define BATCH_EVENTS_MAX 1000u    /* Of the target, so that their streams are few enough. */
 #define BATCH_SIZE_MAX (4u << 20) /* Bytes. */
 #define SAVE_EVENTS 4096u         /* Handled without a consequence, and the place is kept anyway. */
@@ -24,448 +17,24 @@
 #define WAIT_MS 200
 #define RETRY_MS 20
 
-struct emitted {
-    const char *stream;
-    size_t number; /* In the order of emission. */
-    struct stele_event_draft draft;
-};
-
-struct run {
-    struct stele *source;
-    struct stele *target;
-    const struct stele_processor *processor;
-    struct stele_processor_options options;
-    char stream[sizeof STREAM_PREFIX + STELE_PROCESSOR_NAME_SIZE_MAX];
-    uint8_t source_id[16];
-    uint64_t revision; /* Of the own stream; STELE_EXPECT_NO_STREAM if there is none yet. */
-    uint64_t saved;    /* Handled events at the last append. */
-    struct stele_processor_progress progress;
-    struct stele_memory *memory; /* Of the batch. */
-    struct emitted *batch;
-    size_t count;
-    size_t capacity;
-    size_t size;
-    size_t kept; /* Emitted by events that are done; what is behind belongs to the one at work. */
-    size_t kept_size;
-    struct stele_memory *state_memory;
-    struct stele_state *state;
-    bool is_ahead; /* The state has seen an event that was not handled: it goes with no place. */
-};
-
-struct stele_process {
-    struct run *run;
-    const struct stele_event *event;
-    struct stele_memory *memory; /* Of the call. */
-    struct stele_bytes origin; /* Members that what is emitted gets; made at the first emission. */
-    uint32_t emitted;
-    int failed; /* The first emission that was. */
-    char words[sizeof((struct stele_error *)0)->message];
-};
-
-/* ---- What handlers call ---- */
-
-struct stele_memory *stele_process_memory(struct stele_process *process)
-{
-    return process->memory;
-}
-
-int stele_process_reject(struct stele_process *process, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    (void)vsnprintf(process->words, sizeof process->words, format, args);
-    va_end(args);
-    return STELE_REJECTED;
-}
-
-static int fail_emit(struct stele_process *process, int outcome, const char *words)
-{
-    if (process->failed == STELE_OK) {
-        process->failed = outcome;
-        (void)snprintf(process->words, sizeof process->words, "%s", words);
-    }
-    return outcome;
-}
-
-/* Where an event that this one leads to says that it comes from. */
-static int make_origin(struct stele_process *process)
-{
-    const struct stele_event *const event = process->event;
-    int64_t hops = 0;
-    (void)stele_json_integer(event->metadata, event->metadata_size, "$hops", &hops);
-    if (hops < 0 || hops >= (int64_t)process->run->options.hops_max) {
-        char words[160];
-        (void)snprintf(words, sizeof words,
-                       "the event went through %lld processors: do they feed each other in a "
-                       "circle?",
-                       (long long)hops);
-        return fail_emit(process, STELE_E_LIMIT, words);
-    }
-    struct stele_origin origin;
-    if (stele_origin_of_event(event, process->memory, &origin) != STELE_OK) {
-        return fail_emit(process, STELE_E_NO_MEMORY, "no memory");
-    }
-    char traceparent[STELE_TRACEPARENT_SIZE];
-    struct stele_output output;
-    struct stele_output with_hops;
-    stele_output_init(&output, stele_memory_source(process->memory));
-    stele_output_init(&with_hops, stele_memory_source(process->memory));
-    char number[24];
-    const int size = snprintf(number, sizeof number, "%lld", (long long)hops + 1);
-    int outcome = stele_trace__metadata(&origin, event->id, traceparent, &output, NULL);
-    if (outcome == STELE_OK) {
-        outcome =
-            stele_json_set((struct stele_bytes){output.buf.data, output.buf.size}, "$hops",
-                           (struct stele_bytes){(const uint8_t *)number, (size_t)size}, &with_hops);
-    }
-    if (outcome == STELE_OK) {
-        process->origin = (struct stele_bytes){
-            stele_memory_copy(process->memory, with_hops.buf.data, with_hops.buf.size),
-            with_hops.buf.size};
-    }
-    stele_output_deinit(&output);
-    stele_output_deinit(&with_hops);
-    return process->origin.data != NULL ? STELE_OK
-                                        : fail_emit(process, STELE_E_NO_MEMORY, "no memory");
-}
-
-static int make_metadata(struct stele_process *process, struct stele_event_draft *draft)
-{
-    struct stele_memory *const memory = process->run->memory;
-    if (process->origin.data == NULL) {
-        const int outcome = make_origin(process);
-        if (outcome != STELE_OK) {
-            return outcome;
-        }
-    }
-    struct stele_text hops;
-    struct stele_output counted;
-    struct stele_output whole;
-    stele_output_init(&counted, stele_memory_source(memory));
-    stele_output_init(&whole, stele_memory_source(memory));
-    (void)stele_json_member(process->origin.data, process->origin.size, "$hops", &hops);
-    int outcome =
-        stele_json_set((struct stele_bytes){draft->metadata, draft->metadata_size}, "$hops",
-                       (struct stele_bytes){(const uint8_t *)hops.data, hops.size}, &counted);
-    if (outcome == STELE_OK) {
-        outcome = stele_json_add_missing((struct stele_bytes){counted.buf.data, counted.buf.size},
-                                         process->origin, &whole);
-    }
-    if (outcome == STELE_OK) {
-        draft->metadata = stele_memory_copy(memory, whole.buf.data, whole.buf.size);
-        draft->metadata_size = whole.buf.size;
-    }
-    stele_output_deinit(&counted);
-    stele_output_deinit(&whole);
-    if (outcome == STELE_E_INVALID) {
-        return fail_emit(process, outcome, "the metadata of what is emitted are no JSON object");
-    }
-    return outcome == STELE_OK && draft->metadata != NULL
-               ? STELE_OK
-               : fail_emit(process, STELE_E_NO_MEMORY, "no memory");
-}
-
-/* RFC 9562, section 5.8: version 8 is for ids that are made in a way of one's own. */
-static void make_id(struct stele_process *process, uint8_t id[16])
-{
-    uint8_t from[16 + STELE_PROCESSOR_NAME_SIZE_MAX];
-    const char *const name = process->run->processor->name;
-    const size_t size = strlen(name);
-    memcpy(from, process->event->id, 16);
-    memcpy(from + 16, name, size);
-    const struct stele_bytes bytes = {from, 16 + size};
-    const uint64_t number = process->emitted;
-    stele_store_u64le(id, stele_hash64(bytes, number << 1));
-    stele_store_u64le(id + 8, stele_hash64(bytes, (number << 1) + 1));
-    id[6] = (uint8_t)((id[6] & 0x0f) | 0x80);
-    id[8] = (uint8_t)((id[8] & 0x3f) | 0x80);
-}
-
-static bool copy_tags(struct stele_memory *memory, struct stele_event_draft *draft)
-{
-    if (draft->tags_count == 0) {
-        draft->tags = NULL;
-        return true;
-    }
-    const char **const tags = stele_memory_allocate(memory, draft->tags_count * sizeof *tags);
-    for (size_t i = 0; tags != NULL && i < draft->tags_count; i++) {
-        tags[i] = stele_memory_copy(memory, draft->tags[i], strlen(draft->tags[i]));
-        if (tags[i] == NULL) {
-            return false;
-        }
-    }
-    draft->tags = tags;
-    return tags != NULL;
-}
-
-static bool copy_draft(struct stele_memory *memory, struct stele_event_draft *draft)
-{
-    draft->type = stele_memory_copy(memory, draft->type, strlen(draft->type));
-    draft->data =
-        stele_memory_copy(memory, draft->data_size > 0 ? draft->data : "", draft->data_size);
-    if (draft->content_type != NULL) {
-        draft->content_type =
-            stele_memory_copy(memory, draft->content_type, strlen(draft->content_type));
-        if (draft->content_type == NULL) {
-            return false;
-        }
-    }
-    return draft->type != NULL && draft->data != NULL && copy_tags(memory, draft);
-}
-
-int stele_process_emit(struct stele_process *process, const char *stream,
-                       const struct stele_event_draft *draft)
-{
-    static const uint8_t zeros[16];
-    struct run *const run = process->run;
-    if (process->failed != STELE_OK) {
-        return process->failed;
-    }
-    if (stream == NULL || stream[0] == '\0' || draft->type == NULL || draft->type[0] == '\0' ||
-        draft->tags_count > STELE_TAGS_MAX) {
-        return fail_emit(process, STELE_E_INVALID,
-                         "what is emitted needs a stream and a type, and may have 32 tags");
-    }
-    if (strncmp(stream, STREAM_PREFIX, sizeof STREAM_PREFIX - 1) == 0) {
-        return fail_emit(process, STELE_E_INVALID,
-                         "streams that begin with " STREAM_PREFIX " are for places alone");
-    }
-    struct emitted *const batch =
-        stele_memory_grow(run->memory, run->batch, &run->capacity, run->count + 1, sizeof *batch);
-    struct emitted it = {
-        .stream = stele_memory_copy(run->memory, stream, strlen(stream)),
-        .number = run->count,
-        .draft = *draft,
-    };
-    if (batch == NULL || it.stream == NULL || !copy_draft(run->memory, &it.draft)) {
-        return fail_emit(process, STELE_E_NO_MEMORY, "no memory");
-    }
-    run->batch = batch;
-    const int outcome = make_metadata(process, &it.draft);
-    if (outcome != STELE_OK) {
-        return outcome;
-    }
-    if (memcmp(it.draft.id, zeros, 16) == 0) {
-        make_id(process, it.draft.id);
-    }
-    process->emitted++;
-    run->batch[run->count++] = it;
-    run->size += it.draft.data_size + it.draft.metadata_size + strlen(stream) + 64;
-    return STELE_OK;
-}
-
-/* ---- The place ---- */
-
-static int fail_run(const struct run *run, struct stele_error *err, int outcome, const char *words)
-{
-    return stele_fail(err, outcome, 0, "processor %s: %s", run->processor->name, words);
-}
-
-static void name_stream(const char *name, char *out, size_t size)
-{
-    (void)snprintf(out, size, "%s%s", STREAM_PREFIX, name);
-}
-
-static int read_place(const char *name, const struct stele_event *event,
-                      struct stele_processor_progress *out, char source[37], int64_t *out_fold,
-                      struct stele_memory *memory, struct stele_error *err)
-{
-    int64_t position = -1;
-    int64_t handled = -1;
-    int64_t emitted = -1;
-    struct stele_text id = {NULL, 0};
-    const void *const json = event->metadata;
-    const size_t size = event->metadata_size;
-    (void)stele_json_integer(json, size, "position", &position);
-    (void)stele_json_integer(json, size, "handled", &handled);
-    (void)stele_json_integer(json, size, "emitted", &emitted);
-    (void)stele_json_string(json, size, "source", memory, &id);
-    *out_fold = 0;
-    (void)stele_json_integer(json, size, "fold", out_fold);
-    if (position < 0 || handled < 0 || emitted < 0 || id.size != 36) {
-        return stele_fail(err, STELE_E_CORRUPT, 0,
-                          "processor %s: revision %llu of its stream is no place", name,
-                          (unsigned long long)event->revision);
-    }
-    memcpy(source, id.data, 37);
-    *out = (struct stele_processor_progress){
-        .position = (uint64_t)position,
-        .handled = (uint64_t)handled,
-        .emitted = (uint64_t)emitted,
-    };
-    return STELE_OK;
-}
-
-/* The last event of the processor's stream. STELE_NO_STREAM, or as reading says. */
-static int find_place(struct stele *target, const char *stream, struct stele_iterator **out,
-                      const struct stele_event **out_event, struct stele_error *err)
-{
-    struct stele_read_options options = STELE_READ_OPTIONS_INIT;
-    options.from = STELE_FROM_END;
-    options.backwards = 1;
-    options.limit = 1;
-    size_t count = 0;
-    int outcome = stele_read_stream(target, stream, &options, out, err);
-    if (outcome == STELE_OK) {
-        outcome = stele_iterator_next(*out, out_event, &count, err);
-    }
-    return outcome == STELE_END ? STELE_NO_STREAM : outcome;
-}
-
-int stele_processor_load(struct stele *target, const char *name,
-                         struct stele_processor_progress *out_progress, struct stele_error *err)
-{
-    char stream[sizeof STREAM_PREFIX + STELE_PROCESSOR_NAME_SIZE_MAX];
-    char source[37];
-    int64_t fold;
-    struct stele_iterator *iterator = NULL;
-    const struct stele_event *event;
-    if (name == NULL || name[0] == '\0' || strlen(name) > STELE_PROCESSOR_NAME_SIZE_MAX) {
-        return stele_fail(err, STELE_E_INVALID, 0, "a processor's name has 1 to %u bytes",
-                          STELE_PROCESSOR_NAME_SIZE_MAX);
-    }
-    struct stele_memory *const memory = stele_memory_create();
-    if (memory == NULL) {
-        return stele_fail(err, STELE_E_NO_MEMORY, 0, "processor %s: no memory", name);
-    }
-    name_stream(name, stream, sizeof stream);
-    int outcome = find_place(target, stream, &iterator, &event, err);
-    if (outcome == STELE_OK) {
-        outcome = read_place(name, event, out_progress, source, &fold, memory, err);
-    } else if (outcome == STELE_NO_STREAM) {
-        outcome = stele_fail(err, STELE_NOT_FOUND, 0, "no processor %s has run here", name);
-    }
-    stele_iterator_destroy(iterator);
-    stele_memory_destroy(memory);
-    return outcome;
-}
-
-static struct stele_read_options reading(const struct run *run, uint64_t from)
-{
-    struct stele_read_options options = STELE_READ_OPTIONS_INIT;
-    static const struct stele_filter ordinary = {.exclude_system = 1};
-    options.from = from;
-    options.filter = run->processor->filter;
-    if (options.filter == NULL) {
-        options.filter = &ordinary;
-    }
-    return options;
-}
-
-static int begin_reading(const struct run *run, uint64_t from, uint64_t as_of,
-                         struct stele_iterator **out, struct stele_error *err)
-{
-    struct stele_read_options options = reading(run, from);
-    options.as_of = as_of;
-    return stele_read_all(run->source, &options, out, err);
-}
-
-static bool is_place(const struct stele_event *event)
-{
-    const size_t size = sizeof STREAM_PREFIX - 1;
-    return event->stream.size >= size && memcmp(event->stream.data, STREAM_PREFIX, size) == 0;
-}
-
-/* The state of a fold that is new, or of another version than the one that was kept. */
-static int fold_again(struct run *run, struct stele_error *err)
-{
-    struct stele_iterator *iterator = NULL;
-    int outcome = stele_state_create(run->state_memory, run->processor->fold, &run->state, err);
-    if (outcome != STELE_OK || run->progress.position == 0) {
-        return outcome;
-    }
-    outcome = begin_reading(run, run->processor->from, run->progress.position, &iterator, err);
-    while (outcome == STELE_OK) {
-        const struct stele_event *events;
-        size_t count = 0;
-        outcome = stele_iterator_next(iterator, &events, &count, err);
-        for (size_t i = 0; outcome == STELE_OK && i < count; i++) {
-            if (!is_place(&events[i])) {
-                outcome = stele_state_apply(run->state, &events[i], 1, err);
-            }
-        }
-    }
-    stele_iterator_destroy(iterator);
-    return outcome == STELE_END ? STELE_OK : outcome;
-}
-
-static int load_state(struct run *run, const struct stele_event *event, int64_t kept_fold,
-                      struct stele_error *err)
-{
-    const struct stele_fold *const fold = run->processor->fold;
-    if (fold == NULL) {
-        return STELE_OK;
-    }
-    run->state_memory = stele_memory_create();
-    if (run->state_memory == NULL) {
-        return fail_run(run, err, STELE_E_NO_MEMORY, "no memory");
-    }
-    if (event == NULL || kept_fold != (int64_t)(stele_fold_fingerprint(fold) >> 1)) {
-        return fold_again(run, err);
-    }
-    return stele_state_decode(run->state_memory, fold, event->data, event->data_size,
-                              run->progress.handled, STELE_EXPECT_NO_STREAM, run->progress.position,
-                              &run->state, err);
-}
-
-static int load_place(struct run *run, struct stele_error *err)
-{
-    struct stele_iterator *iterator = NULL;
-    const struct stele_event *event = NULL;
-    char source[37];
-    char here[37];
-    int64_t fold = 0;
-    int outcome = find_place(run->target, run->stream, &iterator, &event, err);
-    run->revision = STELE_EXPECT_NO_STREAM;
-    if (outcome == STELE_NO_STREAM) {
-        struct stele_stream_info info;
-        if (stele_stream_info(run->target, run->stream, &info, NULL) == STELE_OK) {
-            return stele_fail(err, STELE_CONDITION_FAILED, 0,
-                              "processor %s: its place is gone (%s was deleted), but not what it "
-                              "emitted: a processor of another name begins anew",
-                              run->processor->name, run->stream);
-        }
-        run->progress.position = run->processor->from > 0 ? run->processor->from - 1 : 0;
-        outcome = load_state(run, NULL, 0, err);
-    } else if (outcome == STELE_OK) {
-        run->revision = event->revision;
-        outcome = read_place(run->processor->name, event, &run->progress, source, &fold,
-                             run->memory, err);
-        stele_id_to_text(run->source_id, here);
-        if (outcome == STELE_OK && strcmp(source, here) != 0) {
-            outcome =
-                stele_fail(err, STELE_CONDITION_FAILED, 0,
-                           "processor %s: it has read the store %s up to now, and this one is "
-                           "%s: give it another name",
-                           run->processor->name, source, here);
-        }
-        if (outcome == STELE_OK) {
-            outcome = load_state(run, event, fold, err);
-        }
-    }
-    stele_iterator_destroy(iterator);
-    run->saved = run->progress.handled;
-    return outcome;
-}
-
 /* ---- Appending ---- */
 
 static int compare_emitted(const void *a, const void *b)
 {
-    const struct emitted *const left = a;
-    const struct emitted *const right = b;
+    const struct process_emitted *const left = a;
+    const struct process_emitted *const right = b;
     const int order = strcmp(left->stream, right->stream);
     return order != 0 ? order : (left->number > right->number) - (left->number < right->number);
 }
 
 /* What is done, stream by stream, each in the order of emission. */
-static int group_batch(struct run *run, struct stele_append *appends, size_t *out_count,
+static int group_batch(struct process_run *run, struct stele_append *appends, size_t *out_count,
                        struct stele_error *err)
 {
     struct stele_event_draft *const drafts =
         stele_memory_allocate(run->memory, run->kept * sizeof *drafts);
     if (drafts == NULL) {
-        return fail_run(run, err, STELE_E_NO_MEMORY, "no memory");
+        return stele_process__fail(run, err, STELE_E_NO_MEMORY, "no memory");
     }
     if (run->kept > 1) {
         qsort(run->batch, run->kept, sizeof *run->batch, compare_emitted);
@@ -483,7 +52,7 @@ static int group_batch(struct run *run, struct stele_append *appends, size_t *ou
     return STELE_OK;
 }
 
-static int send(struct run *run, const struct stele_append *appends, size_t count,
+static int send(struct process_run *run, const struct stele_append *appends, size_t count,
                 struct stele_error *err)
 {
     const int64_t begun_ms = stele_runner__now_ms();
@@ -499,7 +68,7 @@ static int send(struct run *run, const struct stele_append *appends, size_t coun
 }
 
 /* A state's memory only grows: now and then it is made anew from its own bytes. */
-static int renew_state(struct run *run, struct stele_text bytes, struct stele_error *err)
+static int renew_state(struct process_run *run, struct stele_text bytes, struct stele_error *err)
 {
     if (stele_memory_size(run->state_memory) < STATE_SLACK + 4 * bytes.size) {
         return STELE_OK;
@@ -523,7 +92,7 @@ static int renew_state(struct run *run, struct stele_text bytes, struct stele_er
 }
 
 /* One event of the own stream is enough; where it cannot be said, the others are only in the way. */
-static void keep_one(struct run *run)
+static void keep_one(struct process_run *run)
 {
     static const char one[] = "{\"$maxCount\":1}";
     (void)stele_set_metadata(run->target, run->stream, STELE_EXPECT_NO_STREAM, one, sizeof one - 1,
@@ -531,7 +100,7 @@ static void keep_one(struct run *run)
 }
 
 /* Appends what is done, and the place. What belongs to an event at work stays. */
-static int commit(struct run *run, struct stele_error *err)
+static int commit(struct process_run *run, struct stele_error *err)
 {
     char source[37];
     char metadata[256];
@@ -541,7 +110,8 @@ static int commit(struct run *run, struct stele_error *err)
     struct stele_append *const appends =
         stele_memory_allocate(run->memory, (run->kept + 1) * sizeof *appends);
     if (outcome != STELE_OK || appends == NULL) {
-        return outcome != STELE_OK ? outcome : fail_run(run, err, STELE_E_NO_MEMORY, "no memory");
+        return outcome != STELE_OK ? outcome
+                                   : stele_process__fail(run, err, STELE_E_NO_MEMORY, "no memory");
     }
     const uint64_t emitted = run->progress.emitted + run->kept;
     const uint64_t fold =
@@ -571,11 +141,12 @@ static int commit(struct run *run, struct stele_error *err)
     struct stele_error why = {.outcome = STELE_OK};
     outcome = send(run, appends, count + 1, &why);
     if (outcome == STELE_WRONG_REVISION) {
-        return fail_run(run, err, outcome, "another run of it writes to the same target");
+        return stele_process__fail(run, err, outcome,
+                                   "another run of it writes to the same target");
     }
     if (outcome != STELE_OK) {
-        return fail_run(run, err, outcome,
-                        why.outcome == outcome ? why.message : stele_outcome_name(outcome));
+        return stele_process__fail(
+            run, err, outcome, why.outcome == outcome ? why.message : stele_outcome_name(outcome));
     }
     if (run->revision == STELE_EXPECT_NO_STREAM) {
         keep_one(run);
@@ -589,7 +160,7 @@ static int commit(struct run *run, struct stele_error *err)
 /* ---- Events ---- */
 
 /* After what was done is appended: what the event at work has emitted moves to the front. */
-static void forget_kept(struct run *run)
+static void forget_kept(struct process_run *run)
 {
     run->count -= run->kept;
     run->size -= run->kept_size;
@@ -608,7 +179,7 @@ static void forget_kept(struct run *run)
     }
 }
 
-static int commit_and_forget(struct run *run, struct stele_error *err)
+static int commit_and_forget(struct process_run *run, struct stele_error *err)
 {
     const int outcome = commit(run, err);
     if (outcome == STELE_OK) {
@@ -617,17 +188,19 @@ static int commit_and_forget(struct run *run, struct stele_error *err)
     return outcome;
 }
 
-static bool has_much(const struct run *run)
+static bool has_much(const struct process_run *run)
 {
     return run->count > BATCH_EVENTS_MAX || run->size > BATCH_SIZE_MAX;
 }
 
 /* The handler's say on one event. The state has seen it afterwards, whatever the outcome. */
-static int call_handler(struct run *run, const struct stele_event *event, struct stele_error *err)
+static int call_handler(struct process_run *run, const struct stele_event *event,
+                        struct stele_error *err)
 {
     struct stele_process process = {.run = run, .event = event, .memory = stele_memory_create()};
-    int outcome =
-        process.memory != NULL ? STELE_OK : fail_run(run, err, STELE_E_NO_MEMORY, "no memory");
+    int outcome = process.memory != NULL
+                      ? STELE_OK
+                      : stele_process__fail(run, err, STELE_E_NO_MEMORY, "no memory");
     if (outcome == STELE_OK && run->state != NULL) {
         outcome = stele_state_apply(run->state, event, 1, err);
     }
@@ -653,7 +226,7 @@ static int call_handler(struct run *run, const struct stele_event *event, struct
 
 /* What the events before have led to is appended first where both together would be too much. The state
  * has to be that of the place, so a run with a fold appends before it looks at the event. */
-static int handle(struct run *run, const struct stele_event *event, struct stele_error *err)
+static int handle(struct process_run *run, const struct stele_event *event, struct stele_error *err)
 {
     int outcome = STELE_OK;
     if (run->state != NULL &&
@@ -679,19 +252,19 @@ static int handle(struct run *run, const struct stele_event *event, struct stele
     return outcome;
 }
 
-static bool is_stopped(struct run *run)
+static bool is_stopped(struct process_run *run)
 {
     return run->options.on_progress != NULL &&
            run->options.on_progress(run->options.context, &run->progress) != 0;
 }
 
 /* Everything that is at hand, in appends of batch_max events. */
-static int take_events(struct run *run, const struct stele_event *events, size_t count,
+static int take_events(struct process_run *run, const struct stele_event *events, size_t count,
                        bool *out_stop, struct stele_error *err)
 {
     int outcome = STELE_OK;
     for (size_t i = 0; outcome == STELE_OK && !*out_stop && i < count; i++) {
-        if (is_place(&events[i])) {
+        if (stele_process__is_place(&events[i])) {
             continue;
         }
         outcome = handle(run, &events[i], err);
@@ -707,7 +280,7 @@ static int take_events(struct run *run, const struct stele_event *events, size_t
 }
 
 /* At the end of what there is: what was done is appended, and the place if it is far from the last one. */
-static int settle(struct run *run, const struct stele_iterator *iterator, bool is_last,
+static int settle(struct process_run *run, const struct stele_iterator *iterator, bool is_last,
                   struct stele_error *err)
 {
     const uint64_t position = stele_iterator_position(iterator);
@@ -717,11 +290,12 @@ static int settle(struct run *run, const struct stele_iterator *iterator, bool i
     return run->kept > 0 || is_worth_it ? commit_and_forget(run, err) : STELE_OK;
 }
 
-static int work(struct run *run, uint64_t until, struct stele_error *err)
+static int work(struct process_run *run, uint64_t until, struct stele_error *err)
 {
     struct stele_iterator *iterator = NULL;
     bool stop = false;
-    int outcome = begin_reading(run, run->progress.position + 1, until, &iterator, err);
+    int outcome =
+        stele_process__begin_reading(run, run->progress.position + 1, until, &iterator, err);
     while (outcome == STELE_OK && !stop) {
         const struct stele_event *events;
         size_t count = 0;
@@ -774,15 +348,16 @@ static int check(const struct stele_processor *processor,
     return STELE_OK;
 }
 
-static int run_all(struct run *run, struct stele_error *err)
+static int run_all(struct process_run *run, struct stele_error *err)
 {
     struct stele_stats stats;
     run->memory = stele_memory_create();
-    int outcome = run->memory != NULL ? stele_stats(run->source, &stats, err)
-                                      : fail_run(run, err, STELE_E_NO_MEMORY, "no memory");
+    int outcome = run->memory != NULL
+                      ? stele_stats(run->source, &stats, err)
+                      : stele_process__fail(run, err, STELE_E_NO_MEMORY, "no memory");
     if (outcome == STELE_OK) {
         memcpy(run->source_id, stats.store_id, sizeof run->source_id);
-        outcome = load_place(run, err);
+        outcome = stele_process__load_place(run, err);
     }
     if (outcome == STELE_OK) {
         const uint64_t until = run->options.follow ? 0 : stele_last_position(run->source);
@@ -803,11 +378,11 @@ int stele_processor_run(struct stele *source, struct stele *target,
     struct stele_error unused = {.outcome = STELE_OK};
     err = err != NULL ? err : &unused;
     options = options != NULL ? options : &usual;
-    struct run run = {
+    struct process_run run = {
         .source = source, .target = target, .processor = processor, .options = *options};
     int outcome = check(processor, options, err);
     if (outcome == STELE_OK) {
-        name_stream(processor->name, run.stream, sizeof run.stream);
+        stele_process__name_stream(processor->name, run.stream, sizeof run.stream);
         outcome = run_all(&run, err);
     }
     if (out_progress != NULL) {
