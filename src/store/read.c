@@ -14,21 +14,6 @@ enum verdict { TAKE, SKIP, STOP };
 
 /* ---- Verdicts ---- */
 
-bool stele_read__is_of_name(const struct stele_read *read, const struct stele_event *event)
-{
-    const struct stele_bytes stream = stele_store__bytes(event->stream);
-    switch (read->key.space) {
-    case STELE_SPACE_STREAM:
-        return stele_bytes_equal(stream, read->key.name);
-    case STELE_SPACE_CATEGORY:
-        return stele_bytes_equal(stele_store__category(stream), read->key.name);
-    case STELE_SPACE_TYPE:
-        return stele_bytes_equal(stele_store__bytes(event->type), read->key.name);
-    default:
-        return stele_store__event_has_tag(event, read->key.name);
-    }
-}
-
 static enum verdict judge_bounds(const struct stele_read *read, const struct stele_event *event,
                                  uint64_t ordinal)
 {

@@ -71,10 +71,25 @@ struct stele_read {
     struct stele_event events[STELE_READ__BATCH];
 };
 
-/* ---- read.c ---- */
+/* Whether the event is one of those that read->key names, whatever the index says. Here, because every
+ * event of a list passes it twice. */
+static inline bool stele_read__is_of_name(const struct stele_read *read,
+                                          const struct stele_event *event)
+{
+    const struct stele_bytes stream = stele_store__bytes(event->stream);
+    switch (read->key.space) {
+    case STELE_SPACE_STREAM:
+        return stele_bytes_equal(stream, read->key.name);
+    case STELE_SPACE_CATEGORY:
+        return stele_bytes_equal(stele_store__category(stream), read->key.name);
+    case STELE_SPACE_TYPE:
+        return stele_bytes_equal(stele_store__bytes(event->type), read->key.name);
+    default:
+        return stele_store__event_has_tag(event, read->key.name);
+    }
+}
 
-/* Whether the event is one of those that read->key names, whatever the index says. */
-bool stele_read__is_of_name(const struct stele_read *read, const struct stele_event *event);
+/* ---- read.c ---- */
 
 /* Lets go of the old snapshot and takes one of now. A list goes on with its ordinal. */
 void stele_read__take_snapshot(struct stele_store *store, struct stele_read *read);
