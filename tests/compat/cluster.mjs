@@ -6,7 +6,7 @@
  * subscribers resume behind the last event that they saw. */
 
 import assert from "node:assert/strict";
-import { Cluster, collect, db, expect, fails, isKurrent, json, numbers, range, test, until } from "./lib.mjs";
+import { Cluster, HANGS_MS, collect, db, expect, fails, isKurrent, json, numbers, range, test, until } from "./lib.mjs";
 import { History, Watcher, consume, patiently } from "./history.mjs";
 
 const { ANY } = db;
@@ -179,16 +179,17 @@ await test("without a majority nothing is acknowledged, reads go on, and with it
   await until(async () => !(await cluster.isReady(a)), "it to be ready no more");
   await until(async () => (await cluster.gossip(a)).members.every((one) => one.state !== "Leader"), "no leader");
   const lonely = cluster.single(a, { nodePreference: "random" });
-  await fails(lonely.appendToStream("lonely", json("e"), { requiresLeader: true, deadline: 1000 }), "UnavailableError");
+  await fails(lonely.appendToStream("lonely", json("e"), { requiresLeader: true, deadline: HANGS_MS }),
+    "UnavailableError");
   assert.deepEqual(numbers(await collect(lonely.readStream("through", { requiresLeader: false }))), range(0, 3));
   await lonely.dispose();
   await b.launch();
   await c.launch();
   const writer = client();
-  await patiently(() => writer.appendToStream("together", json("e"), { deadline: 1000 }));
+  await patiently(() => writer.appendToStream("together", json("e"), { deadline: 10_000 }));
   for (const node of cluster.nodes) await until(() => cluster.isReady(node), "a node to be ready again");
 });
 
 await disposeAll();
 await cluster.stop();
-setTimeout(() => process.exit(1), 30_000).unref();
+setTimeout(() => process.exit(1), HANGS_MS).unref();

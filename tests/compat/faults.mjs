@@ -10,7 +10,7 @@
  * COMPAT_HANGS_MS=3600000 gives it the time. */
 
 import assert from "node:assert/strict";
-import { Cluster, collect, db, numbers, range, test, until } from "./lib.mjs";
+import { Cluster, HANGS_MS, collect, db, numbers, range, test, until } from "./lib.mjs";
 import { History, Watcher, consume, patiently, pause } from "./history.mjs";
 
 const ROUNDS = Number(process.env.STELE_CLUSTER_ROUNDS ?? 4);
@@ -148,4 +148,4 @@ await test("the group left nothing out", async () => {
 
 for (const one of clients.splice(0)) await one.dispose();
 await cluster.stop();
-setTimeout(() => process.exit(1), 30_000).unref();
+setTimeout(() => process.exit(1), HANGS_MS).unref();

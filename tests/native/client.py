@@ -13,7 +13,7 @@ import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
-from harness import BINARY, SOURCE, same  # noqa: E402
+from harness import BINARY, HANGS, SOURCE, same  # noqa: E402
 
 with open(BINARY, "rb") as binary:
     code = binary.read()
@@ -130,7 +130,7 @@ class Server:
     def stop(self, how=signal.SIGTERM):
         if self.process.poll() is None:
             self.process.send_signal(how)
-        code = self.process.wait(60)
+        code = self.process.wait(HANGS)
         assert code == 0, f"the server ended with {code}: {self.output}"
 
     def memory(self):

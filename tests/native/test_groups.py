@@ -19,7 +19,7 @@ class Consumer:
         self.requests.put(v1.ConsumeRequest(join=v1.Join(stream=stream, group=group,
                                                          in_flight_max=in_flight)))
         self.call = server.store.Consume(iter(self.requests.get, None),
-                                         metadata=[*metadata.items()], timeout=60)
+                                         metadata=[*metadata.items()], timeout=300)
         same(next(self.call), v1.ConsumeResponse(joined=True))
 
     def next(self, count=1):

@@ -85,7 +85,7 @@ def test_a_server_without_http2(stele):
             line = process.stdout.readline()
         port = line.rsplit(":", 1)[1].strip()
         ended = stele.run("--store", f"stele://localhost:{port}?tls=true&tlsCAFile=server.pem"
-                          "&timeout=5000", "read", "a", code=None)
+                          "&timeout=300000", "read", "a", code=None)
         assert ended.code != 0
         has(ended.err, "does not offer HTTP/2")
     finally:

@@ -8,7 +8,7 @@ import time
 import grpc
 
 from client import SANITIZED, Server, failure, put, read, v1
-from harness import main, same, wait_until
+from harness import HANGS, main, same, wait_until
 
 CODE = grpc.StatusCode
 
@@ -194,16 +194,18 @@ def test_heartbeats_when_idle(stele):
         for follower in (usual, fast):
             follower.started()
             follower.events(3)
-        begin = time.monotonic()
-        beats = [fast.heartbeat() for _ in range(6)]
-        assert time.monotonic() - begin >= 0.2
+        beats = [fast.heartbeat() for _ in range(11)]
         assert all(beat.caught_up and beat.checkpoint >= last for beat in beats), beats
         times = [beat.time_us for beat in beats]
         same(times, sorted(set(times)))
-        assert abs(times[-1] / 1e6 - time.time()) < 30, times
-        first = usual.heartbeat(lambda beat: beat.caught_up)
-        second = usual.heartbeat()
-        assert 0.9e6 < second.time_us - first.time_us < 20e6, (first, second)
+        # By the server's clock, since this process may have read late what came in time. A server that had to wait for
+        # the processor says so in one of its times, but hardly in so many.
+        assert times[-1] - times[0] >= 0.2e6, times
+        assert abs(times[-1] / 1e6 - time.time()) < HANGS, times
+        usual.heartbeat(lambda beat: beat.caught_up)
+        times = [usual.heartbeat().time_us for _ in range(3)]
+        gaps = [after - before for before, after in zip(times, times[1:])]
+        assert 0.9e6 < max(gaps) < HANGS * 1e6, gaps
 
 
 def test_credits(stele):
