@@ -160,10 +160,17 @@ static struct stele_append *find_stream(const struct stele_request *request, con
     return NULL;
 }
 
+/* Does the stream end with events that cannot be seen? The state ends before them. */
+static bool ends_hidden(const struct stele_kept *kept)
+{
+    const uint64_t revision = stele_state_revision(kept->state);
+    return kept->hidden != STELE_EXPECT_NO_STREAM &&
+           (revision == STELE_EXPECT_NO_STREAM || kept->hidden > revision);
+}
+
 static uint64_t expectation(const struct stele_held *held)
 {
-    const uint64_t revision = stele_state_revision(held->state);
-    return revision != STELE_EXPECT_NO_STREAM ? revision : held->kept->hidden;
+    return ends_hidden(held->kept) ? held->kept->hidden : stele_state_revision(held->state);
 }
 
 /* Every stream and every query that was read joins the check. STELE_WRONG_REVISION: one stream was
@@ -292,8 +299,7 @@ static bool is_hopeless(int outcome)
 /* Did the append check the very revision that the state ends with? */
 static bool is_checked(const struct stele_kept *kept)
 {
-    return kept->state != NULL && (stele_state_revision(kept->state) != STELE_EXPECT_NO_STREAM ||
-                                   kept->hidden == STELE_EXPECT_NO_STREAM);
+    return kept->state != NULL && !ends_hidden(kept);
 }
 
 /* The states go on with what was appended, or their next command reads. */
@@ -345,7 +351,8 @@ int stele_execution__ask(struct stele_execution *execution, uint64_t append_star
 
 /* ---- Attempts ----------------------------------------------------------------------------- */
 
-/* A stream that has a revision but no events that can be seen is expected at that revision. */
+/* A stream whose last events cannot be seen is expected at the revision that it was told to have. What is
+ * decided next is read after that was known, so nothing up to there is missed. */
 static void note_hidden(struct stele_execution *execution, const struct stele_request *request,
                         const struct stele_append_result *result)
 {

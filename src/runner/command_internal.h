@@ -44,8 +44,9 @@ struct stele_kept {
     bool certain;
     uint64_t seen;
     uint64_t limits_seen;
-    uint64_t hidden; /* The real revision of a stream none of whose events can be seen;
-                              * STELE_EXPECT_NO_STREAM if there is no such thing. */
+    uint64_t
+        hidden; /* The revision that a stream was last told to have when it was not that of its state,
+                      * because its last events cannot be seen; otherwise STELE_EXPECT_NO_STREAM. */
 };
 
 struct stele_kept_shard {

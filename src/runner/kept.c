@@ -20,7 +20,6 @@ void stele_kept__forget(struct stele_kept *kept)
     kept->snapshot_count = 0;
     kept->snapshot_us = 0;
     kept->certain = false;
-    kept->hidden = STELE_EXPECT_NO_STREAM;
 }
 
 static void destroy(struct stele_alloc *alloc, struct stele_kept *kept)

@@ -435,6 +435,46 @@ TEST(a_stream_whose_events_are_all_hidden_can_be_written)
     fixture_end();
 }
 
+/* An event that was imported may be older than the one before it, and so be hidden by $maxAge although the
+ * one before it is not. */
+TEST(a_stream_whose_last_event_alone_is_hidden_can_be_written)
+{
+    fixture_begin();
+    struct stele_runner *runner = bank_runner(defaults);
+    struct stele_command_result result;
+    CHECK_OK(bank_execute(runner, "Deposit", "account-1", (struct order){.amount = 7}, NULL, &err),
+             err);
+    CHECK_OK(stele_set_metadata(store, "account-1", STELE_EXPECT_ANY, "{\"$maxAge\":900000}", 18,
+                                NULL, &err),
+             err);
+    for (unsigned round = 0; round < 3; round++) {
+        const struct stele_event_draft old = {.type = "Deposited",
+                                              .data = "{\"amount\":100}",
+                                              .data_size = 14,
+                                              .created_us = 1000000};
+        CHECK_OK(stele_append(store, "account-1", STELE_EXPECT_ANY, &old, 1, NULL, &err), err);
+        CHECK_EQ(bank_read("account-1").balance, 7 - 2 * (int64_t)round);
+        /* One that has the state, and one that begins. */
+        struct stele_runner *other = bank_runner(defaults);
+        CHECK_OUTCOME(
+            bank_execute(other, "Withdraw", "account-1", (struct order){.amount = 8}, NULL, &err),
+            STELE_REJECTED, err);
+        CHECK_OK(bank_execute(runner, "Withdraw", "account-1", (struct order){.amount = 1}, &result,
+                              &err),
+                 err);
+        CHECK_EQ(result.attempts, 2);
+        CHECK_OK(stele_append(store, "account-1", STELE_EXPECT_ANY, &old, 1, NULL, &err), err);
+        CHECK_OK(bank_execute(other, "Withdraw", "account-1", (struct order){.amount = 1}, &result,
+                              &err),
+                 err);
+        CHECK_EQ(result.attempts, 2);
+        stele_runner_destroy(other);
+    }
+    CHECK_EQ(bank_read("account-1").balance, 1);
+    stele_runner_destroy(runner);
+    fixture_end();
+}
+
 /* ---- Origins ---- */
 
 TEST(events_carry_where_they_come_from)
