@@ -91,7 +91,8 @@ STELE_API void stele_testing_then_json(struct stele_testing *story, const char *
 /* Compares. With no "then" nothing must have happened.
  *
  * STELE_OK                What happened becomes given; expectations are empty again.
- * STELE_CONDITION_FAILED  *out_report says what differs; it is borrowed until the next call. */
+ * STELE_CONDITION_FAILED  *out_report says what differs; it is borrowed until the next call.
+ * STELE_E_INVALID         story is NULL: there was no memory for one. */
 STELE_API int stele_testing_check(struct stele_testing *story, const char **out_report);
 
 /* Prints the report and ends the program, for tests that end that way. Needs <stdio.h>, <stdlib.h>. */

@@ -373,6 +373,9 @@ bool stele_time_format(int64_t time_us, unsigned digits, char to[STELE_TIME_SIZE
 
 void stele_id_to_text(const uint8_t id[16], char text[37])
 {
+    if (id == NULL || text == NULL) {
+        return;
+    }
     static const char digits[] = "0123456789abcdef";
     size_t at = 0;
     for (size_t i = 0; i < 16; i++) {

@@ -218,6 +218,9 @@ static bool fill_call(struct call *call, const struct stele_saga_call *asked,
 int stele_saga_http_handle(void *context, const struct stele_saga_call *asked,
                            struct stele_saga_reply *reply)
 {
+    if (context == NULL || asked == NULL || reply == NULL) {
+        return STELE_SAGA_NEEDS_HELP;
+    }
     struct stele_saga_http *const http = context;
     const struct stele_saga_http_target *const target = target_of(http, asked->step);
     if (target == NULL) {
@@ -422,6 +425,9 @@ static void release(struct stele_saga_http *http)
 int stele_saga_http_create(const struct stele_saga_http_options *options,
                            struct stele_saga_http **out_http, struct stele_error *err)
 {
+    if (options == NULL || out_http == NULL) {
+        return stele_fail(err, STELE_E_INVALID, 0, "stele_saga_http_create: an argument is NULL");
+    }
     const int outcome = check(options, err);
     if (outcome != STELE_OK) {
         return outcome;
@@ -457,6 +463,9 @@ int stele_saga_http_create(const struct stele_saga_http_options *options,
 
 void stele_saga_http_attach(struct stele_saga_http *http, struct stele_saga_runner *runner)
 {
+    if (http == NULL || runner == NULL) {
+        return;
+    }
     http->runner = runner;
 }
 

@@ -37,6 +37,9 @@ int64_t stele_position_time(uint64_t position)
 
 struct stele_text stele_event_tag(const struct stele_event *event, uint32_t index)
 {
+    if (event == NULL) {
+        return (struct stele_text){.data = NULL};
+    }
     const uint8_t *at = event->tags;
     for (uint32_t i = 0; i < event->tags_count; i++) {
         if (i == index) {
@@ -49,6 +52,9 @@ struct stele_text stele_event_tag(const struct stele_event *event, uint32_t inde
 
 void stele_new_id(uint8_t id[16])
 {
+    if (id == NULL) {
+        return;
+    }
     struct timespec now;
     (void)clock_gettime(CLOCK_REALTIME, &now);
     /* The kernel answers up to 256 bytes whole once it has been seeded, which it waits for. */

@@ -254,6 +254,9 @@ void stele_keyring_close(struct stele_keyring *keyring)
 int stele_keyring_create(const char *path, const struct stele_master *master,
                          struct stele_keyring **out_keyring, struct stele_error *err)
 {
+    if (out_keyring == NULL) {
+        return stele_fail(err, STELE_E_INVALID, 0, "stele_keyring_create: an argument is NULL");
+    }
     struct stele_ring_secret secret;
     struct stele_keyring *keyring = NULL;
     struct stele_file *file = NULL;
@@ -366,6 +369,9 @@ static int check(const struct stele_keyring *keyring, struct stele_error *err)
 int stele_keyring_info(struct stele_keyring *keyring, struct stele_keyring_info *out_info,
                        struct stele_error *err)
 {
+    if (out_info == NULL) {
+        return stele_fail(err, STELE_E_INVALID, 0, "stele_keyring_info: an argument is NULL");
+    }
     int outcome = check(keyring, err);
     if (outcome == STELE_OK) {
         outcome = lock_fresh(keyring, err);
@@ -479,6 +485,11 @@ int stele_keyring_add(struct stele_keyring *keyring, const char *const *subjects
 {
     struct stele_io *io = NULL;
     int outcome = check(keyring, err);
+    for (size_t i = 0; i < count && outcome == STELE_OK; i++) {
+        if (subjects == NULL || subjects[i] == NULL) {
+            outcome = stele_fail(err, STELE_E_INVALID, 0, "keyring: a subject is NULL");
+        }
+    }
     if (outcome == STELE_OK) {
         outcome = begin_change(keyring, &io, err);
     }

@@ -237,12 +237,18 @@ uint64_t stele_iterator_position(const struct stele_iterator *iterator)
 
 uint64_t stele_iterator_scanned(const struct stele_iterator *iterator)
 {
+    if (iterator == NULL) {
+        return 0;
+    }
     return iterator->far != NULL ? stele_remote_scanned(iterator->far)
                                  : stele_read_scanned(iterator->read);
 }
 
 uint64_t stele_iterator_ordinal(const struct stele_iterator *iterator, size_t index)
 {
+    if (iterator == NULL) {
+        return 0;
+    }
     index += iterator->opener != NULL ? iterator->opener->raw_first : 0;
     return iterator->far != NULL ? stele_remote_ordinal(iterator->far, index)
                                  : stele_read_ordinal(iterator->read, index);

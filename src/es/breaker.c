@@ -19,6 +19,9 @@ static uint32_t or_default(uint32_t value, uint32_t standard)
 
 void stele_breaker_init(struct stele_breaker *breaker, const struct stele_breaker_config *config)
 {
+    if (breaker == NULL) {
+        return;
+    }
     memset(breaker, 0, sizeof *breaker);
     if (config != NULL) {
         breaker->config = *config;
@@ -81,6 +84,9 @@ static void open_circuit(struct stele_breaker *breaker, int64_t now_us, uint64_t
 int stele_breaker_permit(struct stele_breaker *breaker, int64_t now_us, uint64_t *out_ticket,
                          int64_t *out_until_us)
 {
+    if (breaker == NULL || out_ticket == NULL) {
+        return STELE_E_INVALID;
+    }
     if (breaker->state == STELE_BREAKER_OPEN && now_us >= breaker->until_us) {
         change(breaker, STELE_BREAKER_HALF_OPEN);
         breaker->passed = 0;
@@ -123,6 +129,9 @@ static void count(struct stele_breaker *breaker, int64_t now_us, int succeeded, 
 void stele_breaker_report(struct stele_breaker *breaker, int64_t now_us, uint64_t ticket,
                           int succeeded, uint64_t random)
 {
+    if (breaker == NULL) {
+        return;
+    }
     if (ticket != breaker->era) {
         return;
     }

@@ -39,6 +39,9 @@ struct stele_decision {
 
 struct stele_memory *stele_decision_memory(struct stele_decision *decision)
 {
+    if (decision == NULL) {
+        return NULL;
+    }
     return decision->memory;
 }
 
@@ -108,6 +111,9 @@ static int want_stream(struct stele_decision *decision, const char *stream,
 const void *stele_decision_state(struct stele_decision *decision, const char *stream,
                                  const struct stele_fold *fold)
 {
+    if (decision == NULL) {
+        return NULL;
+    }
     struct stele_state *state = NULL;
     if (stream == NULL || stream[0] == '\0') {
         (void)fail(decision, STELE_E_INVALID, "it asks for a stream without a name", "");
@@ -119,6 +125,9 @@ const void *stele_decision_state(struct stele_decision *decision, const char *st
 
 uint64_t stele_decision_revision(const struct stele_decision *decision, const char *stream)
 {
+    if (decision == NULL) {
+        return STELE_EXPECT_NO_STREAM;
+    }
     for (size_t i = 0; i < decision->wanted_count; i++) {
         const struct stele_wanted *wanted = &decision->wanted[i];
         if (wanted->stream != NULL && wanted->state != NULL &&
@@ -185,16 +194,19 @@ const void *stele_decision_query(struct stele_decision *decision,
                                  const struct stele_query_item *items, size_t count,
                                  const struct stele_fold *fold)
 {
+    if (decision == NULL) {
+        return NULL;
+    }
+    if (items == NULL || count == 0 || count > STELE_CONDITIONS_MAX) {
+        (void)fail(decision, STELE_E_INVALID, "a query needs between 1 and 64 items", "");
+        return NULL;
+    }
     for (size_t i = 0; i < decision->wanted_count; i++) {
         const struct stele_wanted *wanted = &decision->wanted[i];
         if (wanted->stream == NULL && wanted->fold == fold &&
             same_items(wanted->items, wanted->items_count, items, count)) {
             return wanted->state != NULL ? stele_state_value(wanted->state) : NULL;
         }
-    }
-    if (count == 0 || count > STELE_CONDITIONS_MAX) {
-        (void)fail(decision, STELE_E_INVALID, "a query needs between 1 and 64 items", "");
-        return NULL;
     }
     struct stele_wanted *wanted = add_wanted(decision, fold);
     if (wanted != NULL) {
@@ -212,6 +224,9 @@ const void *stele_decision_query(struct stele_decision *decision,
 int stele_decision_wanted(const struct stele_decision *decision, size_t index,
                           struct stele_wanted *out_wanted)
 {
+    if (decision == NULL) {
+        return STELE_E_INVALID;
+    }
     if (index >= decision->wanted_count) {
         return STELE_NOT_FOUND;
     }
@@ -222,6 +237,9 @@ int stele_decision_wanted(const struct stele_decision *decision, size_t index,
 int stele_decision_supply(struct stele_decision *decision, size_t index, struct stele_state *state,
                           uint64_t position)
 {
+    if (decision == NULL) {
+        return STELE_E_INVALID;
+    }
     if (index >= decision->wanted_count ||
         (state != NULL && stele_state_fold(state) != decision->wanted[index].fold)) {
         return STELE_E_INVALID;
@@ -291,8 +309,12 @@ static int copy_draft(struct stele_decision *decision, const struct stele_event_
 int stele_decision_emit(struct stele_decision *decision, const char *stream,
                         const struct stele_event_draft *draft)
 {
+    if (decision == NULL) {
+        return STELE_E_INVALID;
+    }
     static const uint8_t none[16];
-    if (stream == NULL || stream[0] == '\0' || draft->type == NULL || draft->type[0] == '\0') {
+    if (stream == NULL || stream[0] == '\0' || draft == NULL || draft->type == NULL ||
+        draft->type[0] == '\0') {
         return fail(decision, STELE_E_INVALID, "an event needs a stream and a type", "");
     }
     if (decision->emitted_count >= STELE_APPEND_EVENTS_MAX) {
@@ -339,6 +361,9 @@ int stele_decision_emit(struct stele_decision *decision, const char *stream,
 int stele_decision_emit_data(struct stele_decision *decision, const char *stream, const char *type,
                              const void *data, size_t size)
 {
+    if (decision == NULL) {
+        return STELE_E_INVALID;
+    }
     const struct stele_event_draft draft = {.type = type, .data = data, .data_size = size};
     return stele_decision_emit(decision, stream, &draft);
 }
@@ -346,6 +371,9 @@ int stele_decision_emit_data(struct stele_decision *decision, const char *stream
 int stele_decision_emit_fact(struct stele_decision *decision, const char *stream, const char *type,
                              const void *fact)
 {
+    if (decision == NULL) {
+        return STELE_E_INVALID;
+    }
     const struct stele_event_type *known = NULL;
     if (decision->decider->registry != NULL && type != NULL) {
         known = stele_registry_find(decision->decider->registry,
@@ -368,6 +396,12 @@ int stele_decision_emit_fact(struct stele_decision *decision, const char *stream
 int stele_decision_condition(struct stele_decision *decision,
                              const struct stele_condition *condition)
 {
+    if (decision == NULL) {
+        return STELE_E_INVALID;
+    }
+    if (condition == NULL || (condition->items == NULL && condition->items_count > 0)) {
+        return fail(decision, STELE_E_INVALID, "a condition is NULL", "");
+    }
     if (decision->conditions_count >= STELE_CONDITIONS_MAX) {
         return fail(decision, STELE_E_LIMIT, "it has more conditions than an append may have", "");
     }
@@ -386,6 +420,9 @@ int stele_decision_condition(struct stele_decision *decision,
 
 int stele_decision_reject(struct stele_decision *decision, const char *format, ...)
 {
+    if (decision == NULL) {
+        return STELE_REJECTED;
+    }
     va_list args;
     va_start(args, format);
     (void)vsnprintf(decision->reason, sizeof decision->reason, format, args);
@@ -396,6 +433,9 @@ int stele_decision_reject(struct stele_decision *decision, const char *format, .
 const struct stele_emitted *stele_decision_events(const struct stele_decision *decision,
                                                   size_t *out_count)
 {
+    if (decision == NULL || out_count == NULL) {
+        return NULL;
+    }
     *out_count = decision->emitted_count;
     return decision->emitted;
 }
@@ -403,6 +443,9 @@ const struct stele_emitted *stele_decision_events(const struct stele_decision *d
 const struct stele_condition *stele_decision_conditions(const struct stele_decision *decision,
                                                         size_t *out_count)
 {
+    if (decision == NULL || out_count == NULL) {
+        return NULL;
+    }
     *out_count = decision->conditions_count;
     return decision->conditions;
 }
@@ -438,6 +481,9 @@ int stele_decision_create(struct stele_memory *memory, const struct stele_decide
                           const struct stele_command *command, struct stele_decision **out_decision,
                           struct stele_error *err)
 {
+    if (memory == NULL || out_decision == NULL) {
+        return stele_fail(err, STELE_E_INVALID, 0, "stele_decision_create: an argument is NULL");
+    }
     int outcome = check_command(decider, command, err);
     if (outcome != STELE_OK) {
         return outcome;
@@ -480,6 +526,9 @@ static bool lacks_states(const struct stele_decision *decision)
 
 int stele_decision_run(struct stele_decision *decision, struct stele_error *err)
 {
+    if (decision == NULL) {
+        return stele_fail(err, STELE_E_INVALID, 0, "stele_decision_run: an argument is NULL");
+    }
     const struct stele_decider *decider = decision->decider;
     const char *type = decision->command->type;
     if (lacks_states(decision)) {

@@ -226,6 +226,10 @@ int stele_state_apply_effective(struct stele_state *state, const struct stele_ev
                                 size_t count, uint64_t known_at, int64_t until_us,
                                 struct stele_error *err)
 {
+    if (state == NULL || (events == NULL && count > 0)) {
+        return stele_fail(err, STELE_E_INVALID, 0,
+                          "stele_state_apply_effective: an argument is NULL");
+    }
     if (state->failed != STELE_OK || state->count > 0) {
         return stele_fail(err, STELE_E_INVALID, 0,
                           "fold %s: folding in effective order needs a fresh state",

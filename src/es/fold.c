@@ -31,6 +31,9 @@ int stele_fold_check(const struct stele_fold *fold, struct stele_error *err)
 
 uint64_t stele_fold_fingerprint(const struct stele_fold *fold)
 {
+    if (fold == NULL || fold->name == NULL) {
+        return 0;
+    }
     uint8_t numbers[16];
     stele_store_u64le(numbers, fold->version);
     stele_store_u64le(numbers + 8, fold->state_size);
@@ -73,6 +76,9 @@ static int create_zeroed(struct stele_memory *memory, const struct stele_fold *f
 int stele_state_create(struct stele_memory *memory, const struct stele_fold *fold,
                        struct stele_state **out_state, struct stele_error *err)
 {
+    if (memory == NULL || out_state == NULL) {
+        return stele_fail(err, STELE_E_INVALID, 0, "stele_state_create: an argument is NULL");
+    }
     struct stele_state *state;
     int outcome = create_zeroed(memory, fold, &state, err);
     if (outcome == STELE_OK && fold->initial != NULL) {
@@ -90,26 +96,41 @@ int stele_state_create(struct stele_memory *memory, const struct stele_fold *fol
 
 const void *stele_state_value(const struct stele_state *state)
 {
+    if (state == NULL) {
+        return NULL;
+    }
     return state->failed == STELE_OK ? state->value : NULL;
 }
 
 uint64_t stele_state_count(const struct stele_state *state)
 {
+    if (state == NULL) {
+        return 0;
+    }
     return state->count;
 }
 
 uint64_t stele_state_revision(const struct stele_state *state)
 {
+    if (state == NULL) {
+        return STELE_EXPECT_NO_STREAM;
+    }
     return state->revision;
 }
 
 uint64_t stele_state_position(const struct stele_state *state)
 {
+    if (state == NULL) {
+        return 0;
+    }
     return state->position;
 }
 
 const struct stele_fold *stele_state_fold(const struct stele_state *state)
 {
+    if (state == NULL) {
+        return NULL;
+    }
     return state->fold;
 }
 
@@ -210,6 +231,9 @@ static int apply_each(struct stele_state *state, const struct stele_event *event
 int stele_state_apply(struct stele_state *state, const struct stele_event *events, size_t count,
                       struct stele_error *err)
 {
+    if (state == NULL || (events == NULL && count > 0)) {
+        return stele_fail(err, STELE_E_INVALID, 0, "stele_state_apply: an argument is NULL");
+    }
     if (state->failed != STELE_OK) {
         return stele_fail(err, state->failed, 0,
                           "fold %s: the state is of no use since folding failed; make a new one",
@@ -240,6 +264,9 @@ int stele_state_apply(struct stele_state *state, const struct stele_event *event
 int stele_state_encode(struct stele_state *state, struct stele_text *out_data,
                        struct stele_error *err)
 {
+    if (state == NULL || out_data == NULL) {
+        return stele_fail(err, STELE_E_INVALID, 0, "stele_state_encode: an argument is NULL");
+    }
     const struct stele_fold *fold = state->fold;
     if (state->failed != STELE_OK) {
         return stele_fail(err, state->failed, 0,
@@ -267,6 +294,9 @@ int stele_state_decode(struct stele_memory *memory, const struct stele_fold *fol
                        size_t size, uint64_t count, uint64_t revision, uint64_t position,
                        struct stele_state **out_state, struct stele_error *err)
 {
+    if (memory == NULL) {
+        return stele_fail(err, STELE_E_INVALID, 0, "stele_state_decode: an argument is NULL");
+    }
     struct stele_state *state;
     int outcome = create_zeroed(memory, fold, &state, err);
     if (outcome != STELE_OK) {

@@ -234,6 +234,9 @@ static int find(struct stele_bytes json, struct stele_bytes name, struct stele_b
 
 int stele_json_member(const void *json, size_t size, const char *name, struct stele_text *out_value)
 {
+    if (name == NULL) {
+        return STELE_E_INVALID;
+    }
     struct stele_bytes value;
     const int outcome = find((struct stele_bytes){.data = json, .size = json != NULL ? size : 0},
                              stele_bytes_of_text(name), &value);
@@ -245,6 +248,9 @@ int stele_json_member(const void *json, size_t size, const char *name, struct st
 
 int stele_json_integer(const void *json, size_t size, const char *name, int64_t *out)
 {
+    if (name == NULL) {
+        return STELE_E_INVALID;
+    }
     struct stele_text text;
     const int outcome = stele_json_member(json, size, name, &text);
     if (outcome != STELE_OK) {
@@ -271,6 +277,9 @@ int stele_json_integer(const void *json, size_t size, const char *name, int64_t 
 int stele_json_string(const void *json, size_t size, const char *name, struct stele_memory *memory,
                       struct stele_text *out)
 {
+    if (name == NULL) {
+        return STELE_E_INVALID;
+    }
     struct stele_text text;
     const int outcome = stele_json_member(json, size, name, &text);
     if (outcome != STELE_OK) {

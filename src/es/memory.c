@@ -60,6 +60,9 @@ struct stele_alloc *stele_memory_source(struct stele_memory *memory)
 
 void *stele_memory_allocate(struct stele_memory *memory, size_t size)
 {
+    if (memory == NULL) {
+        return NULL;
+    }
     return stele_arena_allocate(&memory->arena, memory->alloc, size);
 }
 
@@ -74,6 +77,9 @@ void *stele_memory_allocate_zeroed(struct stele_memory *memory, size_t size)
 
 void *stele_memory_copy(struct stele_memory *memory, const void *data, size_t size)
 {
+    if (memory == NULL || (data == NULL && size > 0)) {
+        return NULL;
+    }
     if (size == SIZE_MAX) {
         return NULL;
     }
@@ -90,6 +96,9 @@ void *stele_memory_copy(struct stele_memory *memory, const void *data, size_t si
 
 size_t stele_memory_size(const struct stele_memory *memory)
 {
+    if (memory == NULL) {
+        return 0;
+    }
     return memory->arena.allocated;
 }
 
@@ -163,6 +172,9 @@ void stele_output_clear(struct stele_output *output)
 
 int stele_output_write(struct stele_output *output, const void *data, size_t size)
 {
+    if (output == NULL || (data == NULL && size > 0)) {
+        return STELE_E_INVALID;
+    }
     if (output->failed == STELE_OK) {
         output->failed = stele_buf_append(
             &output->buf, output->alloc,
@@ -173,6 +185,9 @@ int stele_output_write(struct stele_output *output, const void *data, size_t siz
 
 int stele_output_printf(struct stele_output *output, const char *format, ...)
 {
+    if (output == NULL || format == NULL) {
+        return STELE_E_INVALID;
+    }
     char text[256];
     va_list args;
     va_start(args, format);
@@ -214,6 +229,9 @@ static void write_escape(struct stele_output *output, uint8_t byte)
 
 int stele_output_json_string(struct stele_output *output, const char *text, size_t size)
 {
+    if (output == NULL || (text == NULL && size > 0)) {
+        return STELE_E_INVALID;
+    }
     (void)stele_output_write(output, "\"", 1);
     size_t at = 0;
     size_t plain = 0; /* Where the run of characters that stand for themselves began. */

@@ -51,6 +51,9 @@ int stele_registry_create(struct stele_memory *memory, const struct stele_event_
                           size_t count, unsigned flags, struct stele_registry **out_registry,
                           struct stele_error *err)
 {
+    if (memory == NULL || (types == NULL && count > 0) || out_registry == NULL) {
+        return stele_fail(err, STELE_E_INVALID, 0, "stele_registry_create: an argument is NULL");
+    }
     struct stele_registry *registry = stele_memory_allocate(memory, sizeof *registry);
     struct entry *entries = count <= SIZE_MAX / sizeof *entries / 2
                                 ? stele_memory_allocate(memory, count * sizeof *entries)
@@ -87,6 +90,9 @@ static const struct entry *find(const struct stele_registry *registry, struct st
 const struct stele_event_type *stele_registry_find(const struct stele_registry *registry,
                                                    struct stele_text type)
 {
+    if (registry == NULL) {
+        return NULL;
+    }
     const struct entry *entry =
         find(registry, (struct stele_bytes){.data = (const uint8_t *)type.data, .size = type.size});
     return entry != NULL ? entry->known : NULL;
@@ -95,6 +101,9 @@ const struct stele_event_type *stele_registry_find(const struct stele_registry *
 int stele_registry_check(const struct stele_registry *registry, const char *type, const void *data,
                          size_t data_size, struct stele_error *err)
 {
+    if (registry == NULL || type == NULL) {
+        return stele_fail(err, STELE_E_INVALID, 0, "stele_registry_check: an argument is NULL");
+    }
     const struct entry *entry = find(registry, stele_bytes_of_text(type));
     if (entry == NULL) {
         return (registry->flags & STELE_REGISTRY_STRICT) == 0

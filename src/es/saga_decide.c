@@ -424,6 +424,9 @@ int stele_saga_decide(const struct stele_saga_plan *plan, const struct stele_sag
                       struct stele_saga_event out_events[STELE_SAGA_EVENTS_MAX], size_t *out_count,
                       struct stele_error *err)
 {
+    if (plan == NULL || saga == NULL || input == NULL || out_events == NULL || out_count == NULL) {
+        return stele_fail(err, STELE_E_INVALID, 0, "stele_saga_decide: an argument is NULL");
+    }
     struct decision d = {.plan = plan,
                          .input = input,
                          .saga = *saga,

@@ -265,6 +265,9 @@ static void evolve_parking(const struct stele_saga_plan *plan, struct stele_saga
 int stele_saga_evolve(const struct stele_saga_plan *plan, struct stele_saga *saga,
                       const struct stele_saga_event *event, struct stele_error *err)
 {
+    if (plan == NULL || saga == NULL || event == NULL) {
+        return stele_fail(err, STELE_E_INVALID, 0, "stele_saga_evolve: an argument is NULL");
+    }
     const int outcome = check_move(plan, saga, event, err);
     if (outcome != STELE_OK) {
         return outcome;
@@ -333,6 +336,9 @@ static int64_t deadline(const struct stele_saga_plan *plan, const struct stele_s
 
 int64_t stele_saga_due(const struct stele_saga_plan *plan, const struct stele_saga *saga)
 {
+    if (saga == NULL) {
+        return STELE_SAGA_NEVER;
+    }
     if (saga->state != STELE_SAGA_RUNNING && saga->state != STELE_SAGA_COMPENSATING) {
         return STELE_SAGA_NEVER;
     }
@@ -349,6 +355,9 @@ int64_t stele_saga_due(const struct stele_saga_plan *plan, const struct stele_sa
 
 int stele_saga_has_ended(const struct stele_saga *saga)
 {
+    if (saga == NULL) {
+        return 0;
+    }
     return saga->state == STELE_SAGA_COMPLETED || saga->state == STELE_SAGA_COMPENSATED ||
            saga->state == STELE_SAGA_ABANDONED;
 }

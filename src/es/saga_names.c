@@ -73,6 +73,9 @@ const char *stele_saga_step_state_name(int state)
 size_t stele_saga_key(const char *kind, const char *id, const char *step, int compensation,
                       char text[STELE_SAGA_KEY_SIZE_MAX])
 {
+    if (text == NULL) {
+        return 0;
+    }
     _Static_assert(2 * STELE_SAGA_NAME_SIZE_MAX + STELE_SAGA_ID_SIZE_MAX + sizeof "///undo" <=
                        STELE_SAGA_KEY_SIZE_MAX,
                    "the longest names fit");
@@ -85,6 +88,9 @@ size_t stele_saga_key(const char *kind, const char *id, const char *step, int co
 
 void stele_saga_event_id(const char *key, uint32_t number, uint8_t id[16])
 {
+    if (key == NULL || id == NULL) {
+        return;
+    }
     const struct stele_bytes bytes = stele_bytes_of_text(key);
     stele_store_u64le(id, stele_hash64(bytes, (uint64_t)number << 1));
     stele_store_u64le(id + 8, stele_hash64(bytes, ((uint64_t)number << 1) + 1));

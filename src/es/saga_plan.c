@@ -41,6 +41,9 @@ static int take_name(char to[STELE_SAGA_NAME_SIZE_MAX + 1], const char *name, co
 
 int stele_saga_plan_find(const struct stele_saga_plan *plan, struct stele_text name)
 {
+    if (plan == NULL) {
+        return -1;
+    }
     for (uint32_t i = 0; i < plan->steps_count; i++) {
         if (strlen(plan->steps[i].name) == name.size &&
             memcmp(plan->steps[i].name, name.data, name.size) == 0) {
@@ -123,6 +126,9 @@ static int tell_circle(const struct stele_saga_plan *plan, uint32_t open, struct
 
 int stele_saga_plan_check(struct stele_saga_plan *plan, struct stele_error *err)
 {
+    if (plan == NULL) {
+        return stele_fail(err, STELE_E_INVALID, 0, "stele_saga_plan_check: an argument is NULL");
+    }
     if (plan->steps_count == 0) {
         return stele_fail(err, STELE_E_INVALID, 0, "saga \"%s\" has no steps", plan->kind);
     }
@@ -196,6 +202,9 @@ static int copy_step(struct stele_saga_plan_step *to, const struct stele_saga_st
 int stele_saga_plan_init(struct stele_saga_plan *out_plan, const struct stele_saga_table *table,
                          struct stele_error *err)
 {
+    if (out_plan == NULL || table == NULL) {
+        return stele_fail(err, STELE_E_INVALID, 0, "stele_saga_plan_init: an argument is NULL");
+    }
     struct stele_saga_plan plan;
     memset(&plan, 0, sizeof plan);
     int outcome = take_name(plan.kind, table->kind, "a saga's table", err);

@@ -127,6 +127,13 @@ static void fill_id(uint8_t id[16], uint64_t number)
 void stele_testing_given_draft(struct stele_testing *story, const char *stream,
                                const struct stele_event_draft *draft)
 {
+    if (story == NULL) {
+        return;
+    }
+    if (stream == NULL || draft == NULL || draft->type == NULL) {
+        stele_testing__fail(story, "a given event needs a stream and a type");
+        return;
+    }
     struct stele_event *const all = stele_memory_grow(
         story->memory, story->given, &story->given_capacity, story->given_count + 1, sizeof *all);
     if (all == NULL) {
@@ -165,16 +172,25 @@ void stele_testing_given(struct stele_testing *story, const char *stream, const 
 
 void stele_testing_at(struct stele_testing *story, int64_t time_us)
 {
+    if (story == NULL) {
+        return;
+    }
     story->now_us = time_us;
 }
 
 int64_t stele_testing_now(const struct stele_testing *story)
 {
+    if (story == NULL) {
+        return 0;
+    }
     return story->now_us;
 }
 
 const struct stele_event *stele_testing_events(struct stele_testing *story, size_t *out_count)
 {
+    if (story == NULL || out_count == NULL) {
+        return NULL;
+    }
     *out_count = story->given_count;
     return story->given;
 }
@@ -285,7 +301,11 @@ static void take_events(struct stele_testing *story, const struct stele_decision
 void stele_testing_when(struct stele_testing *story, const struct stele_decider *decider,
                         const struct stele_command *command)
 {
-    if (story->failure.outcome != STELE_OK) {
+    if (story == NULL || story->failure.outcome != STELE_OK) {
+        return;
+    }
+    if (decider == NULL || command == NULL) {
+        stele_testing__fail(story, "the decider or the command is NULL");
         return;
     }
     struct stele_command timed = *command;
@@ -321,18 +341,39 @@ void stele_testing_when(struct stele_testing *story, const struct stele_decider 
 void stele_testing_then(struct stele_testing *story, const char *stream, const char *type,
                         const char *data)
 {
+    if (story == NULL) {
+        return;
+    }
+    if (stream == NULL || type == NULL) {
+        stele_testing__fail(story, "what is expected needs a stream and a type");
+        return;
+    }
     const struct stele_text text = {.data = data, .size = data != NULL ? strlen(data) : 0};
     stele_testing__add(story, &story->expected, stream, type, text);
 }
 
 void stele_testing_then_rejected(struct stele_testing *story, const char *words)
 {
+    if (story == NULL) {
+        return;
+    }
+    if (words == NULL) {
+        stele_testing__fail(story, "the words of a refusal are NULL");
+        return;
+    }
     story->rejection = stele_testing__copy(story, words);
 }
 
 void stele_testing_then_json(struct stele_testing *story, const char *what, const char *expected,
                              const char *actual)
 {
+    if (story == NULL) {
+        return;
+    }
+    if (what == NULL || expected == NULL || actual == NULL) {
+        stele_testing__fail(story, "what is compared as JSON is NULL");
+        return;
+    }
     char where[STELE_TESTING__WHERE_SIZE];
     const struct stele_text one = {.data = expected, .size = strlen(expected)};
     const struct stele_text two = {.data = actual, .size = strlen(actual)};
@@ -346,7 +387,11 @@ void stele_testing_then_json(struct stele_testing *story, const char *what, cons
 void stele_testing_then_state(struct stele_testing *story, const struct stele_fold *fold,
                               const char *stream, const char *json)
 {
-    if (story->failure.outcome != STELE_OK) {
+    if (story == NULL || story->failure.outcome != STELE_OK) {
+        return;
+    }
+    if (fold == NULL || stream == NULL) {
+        stele_testing__fail(story, "the fold or the stream of a state is NULL");
         return;
     }
     const struct stele_wanted wanted = {.stream = stream, .fold = fold};
@@ -392,6 +437,13 @@ static void compare_rejection(struct stele_testing *story)
 
 int stele_testing_check(struct stele_testing *story, const char **out_report)
 {
+    /* No memory made no story, and a test must not end well for that. */
+    if (story == NULL || out_report == NULL) {
+        if (out_report != NULL) {
+            *out_report = "there is no story: no memory\n";
+        }
+        return STELE_E_INVALID;
+    }
     compare_rejection(story);
     if (story->failure.outcome != STELE_OK) {
         story->differs = true;

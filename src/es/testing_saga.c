@@ -69,7 +69,11 @@ static void settle(struct stele_testing *story)
 
 void stele_testing_tell(struct stele_testing *story, const struct stele_saga_input *input)
 {
-    if (story->failure.outcome != STELE_OK) {
+    if (story == NULL || story->failure.outcome != STELE_OK) {
+        return;
+    }
+    if (input == NULL) {
+        stele_testing__fail(story, "what the saga is told is NULL");
         return;
     }
     if (story->plan == NULL) {
@@ -88,6 +92,13 @@ void stele_testing_saga(struct stele_testing *story, const struct stele_saga_pla
                         const char *id)
 {
     char stream[STELE_STREAM_NAME_SIZE_MAX + 1];
+    if (story == NULL) {
+        return;
+    }
+    if (plan == NULL || id == NULL) {
+        stele_testing__fail(story, "the plan or the id of a saga is NULL");
+        return;
+    }
     (void)snprintf(stream, sizeof stream, "saga.%s-%s", plan->kind, id);
     story->plan = plan;
     story->saga_stream = stele_testing__copy(story, stream);
@@ -100,10 +111,13 @@ void stele_testing_saga(struct stele_testing *story, const struct stele_saga_pla
 void stele_testing_answer(struct stele_testing *story, const char *step, int answer,
                           const char *reason)
 {
-    const struct stele_text name = {.data = step, .size = strlen(step)};
+    if (story == NULL) {
+        return;
+    }
+    const struct stele_text name = {.data = step, .size = step != NULL ? strlen(step) : 0};
     const int number = story->plan != NULL ? stele_saga_plan_find(story->plan, name) : -1;
     if (number < 0) {
-        stele_testing__fail(story, "there is no step \"%s\" to answer", step);
+        stele_testing__fail(story, "there is no step \"%s\" to answer", step != NULL ? step : "");
         return;
     }
     const struct stele_saga_step_state *const state = &story->saga.steps[number];
@@ -120,7 +134,11 @@ void stele_testing_answer(struct stele_testing *story, const char *step, int ans
 
 void stele_testing_wait(struct stele_testing *story, uint64_t ms)
 {
-    const int64_t end_us = story->now_us + (int64_t)ms * 1000;
+    if (story == NULL) {
+        return;
+    }
+    const uint64_t most_ms = (uint64_t)(INT64_MAX / 2000);
+    const int64_t end_us = story->now_us + (int64_t)(ms < most_ms ? ms : most_ms) * 1000;
     while (story->plan != NULL && story->failure.outcome == STELE_OK) {
         const int64_t due_us = stele_saga_due(story->plan, &story->saga);
         if (due_us > end_us) {

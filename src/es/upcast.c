@@ -112,6 +112,9 @@ int stele_upcasters_create(struct stele_memory *memory, const struct stele_upcas
                            size_t count, struct stele_upcasters **out_upcasters,
                            struct stele_error *err)
 {
+    if (memory == NULL || (upcasters == NULL && count > 0) || out_upcasters == NULL) {
+        return stele_fail(err, STELE_E_INVALID, 0, "stele_upcasters_create: an argument is NULL");
+    }
     struct stele_upcasters *all = stele_memory_allocate(memory, sizeof *all);
     struct entry *entries = count <= SIZE_MAX / sizeof *entries / 2
                                 ? stele_memory_allocate(memory, count * sizeof *entries)
@@ -177,12 +180,18 @@ static const struct entry *find(const struct stele_upcasters *all, const struct 
 
 struct stele_memory *stele_upcast_memory(struct stele_upcast *upcast)
 {
+    if (upcast == NULL) {
+        return NULL;
+    }
     return upcast->memory;
 }
 
 int stele_upcast_emit(struct stele_upcast *upcast, const struct stele_event *event,
                       uint32_t version)
 {
+    if (upcast == NULL || event == NULL) {
+        return STELE_E_INVALID;
+    }
     if (upcast->count >= EMITTED_MAX) {
         return STELE_E_LIMIT;
     }
@@ -286,6 +295,9 @@ int stele_upcasters_apply(const struct stele_upcasters *upcasters, const struct 
                           struct stele_memory *memory, stele_upcast_callback on_event,
                           void *context, struct stele_error *err)
 {
+    if (upcasters == NULL || event == NULL || memory == NULL || on_event == NULL) {
+        return stele_fail(err, STELE_E_INVALID, 0, "stele_upcasters_apply: an argument is NULL");
+    }
     const struct way way = {
         .all = upcasters, .memory = memory, .on_event = on_event, .context = context, .err = err};
     return step(&way, event, 0, 0);

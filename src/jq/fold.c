@@ -144,6 +144,9 @@ static int take_initial(struct stele_jq_fold *fold, const char *text, struct ste
 int stele_jq_fold_create(const char *name, const char *program, const char *initial_json,
                          struct stele_jq_fold **out_fold, struct stele_error *err)
 {
+    if (name == NULL || out_fold == NULL) {
+        return stele_fail(err, STELE_E_INVALID, 0, "stele_jq_fold_create: an argument is NULL");
+    }
     struct stele_jq_fold *const fold = calloc(1, sizeof *fold);
     const char *const body = program != NULL ? program : MERGE;
     const size_t size = sizeof BEFORE + strlen(body);
@@ -206,6 +209,9 @@ const struct stele_fold *stele_jq_fold_of(struct stele_jq_fold *fold)
 int stele_jq_fold_value(const struct stele_jq_fold *fold, int indented, struct stele_memory *memory,
                         struct stele_text *out_json)
 {
+    if (fold == NULL || memory == NULL || out_json == NULL) {
+        return STELE_E_INVALID;
+    }
     const jv text = jv_dump_string(jv_copy(fold->state),
                                    indented != 0 ? JV_PRINT_PRETTY | JV_PRINT_INDENT_FLAGS(2) : 0);
     const size_t size = (size_t)jv_string_length_bytes(jv_copy(text));

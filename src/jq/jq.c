@@ -52,6 +52,9 @@ static unsigned take_line(char *words)
 int stele_jq_create(const char *name, const char *program, struct stele_jq **out_jq,
                     struct stele_error *err)
 {
+    if (name == NULL || program == NULL || out_jq == NULL) {
+        return stele_fail(err, STELE_E_INVALID, 0, "stele_jq_create: an argument is NULL");
+    }
     struct stele_jq *jq = calloc(1, sizeof *jq);
     if (jq != NULL) {
         jq->state = jq_init();
@@ -133,6 +136,9 @@ void stele_jq_destroy(struct stele_jq *jq)
 
 void stele_jq_last_error(struct stele_jq *jq, char *buffer, size_t size)
 {
+    if (jq == NULL || (buffer == NULL && size > 0)) {
+        return;
+    }
     (void)pthread_mutex_lock(&jq->lock);
     (void)snprintf(buffer, size, "%s", jq->words);
     (void)pthread_mutex_unlock(&jq->lock);
@@ -316,6 +322,9 @@ static int run_on(struct stele_jq *jq, jv take_input, stele_jq_callback on_resul
 int stele_jq_run(struct stele_jq *jq, const void *json, size_t size, stele_jq_callback on_result,
                  void *context, struct stele_error *err)
 {
+    if (jq == NULL || (json == NULL && size > 0)) {
+        return stele_fail(err, STELE_E_INVALID, 0, "stele_jq_run: an argument is NULL");
+    }
     const jv input = size <= INT32_MAX ? jv_parse_sized(json, (int)size) : jv_invalid();
     if (!jv_is_valid(input)) {
         jv_free(input);
@@ -330,6 +339,9 @@ int stele_jq_run(struct stele_jq *jq, const void *json, size_t size, stele_jq_ca
 int stele_jq_run_event(struct stele_jq *jq, const struct stele_event *event,
                        stele_jq_callback on_result, void *context, struct stele_error *err)
 {
+    if (jq == NULL || event == NULL || on_result == NULL) {
+        return stele_fail(err, STELE_E_INVALID, 0, "stele_jq_run_event: an argument is NULL");
+    }
     (void)pthread_mutex_lock(&jq->lock);
     const int outcome = run_on(jq, stele_jq__event(event), on_result, context, err);
     (void)pthread_mutex_unlock(&jq->lock);
@@ -339,6 +351,9 @@ int stele_jq_run_event(struct stele_jq *jq, const struct stele_event *event,
 int stele_jq_upcaster(struct stele_jq *jq, const char *type, uint32_t version,
                       struct stele_upcaster *out_upcaster)
 {
+    if (jq == NULL || out_upcaster == NULL) {
+        return STELE_E_INVALID;
+    }
     struct use *use = malloc(sizeof *use);
     if (use == NULL) {
         return STELE_E_NO_MEMORY;

@@ -622,6 +622,9 @@ int stele_runner_execute(struct stele_runner *runner, const struct stele_decider
                          const struct stele_command *command, const struct stele_origin *origin,
                          struct stele_command_result *out_result, struct stele_error *err)
 {
+    if (runner == NULL) {
+        return stele_fail(err, STELE_E_INVALID, 0, "stele_runner_execute: an argument is NULL");
+    }
     struct stele_error own = {.outcome = 0};
     struct stele_error *words = err != NULL ? err : &own;
     struct stele_execution execution;

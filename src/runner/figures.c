@@ -252,6 +252,9 @@ static void write_stats(struct stele_output *output, struct stele_runner *runner
 int stele_runner_metrics(struct stele_runner *runner, char *buffer, size_t buffer_size,
                          size_t *out_size)
 {
+    if (runner == NULL || (buffer == NULL && buffer_size > 0) || out_size == NULL) {
+        return STELE_E_INVALID;
+    }
     struct stele_output output;
     stele_output_init(&output, runner->alloc);
     write_stats(&output, runner);

@@ -218,6 +218,10 @@ int stele_runner_load_effective(struct stele_runner *runner, const struct stele_
                                 struct stele_memory *memory, struct stele_state **out_state,
                                 struct stele_error *err)
 {
+    if (runner == NULL || memory == NULL || out_state == NULL) {
+        return stele_fail(err, STELE_E_INVALID, 0,
+                          "stele_runner_load_effective: an argument is NULL");
+    }
     struct stele_state *state;
     int outcome = stele_state_create(memory, fold, &state, err);
     if (outcome != STELE_OK) {

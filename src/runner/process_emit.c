@@ -7,11 +7,17 @@
 
 struct stele_memory *stele_process_memory(struct stele_process *process)
 {
+    if (process == NULL) {
+        return NULL;
+    }
     return process->memory;
 }
 
 int stele_process_reject(struct stele_process *process, const char *format, ...)
 {
+    if (process == NULL || format == NULL) {
+        return STELE_REJECTED;
+    }
     va_list args;
     va_start(args, format);
     (void)vsnprintf(process->words, sizeof process->words, format, args);
@@ -157,13 +163,16 @@ static bool copy_draft(struct stele_memory *memory, struct stele_event_draft *dr
 int stele_process_emit(struct stele_process *process, const char *stream,
                        const struct stele_event_draft *draft)
 {
+    if (process == NULL) {
+        return STELE_E_INVALID;
+    }
     static const uint8_t zeros[16];
     struct process_run *const run = process->run;
     if (process->failed != STELE_OK) {
         return process->failed;
     }
-    if (stream == NULL || stream[0] == '\0' || draft->type == NULL || draft->type[0] == '\0' ||
-        draft->tags_count > STELE_TAGS_MAX) {
+    if (stream == NULL || stream[0] == '\0' || draft == NULL || draft->type == NULL ||
+        draft->type[0] == '\0' || draft->tags_count > STELE_TAGS_MAX) {
         return fail_emit(process, STELE_E_INVALID,
                          "what is emitted needs a stream and a type, and may have 32 tags");
     }

@@ -18,18 +18,27 @@ void stele_sink_close(struct stele_sink *sink)
 int stele_project_list(struct stele_sink *sink, stele_project_callback on_projection, void *context,
                        struct stele_error *err)
 {
+    if (sink == NULL) {
+        return stele_fail(err, STELE_E_INVALID, 0, "stele_project_list: an argument is NULL");
+    }
     return sink->ops->list(sink, on_projection, context, err);
 }
 
 int stele_project_parked(struct stele_sink *sink, const char *name, stele_parked_callback on_parked,
                          void *context, struct stele_error *err)
 {
+    if (sink == NULL) {
+        return stele_fail(err, STELE_E_INVALID, 0, "stele_project_parked: an argument is NULL");
+    }
     return sink->ops->parked(sink, name, on_parked, context, err);
 }
 
 int stele_project_drop(struct stele_sink *sink, struct stele_projection *projection,
                        struct stele_error *err)
 {
+    if (sink == NULL) {
+        return stele_fail(err, STELE_E_INVALID, 0, "stele_project_drop: an argument is NULL");
+    }
     return sink->ops->drop(sink, projection, err);
 }
 
@@ -37,6 +46,9 @@ int stele_project_drop(struct stele_sink *sink, struct stele_projection *project
 int stele_project_wait(struct stele_sink *sink, const char *name, uint64_t position, int timeout_ms,
                        struct stele_error *err)
 {
+    if (sink == NULL) {
+        return stele_fail(err, STELE_E_INVALID, 0, "stele_project_wait: an argument is NULL");
+    }
     const int64_t until = stele_runner__now_ms() + timeout_ms;
     unsigned pause = WAIT_FIRST_MS;
     for (;;) {
@@ -61,6 +73,9 @@ int stele_project_lag(struct stele *store, const struct stele_projection *projec
                       uint64_t position, uint64_t limit, struct stele_project_lag *out_lag,
                       struct stele_error *err)
 {
+    if (projection == NULL || out_lag == NULL) {
+        return stele_fail(err, STELE_E_INVALID, 0, "stele_project_lag: an argument is NULL");
+    }
     struct stele_read_options options = STELE_READ_OPTIONS_INIT;
     struct stele_iterator *iterator = NULL;
     struct stele_project_lag lag = {.events = 0};
@@ -303,6 +318,9 @@ int stele_project_retry(struct stele *store, struct stele_projection *projection
                         struct stele_sink *sink, const char *stream, int skip,
                         struct stele_project_retried *out_retried, struct stele_error *err)
 {
+    if (projection == NULL || sink == NULL) {
+        return stele_fail(err, STELE_E_INVALID, 0, "stele_project_retry: an argument is NULL");
+    }
     struct stele_error own = {.outcome = STELE_OK};
     struct stele_stats stats;
     struct retry retry = {

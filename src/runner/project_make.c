@@ -55,11 +55,17 @@ void stele_projection_destroy(struct stele_projection *projection)
 
 const char *stele_projection_name(const struct stele_projection *projection)
 {
+    if (projection == NULL) {
+        return NULL;
+    }
     return projection->name;
 }
 
 uint64_t stele_projection_version(const struct stele_projection *projection)
 {
+    if (projection == NULL) {
+        return 0;
+    }
     return projection->version;
 }
 

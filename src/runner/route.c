@@ -133,6 +133,10 @@ int stele_routes_create(struct stele_memory *memory, const struct stele_route *r
                         size_t transforms_count, struct stele_routes **out_routes,
                         struct stele_error *err)
 {
+    if (memory == NULL || (rules == NULL && rules_count > 0) ||
+        (transforms == NULL && transforms_count > 0) || out_routes == NULL) {
+        return stele_fail(err, STELE_E_INVALID, 0, "stele_routes_create: an argument is NULL");
+    }
     struct stele_routes *const routes = stele_memory_allocate_zeroed(memory, sizeof *routes);
     const bool fits = transforms_count <= SIZE_MAX / 2 / sizeof *routes->transforms;
     if (routes == NULL || !fits) {
@@ -403,6 +407,9 @@ int stele_routes_apply(const struct stele_routes *routes, const char *self, cons
                        const struct stele_event *event, struct stele_memory *memory,
                        stele_routed_callback on_routed, void *context, struct stele_error *err)
 {
+    if (routes == NULL || event == NULL) {
+        return stele_fail(err, STELE_E_INVALID, 0, "stele_routes_apply: an argument is NULL");
+    }
     struct way way = {routes, self, event, memory, {.count = 0}, on_routed, context};
     int outcome = read_origins(event, memory, &way.origins, err);
     if (outcome != STELE_OK) {
@@ -488,6 +495,9 @@ static int pass_on(void *context, const struct stele_routed *routed)
 int stele_route_handle(void *context, const struct stele_event *event, const void *state,
                        struct stele_process *process)
 {
+    if (context == NULL || event == NULL || process == NULL) {
+        return STELE_E_INVALID;
+    }
     const struct stele_route_target *const target = context;
     const struct passing passing = {target, process};
     struct stele_error err = {.outcome = STELE_OK};

@@ -114,6 +114,9 @@ int stele_runner_load(struct stele_runner *runner, const struct stele_fold *fold
                       const char *stream, uint64_t as_of, struct stele_memory *memory,
                       struct stele_state **out_state, struct stele_error *err)
 {
+    if (runner == NULL || fold == NULL || memory == NULL || out_state == NULL) {
+        return stele_fail(err, STELE_E_INVALID, 0, "stele_runner_load: an argument is NULL");
+    }
     struct stele_state *state;
     uint64_t snapshot_count;
     int64_t snapshot_us;
@@ -132,6 +135,9 @@ int stele_runner_load(struct stele_runner *runner, const struct stele_fold *fold
 
 void stele_runner_stats(struct stele_runner *runner, struct stele_runner_stats *out_stats)
 {
+    if (runner == NULL || out_stats == NULL) {
+        return;
+    }
     *out_stats = (struct stele_runner_stats){
         .commands = runner->commands,
         .commands_ok = runner->commands_ok,

@@ -25,6 +25,9 @@ static struct stele_text text_of(const struct saga_text *text)
 
 struct stele_text stele_saga_call_result(const struct stele_saga_call *call, const char *step)
 {
+    if (call == NULL || step == NULL) {
+        return (struct stele_text){.data = NULL};
+    }
     const struct saga_entry *const entry = call->of;
     const int index = stele_saga_plan_find(entry->plan, (struct stele_text){step, strlen(step)});
     return index >= 0 ? text_of(&entry->results[index]) : (struct stele_text){NULL, 0};

@@ -75,6 +75,9 @@ int stele_saga_load(struct stele *store, const char *kind, const char *id,
                     struct stele_saga_plan *out_plan, struct stele_saga *out_saga,
                     struct stele_error *err)
 {
+    if (kind == NULL || id == NULL) {
+        return stele_fail(err, STELE_E_INVALID, 0, "stele_saga_load: an argument is NULL");
+    }
     struct saga_port *port = NULL;
     int outcome = check_names(kind, id, err);
     if (outcome == STELE_OK) {

@@ -147,6 +147,9 @@ int stele_saga_runner_create(struct stele *store, const struct stele_saga_defini
                              const struct stele_saga_runner_options *options,
                              struct stele_saga_runner **out_runner, struct stele_error *err)
 {
+    if (definition == NULL || out_runner == NULL) {
+        return stele_fail(err, STELE_E_INVALID, 0, "stele_saga_runner_create: an argument is NULL");
+    }
     struct stele_alloc *const alloc = stele_linux_alloc();
     struct saga_port *port = NULL;
     int outcome = stele_runner__saga_store_port(store, alloc, &port, err);
@@ -229,6 +232,9 @@ static int take_turn(struct stele_saga_runner *runner, struct stele_error *err)
 int stele_saga_runner_turn(struct stele_saga_runner *runner, int64_t *out_due_us,
                            struct stele_error *err)
 {
+    if (runner == NULL || out_due_us == NULL) {
+        return stele_fail(err, STELE_E_INVALID, 0, "stele_saga_runner_turn: an argument is NULL");
+    }
     runner->full = false;
     const int outcome = take_turn(runner, err);
     if (outcome != STELE_OK) {
@@ -245,6 +251,9 @@ int stele_saga_runner_turn(struct stele_saga_runner *runner, int64_t *out_due_us
 
 void stele_saga_runner_wait(struct stele_saga_runner *runner, int64_t due_us)
 {
+    if (runner == NULL) {
+        return;
+    }
     const int64_t most_ms = runner->later > 0 ? WAIT_LATER_MS : WAIT_MS_MAX;
     const int64_t now_us = runner->port->ops->now_us(runner->port);
     int64_t wait_ms = due_us <= now_us ? 0 : (due_us - now_us) / 1000 + 1;
@@ -269,12 +278,18 @@ int stele_saga_runner_run(struct stele_saga_runner *runner, struct stele_error *
 
 void stele_saga_runner_stop(struct stele_saga_runner *runner)
 {
+    if (runner == NULL) {
+        return;
+    }
     atomic_store(&runner->stop, 1);
 }
 
 void stele_saga_runner_stats(struct stele_saga_runner *runner,
                              struct stele_saga_runner_stats *out_stats)
 {
+    if (runner == NULL || out_stats == NULL) {
+        return;
+    }
     *out_stats = runner->stats;
     out_stats->position = runner->position;
     out_stats->active = 0;

@@ -98,6 +98,9 @@ static void *work(void *context)
 
 void stele_runner_flush(struct stele_runner *runner)
 {
+    if (runner == NULL) {
+        return;
+    }
     struct stele_snapshots *snapshots = &runner->snapshots;
     (void)pthread_mutex_lock(&snapshots->lock);
     while (snapshots->waiting > 0) {

@@ -262,6 +262,9 @@ int stele_runner_submit(struct stele_runner *runner, const struct stele_decider 
                         const struct stele_command *command, const struct stele_origin *origin,
                         stele_command_callback callback, void *context, struct stele_error *err)
 {
+    if (runner == NULL) {
+        return stele_fail(err, STELE_E_INVALID, 0, "stele_runner_submit: an argument is NULL");
+    }
     if (callback == NULL) {
         return stele_fail(err, STELE_E_INVALID, 0, "a command is submitted with a callback");
     }

@@ -124,6 +124,9 @@ static int member_of(const struct stele_event *event, const char *name, struct s
 int stele_origin_of_event(const struct stele_event *event, struct stele_memory *memory,
                           struct stele_origin *out_origin)
 {
+    if (event == NULL || memory == NULL || out_origin == NULL) {
+        return STELE_E_INVALID;
+    }
     struct stele_origin origin = {.struct_size = sizeof origin};
     char *id = stele_memory_allocate(memory, 37);
     if (id == NULL || member_of(event, "$correlationId", memory, &origin.correlation_id) != 0 ||
