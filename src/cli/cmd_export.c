@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 const struct stele_cli_command stele_cli_export_command = {
     .name = "export",
@@ -107,12 +108,17 @@ static void adapt_metadata(void *context, struct stele_event *event)
     json_decref(object);
 }
 
-/* Without a bound the export of a busy store would never end. */
+/* Without a bound the export of a busy store would never end. The bound is a time, not the position of
+ * the last event: where the end of the store is damaged that is an older one's, and what is lost
+ * behind it would be left out without a word. */
 static void bound(struct stele *store, struct stele_cli_select *select)
 {
-    const uint64_t last = stele_last_position(store);
+    struct timespec now;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    const int64_t now_us = (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+    const int64_t last_us = stele_position_time(stele_last_position(store));
     if (select->options.as_of == 0) {
-        select->options.as_of = last > 0 ? last : 1;
+        select->options.as_of = stele_position_at((last_us > now_us ? last_us : now_us) + 1000);
     }
 }
 

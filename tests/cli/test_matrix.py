@@ -5,6 +5,7 @@ Method: all commands times all bad stores, and all commands that take a name tim
 so a command that is added is met by everything, and what is refused here is refused there.
 """
 
+import json
 import os
 import shutil
 import struct
@@ -135,6 +136,27 @@ def test_damaged(s: Stele):
     os.truncate(s.path("empty/stele.store"), 0)
     for store in ("store", "zeros", "short", "empty"):
         all_refuse(s, store, READING + WRITING, 4)
+
+
+def test_damaged_end(s: Stele):
+    """what is damaged at the very end of a store is told, also by export, never left out"""
+    def lines(stream):
+        return "".join(json.dumps({"stream": stream, "type": "T", "data": {"n": n}}) + "\n" for n in range(20))
+
+    for stream in ("a", "b"):
+        s.run("import", "--store", s.path("store"), stdin=lines(stream))
+    whole = s.run("export", "--store", s.path("store")).out
+    same(whole.count("\n"), 40)
+    log = s.path("store/0000000000000000.seg")
+    with open(log, "r+b") as file:
+        at = file.read().rindex(b'{"n": 19}')
+        file.seek(at)
+        file.write(b"X")
+    for more in ([], ["--skip-damage"]):
+        ended = s.run("export", *more, "--store", s.path("store"), code=4)
+        has(ended.err, "0000000000000000.seg, offset")
+        same(ended.out, whole[:whole.index('"n": 19', whole.index('"b"'))].rpartition("\n")[0] + "\n")
+    has(s.run("verify", "--store", s.path("store"), code=4).out, "0000000000000000.seg")
 
 
 def test_read_only_directory(s: Stele):
