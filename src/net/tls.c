@@ -87,13 +87,36 @@ static BIO_METHOD *make_method(void)
 
 /* ---- Contexts --------------------------------------------------------------------------------- */
 
+/* Why OpenSSL could not take a file of a certificate or a key, for people: its own "system lib" is a file
+ * that cannot be read, its "PEM lib" one in which there is no such thing. */
 static const char *last_error(char *text, size_t size)
 {
+    const unsigned long first = ERR_peek_error();
     const unsigned long code = ERR_peek_last_error();
-    const char *const reason = ERR_reason_error_string(code);
+    const char *reason = ERR_reason_error_string(code);
+    char words[128];
+    if (ERR_SYSTEM_ERROR(first)) {
+        /* The GNU variant, which returns the words. */
+        reason = strerror_r(ERR_GET_REASON(first), words, sizeof words);
+    } else if (ERR_GET_REASON(code) == ERR_R_PEM_LIB) {
+        reason = "nothing of the kind, in PEM and without a passphrase, is in it";
+    } else if (ERR_GET_LIB(code) == ERR_LIB_X509 &&
+               ERR_GET_REASON(code) == X509_R_KEY_VALUES_MISMATCH) {
+        reason = "it is not that of the certificate";
+    }
     (void)snprintf(text, size, "%s", reason != NULL ? reason : "unknown reason");
     ERR_clear_error();
     return text;
+}
+
+/* OpenSSL's own asks at the terminal, and a server would wait there. */
+static int no_passphrase(char *buffer, int size, int for_writing, void *user)
+{
+    (void)buffer;
+    (void)size;
+    (void)for_writing;
+    (void)user;
+    return -1;
 }
 
 /* The client's wishes in their order; "h2" before "http/1.1" is ours. */
@@ -126,6 +149,7 @@ static bool set_common(SSL_CTX *ssl)
     (void)SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE);
     (void)SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_read_ahead(ssl, 1);
+    SSL_CTX_set_default_passwd_cb(ssl, no_passphrase);
     char groups[] = "X25519:P-256:P-384"; /* OpenSSL's macro takes no constant. */
     return SSL_CTX_set_min_proto_version(ssl, TLS1_2_VERSION) == 1 &&
            SSL_CTX_set_num_tickets(ssl, 0) == 1 && SSL_CTX_set_ciphersuites(ssl, suites) == 1 &&

@@ -220,6 +220,24 @@ def test_tls(s: Stele):
         server.stop()
 
 
+def test_certificates_that_cannot_be_used(s: Stele):
+    """a certificate or a key that cannot be used is told in words, without asking at the terminal"""
+    one, other = [(s.path(f"{name}.pem"), s.path(f"{name}.key")) for name in ("one", "other")]
+    certificate(s, "one", "localhost")
+    certificate(s, "other", "localhost")
+    encrypted = s.path("encrypted.pem")
+    subprocess.run(["openssl", "genrsa", "-aes128", "-passout", "pass:abcd", "-out", encrypted, "2048"], check=True,
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    s.write("rubbish.pem", "rubbish")
+    for cert, key, words in ((s.path("nope.pem"), one[1], "nope.pem: No such file or directory"),
+                             (s.path("rubbish.pem"), one[1], "nothing of the kind, in PEM"),
+                             (one[0], s.path("nope.pem"), "nope.pem: No such file or directory"),
+                             (one[0], one[0], "nothing of the kind, in PEM"),
+                             (one[0], encrypted, "without a passphrase"),
+                             (one[0], other[1], "it is not that of the certificate")):
+        has(s.run("serve", "--port", "0", "--tls-certificate", cert, "--tls-key", key, code=2).err, words)
+
+
 def test_it_ends_gracefully(s: Stele):
     """SIGTERM and SIGINT say GOAWAY, end with code 0 and leave a store that opens again"""
     for how in (signal.SIGTERM, signal.SIGINT):
