@@ -118,16 +118,21 @@ size_t fake_loop_run(struct fake_loop *fake)
     return count;
 }
 
-size_t fake_loop_wait(struct fake_loop *fake)
+size_t fake_loop_wait_for(struct fake_loop *fake, unsigned seconds)
 {
     struct timespec until;
     CHECK(clock_gettime(CLOCK_REALTIME, &until) == 0);
-    until.tv_sec += 1;
+    until.tv_sec += seconds;
     CHECK(pthread_mutex_lock(&fake->lock) == 0);
     while (fake->first == NULL && pthread_cond_timedwait(&fake->posted, &fake->lock, &until) == 0) {
     }
     CHECK(pthread_mutex_unlock(&fake->lock) == 0);
     return fake_loop_run(fake);
+}
+
+size_t fake_loop_wait(struct fake_loop *fake)
+{
+    return fake_loop_wait_for(fake, 300);
 }
 
 void fake_loop_advance(struct fake_loop *fake, int64_t us)

@@ -29,8 +29,10 @@ void fake_loop_init(struct fake_loop *fake, struct stele_alloc *alloc);
 void fake_loop_deinit(struct fake_loop *fake);
 /* Runs posted tasks until there are none. Returns how many. */
 size_t fake_loop_run(struct fake_loop *fake);
-/* Waits for a task (at most a second), then runs. */
+/* Waits for a task, as long as it takes unless something hangs, then runs. */
 size_t fake_loop_wait(struct fake_loop *fake);
+/* The same where perhaps none comes. */
+size_t fake_loop_wait_for(struct fake_loop *fake, unsigned seconds);
 /* Lets time pass; timers that become due on the way run, in order. */
 void fake_loop_advance(struct fake_loop *fake, int64_t us);
 

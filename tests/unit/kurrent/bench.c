@@ -114,7 +114,7 @@ int bench_status(struct bench *bench, struct stele_exchange *exchange)
 {
     bench_rest(bench);
     for (int i = 0; fake_status(exchange) < 0; i++) {
-        CHECK(i < 20);
+        CHECK(i < 1000);
         (void)fake_loop_wait(&bench->loop);
     }
     return fake_status(exchange);
@@ -129,7 +129,7 @@ void *bench_next(struct bench *bench, struct stele_exchange *exchange,
         if (exchange->ended) {
             return NULL;
         }
-        CHECK(i < 20);
+        CHECK(i < 1000);
         (void)fake_loop_wait(&bench->loop);
     }
     void *message = protobuf_c_message_unpack(descriptor, NULL, bytes.size, bytes.data);

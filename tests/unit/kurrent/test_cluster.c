@@ -47,7 +47,7 @@ static void close_all(void)
     bench_rest(&bench);
     stele_groups_stop(bench.server.groups, &task);
     for (int i = 0; !stopped; i++) {
-        CHECK(i < 20);
+        CHECK(i < 1000);
         (void)fake_loop_wait(&bench.loop);
     }
     stele_groups_destroy(bench.server.groups);
@@ -242,7 +242,7 @@ TEST(a_consumer_is_sent_to_the_new_leader_when_this_node_leads_no_more)
     make.outcome = -1;
     stele_groups_ask(bench.server.groups, &make);
     for (int i = 0; make.outcome == -1; i++) {
-        CHECK(i < 20);
+        CHECK(i < 1000);
         (void)fake_loop_wait(&bench.loop);
     }
     CHECK_EQ(make.outcome, STELE_OK);

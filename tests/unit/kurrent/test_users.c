@@ -64,7 +64,7 @@ static void open_world(struct world *world)
 static void close_world(struct world *world)
 {
     /* Audits may still be on their way. */
-    while (fake_loop_wait(&world->loop) > 0) {
+    while (fake_loop_wait_for(&world->loop, 1) > 0) {
     }
     stele_grpc_destroy(world->grpc);
     stele_auth_destroy(world->auth);
@@ -91,7 +91,7 @@ static int status_of(struct world *world, struct stele_exchange *exchange)
 {
     rest(world);
     for (int i = 0; fake_status(exchange) < 0; i++) {
-        CHECK(i < 20);
+        CHECK(i < 1000);
         (void)fake_loop_wait(&world->loop);
     }
     return fake_status(exchange);
