@@ -30,9 +30,10 @@ extern "C" {
 #define STELE_PROJECT_NAME_SIZE_MAX 48 /* bytes of a projection's name, and of a table's */
 #define STELE_PROJECT_LANES_MAX 32
 
-struct stele_projection; /* What events mean. */
-struct stele_sink;       /* An open place of read models. */
-struct stele_effective;  /* When an event counts: <stele/es.h>. */
+struct stele_projection;     /* What events mean. */
+struct stele_sink;           /* An open place of read models. */
+struct stele_project_signal; /* Wakes who waits for a run. */
+struct stele_effective;      /* When an event counts: <stele/es.h>. */
 
 /* ---- Projections ------------------------------------------------------------------------- */
 
@@ -134,10 +135,12 @@ struct stele_project_options {
      * no bound. With as_of both times can be asked about: what counted then, as it was known then. Not
      * with follow or rebuild, and each bound into a sink of its own. */
     int64_t effective_until_us;
+    /* Is told how far the run has come, for stele_project_wait_signal(). May be NULL. */
+    struct stele_project_signal *signal;
 };
 #define STELE_PROJECT_OPTIONS_INIT                                                                 \
     {                                                                                              \
-        sizeof(struct stele_project_options), 0, 0, 0, 0, 8192, 0, 1000, 0, NULL, NULL, 0          \
+        sizeof(struct stele_project_options), 0, 0, 0, 0, 8192, 0, 1000, 0, NULL, NULL, 0, NULL    \
     }
 
 /* Runs a projection on the thread that calls (and one more for every further lane). out_progress
@@ -157,11 +160,26 @@ STELE_API int stele_project_run(struct stele *store, struct stele_projection *pr
                                 struct stele_error *err);
 
 /* Waits until the read model has everything up to position, at most timeout_ms (-1: for ever). The
- * sink has to be one that no run is using.
+ * sink has to be one that no run is using. The database is asked, at first after a millisecond, then
+ * every STELE_PROJECT_POLL_MS.
  *
  * STELE_OK, STELE_TIMED_OUT, STELE_NOT_FOUND (no such projection there), errors of the sink */
+#define STELE_PROJECT_POLL_MS 20
 STELE_API int stele_project_wait(struct stele_sink *sink, const char *name, uint64_t position,
                                  int timeout_ms, struct stele_error *err);
+
+/* Waits without asking again and again, while a run of that projection goes on in this process which has
+ * the same signal among its options: it wakes who waits when it has come so far. While there is no such
+ * run (it is in another process, or between two attempts) the database is asked as above. Outcomes too
+ * are the same; signal may be NULL. Thread-safe, each waiting with a sink of its own. */
+STELE_API int stele_project_wait_signal(struct stele_project_signal *signal,
+                                        struct stele_sink *sink, const char *name,
+                                        uint64_t position, int timeout_ms, struct stele_error *err);
+/* One for all runs into one database. STELE_OK, STELE_E_NO_MEMORY */
+STELE_API int stele_project_signal_create(struct stele_project_signal **out_signal,
+                                          struct stele_error *err);
+/* When no run and nobody who waits uses it any more. NULL is fine. */
+STELE_API void stele_project_signal_destroy(struct stele_project_signal *signal);
 
 /* ---- Looking after them ------------------------------------------------------------------ */
 

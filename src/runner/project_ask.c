@@ -5,9 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define WAIT_FIRST_MS 1
-#define WAIT_LAST_MS 20
-
 void stele_sink_close(struct stele_sink *sink)
 {
     if (sink != NULL) {
@@ -40,33 +37,6 @@ int stele_project_drop(struct stele_sink *sink, struct stele_projection *project
         return stele_fail(err, STELE_E_INVALID, 0, "stele_project_drop: an argument is NULL");
     }
     return sink->ops->drop(sink, projection, err);
-}
-
-/* Asking again and again goes on to work when the run is in another process, or there is none yet. */
-int stele_project_wait(struct stele_sink *sink, const char *name, uint64_t position, int timeout_ms,
-                       struct stele_error *err)
-{
-    if (sink == NULL) {
-        return stele_fail(err, STELE_E_INVALID, 0, "stele_project_wait: an argument is NULL");
-    }
-    const int64_t until = stele_runner__now_ms() + timeout_ms;
-    unsigned pause = WAIT_FIRST_MS;
-    for (;;) {
-        uint64_t at = 0;
-        const int outcome = sink->ops->position(sink, name, &at, err);
-        if (outcome != STELE_OK && outcome != STELE_E_OVERLOADED) {
-            return outcome;
-        }
-        if (outcome == STELE_OK && at >= position) {
-            return STELE_OK;
-        }
-        const int64_t left = timeout_ms < 0 ? WAIT_LAST_MS : until - stele_runner__now_ms();
-        if (left <= 0) {
-            return STELE_TIMED_OUT;
-        }
-        stele_runner__pause(left < (int64_t)pause ? (unsigned)left : pause);
-        pause = pause * 2 < WAIT_LAST_MS ? pause * 2 : WAIT_LAST_MS;
-    }
 }
 
 int stele_project_lag(struct stele *store, const struct stele_projection *projection,

@@ -146,6 +146,7 @@ bool stele_runner__tell(struct stele_run_lane *lane)
             run->progress.position = run->positions[i];
         }
     }
+    stele_runner__signal_tell(run->options.signal, &run->told, run->progress.position);
     if (run->options.on_progress != NULL) {
         ends = run->options.on_progress(run->options.context, &run->progress);
     }

@@ -190,7 +190,10 @@ int stele_project_run(struct stele *store, struct stele_projection *projection,
         run.target = options->as_of;
     }
     (void)pthread_mutex_init(&run.lock, NULL);
+    run.told.name = projection->name;
+    stele_runner__signal_begin(options->signal, &run.told);
     outcome = run_builds(&run, err);
+    stele_runner__signal_end(options->signal, &run.told);
     (void)pthread_mutex_destroy(&run.lock);
     if (out_progress != NULL) {
         *out_progress = run.progress;

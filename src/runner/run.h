@@ -9,6 +9,13 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+/* A run, as its signal knows it. */
+struct stele_run_told {
+    struct stele_run_told *next;
+    const char *name;
+    uint64_t position;
+};
+
 struct stele_run {
     struct stele *store;
     struct stele_projection *projection;
@@ -19,6 +26,7 @@ struct stele_run {
 
     pthread_mutex_t lock; /* Of what follows. */
     struct stele_project_progress progress;
+    struct stele_run_told told;
     uint64_t positions[STELE_PROJECT_LANES_MAX];
     uint64_t parked_streams; /* Newly parked by this run. */
     atomic_bool stop;
@@ -65,6 +73,12 @@ bool stele_runner__tell(struct stele_run_lane *lane);
 
 int64_t stele_runner__now_ms(void);
 void stele_runner__pause(unsigned ms);
+
+/* A signal may be NULL. */
+void stele_runner__signal_begin(struct stele_project_signal *signal, struct stele_run_told *told);
+void stele_runner__signal_tell(struct stele_project_signal *signal, struct stele_run_told *told,
+                               uint64_t position);
+void stele_runner__signal_end(struct stele_project_signal *signal, struct stele_run_told *told);
 
 /* Brings a build to where the live one is and makes it the live one. */
 int stele_runner__rebuild(struct stele_run *run, struct stele_error *err);

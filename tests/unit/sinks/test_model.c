@@ -160,6 +160,7 @@ struct follower {
     struct world *world;
     struct stele_projection *projection;
     struct stele_sink *sink;
+    struct stele_project_signal *signal;
     atomic_bool stop;
     int outcome;
     struct stele_error err;
@@ -180,6 +181,7 @@ static void *follow(void *context)
     options.follow = 1;
     options.on_progress = on_progress;
     options.context = follower;
+    options.signal = follower->signal;
     follower->outcome = stele_project_run(follower->world->store, follower->projection,
                                           follower->sink, &options, NULL, &follower->err);
     return NULL;
@@ -191,6 +193,7 @@ static void start(struct follower *follower, struct world *world)
     follower->world = world;
     follower->projection = world_totals(1);
     follower->sink = world_sink(world);
+    CHECK_EQ(stele_project_signal_create(&follower->signal, NULL), STELE_OK);
     CHECK_EQ(pthread_create(&follower->thread, NULL, follow, follower), 0);
 }
 
@@ -199,6 +202,7 @@ static void stop(struct follower *follower)
     atomic_store(&follower->stop, true);
     CHECK_EQ(pthread_join(follower->thread, NULL), 0);
     CHECK_OUTCOME(follower->outcome, STELE_OK, follower->err);
+    stele_project_signal_destroy(follower->signal);
     stele_sink_close(follower->sink);
     stele_projection_destroy(follower->projection);
 }
@@ -221,7 +225,15 @@ TEST(who_waits_for_a_position_reads_what_was_written)
     start(&follower, &world);
     for (unsigned round = 0; round < 10; round++) {
         world_append_some(&world, 5);
-        wait_for_all(&world);
+        if (round % 2 == 0) {
+            wait_for_all(&world);
+        } else {
+            struct stele_sink *const other = world_sink(&world);
+            CHECK_EQ(stele_project_wait_signal(follower.signal, other, "totals",
+                                               stele_last_position(world.store), 300000, NULL),
+                     STELE_OK);
+            stele_sink_close(other);
+        }
         world_check_totals(&world);
     }
     stop(&follower);
