@@ -628,8 +628,17 @@ static bool is_hidden_event(const struct model *model, const struct model_event 
 
 void model_scavenge(struct model *model, int64_t now_us)
 {
-    for (uint32_t i = 0; i < model->count; i++) {
+    model_scavenge_before(model, MODEL_NONE, now_us, UINT64_MAX);
+}
+
+void model_scavenge_before(struct model *model, uint32_t stream, int64_t now_us,
+                           uint64_t position_min)
+{
+    for (uint32_t i = 0; i < model->count && model->events[i].position < position_min; i++) {
         struct model_event *event = &model->events[i];
+        if (event->optional || (stream != MODEL_NONE && event->stream != stream)) {
+            continue;
+        }
         const struct model_stream *s = &model->stream_of[event->stream];
         const bool is_last = event->revision + 1 == s->count;
         const bool is_old_metadata =

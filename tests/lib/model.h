@@ -131,6 +131,9 @@ int model_delete(const struct model *model, const char *stream, uint64_t expecte
                  uint64_t *out_truncate_before, uint64_t *out_expected);
 /* A scavenge begins with this clock: what it may remove becomes optional. */
 void model_scavenge(struct model *model, int64_t now_us);
+/* The same for one stream, or all (MODEL_NONE), and for events before this position. */
+void model_scavenge_before(struct model *model, uint32_t stream, int64_t now_us,
+                           uint64_t position_min);
 
 /* What a listing says of a name. */
 struct model_listed {

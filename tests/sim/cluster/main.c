@@ -121,6 +121,9 @@ static void print_totals(const struct stats *s, uint64_t seeds, const char *pref
            "elections %llu, turns %llu; changes of members %llu\n",
            prefix, N(messages), N(lost), N(twice), N(partitions), N(breaks), N(elections), N(turns),
            N(moves));
+    printf("%sscavenged %llu times, %llu segments, %llu events; missing in reads %llu; repeated "
+           "when what was repeated may have been gone %llu\n",
+           prefix, N(scavenges), N(scavenged), N(scavenged_events), N(missing), N(forgotten));
 #undef N
 }
 

@@ -226,6 +226,7 @@ static void close_all(struct world *world, struct node *node)
     node->replica = NULL;
     execute_crashed(world, node);
     fetch_crashed(world, node);
+    scavenge_crashed(node);
     stele_prepared_destroy(node->prepared);
     node->prepared = NULL;
     stele_store_close(node->store);
@@ -284,6 +285,7 @@ static void on_open(struct world *world, struct node *node, void *object, uint64
     node_kick(world, node);
     place_opened(world, node);
     members_opened(world, node);
+    scavenge_opened(world, node);
     after(world, node, rng_exponential(&world->rng_schedule, world->config.read_us), on_look, NULL,
           NULL, 0);
     after(world, node, rng_exponential(&world->rng_schedule, world->config.work_us), on_work, NULL,

@@ -128,6 +128,11 @@ static void apply(struct world *world, const struct stele_append *streams, size_
              (unsigned long long)got->stamp, (unsigned long long)got->result.position_first,
              (unsigned long long)tick);
     }
+    for (size_t i = 0; i < count; i++) {
+        if (strncmp(streams[i].stream, "$$", 2) == 0) {
+            scavenge_mark(world, streams[i].stream);
+        }
+    }
     (void)model_apply(&world->model, streams, count, tombstone, stele_order_time_us(got->stamp),
                       got->result.position_first, world->model.count + 1, 0);
     model_durable(&world->model, UINT64_MAX);
@@ -167,8 +172,8 @@ static void apply_delete(struct world *world, const struct deciding *deciding,
     workload_free(request);
 }
 
-static void apply_append(struct world *world, const struct deciding *deciding,
-                         const struct truth *got)
+static void apply_append(struct world *world, struct attempt *attempt,
+                         const struct deciding *deciding, const struct truth *got)
 {
     const struct stele_command *command = &deciding->command;
     const bool tombstone = command->kind == STELE_COMMAND_TOMBSTONE;
@@ -202,6 +207,11 @@ static void apply_append(struct world *world, const struct deciding *deciding,
              decision.result.idempotent ? ", again" : "", decision.may);
     }
     if (got->outcome == STELE_OK && got->result.idempotent == 0) {
+        if (decision.result.idempotent != 0 && (decision.may & MODEL_MAY_APPEND) != 0) {
+            /* What it repeats may be gone everywhere: after hours nobody can know. */
+            attempt->operation->times = 0;
+            world->stats.forgotten++;
+        }
         apply(world, streams, command->streams_count, tombstone, got);
     }
 }
@@ -247,7 +257,7 @@ static void extend(struct world *world, const struct node *node, const struct de
     if (deciding->command.kind == STELE_COMMAND_SOFT_DELETE) {
         apply_delete(world, deciding, got);
     } else {
-        apply_append(world, deciding, got);
+        apply_append(world, attempt, deciding, got);
     }
     if (has_changed(got) && ++attempt->operation->times > 1 &&
         !may_repeat(world, &deciding->command)) {
@@ -303,6 +313,16 @@ void truth_executed(struct world *world, struct node *node, const struct decidin
 
 /* ---- What a node's readers see ---- */
 
+/* Between the last one that was read and this one: may it be missing because it was scavenged, here or where
+ * this store was copied from? */
+static bool is_missing(struct world *world, uint32_t at, const struct stele_event *event)
+{
+    const struct model_event *want = &world->model.events[at];
+    const bool missing = want->position < event->position && want->optional;
+    world->stats.missing += missing;
+    return missing;
+}
+
 static void read_from(struct world *world, struct node *node, uint32_t from)
 {
     struct model *model = &world->model;
@@ -333,6 +353,9 @@ static void read_from(struct world *world, struct node *node, uint32_t from)
             fail(world, "reading on node %u: %s", node->index + 1, err.message);
         }
         for (size_t i = 0; outcome == STELE_OK && i < count; i++, at++) {
+            while (at < model->count && is_missing(world, at, &events[i])) {
+                at++;
+            }
             const char *wrong =
                 at == model->count ? "there is none" : model_compare(model, at, &events[i]);
             if (wrong != NULL) {
@@ -389,6 +412,9 @@ static void read_stream(struct world *world, struct node *node, uint32_t stream)
             count = 0;
         }
         for (size_t i = 0; outcome == STELE_OK && i < count; i++, at++) {
+            while (at < s->count && is_missing(world, s->events[at], &events[i])) {
+                at++;
+            }
             const char *wrong =
                 at == s->count ? "there is none" : model_compare(model, s->events[at], &events[i]);
             if (wrong != NULL) {

@@ -443,6 +443,7 @@ static struct world *world_create(uint64_t seed, const struct run *run)
     world->nodes_count = world->config.nodes;
     place_init(world);
     members_init(world);
+    scavenge_init(world);
     model_init(&world->model, world->config.partitions, STELE_KEY_STREAM);
     for (uint32_t i = 0; i < NODES_MAX; i++) {
         for (uint32_t k = 0; k < NODES_MAX; k++) {

@@ -11,7 +11,7 @@
  *     net       messages between nodes             fetch     copying from another node's store
  *     world     faults, healing, peace             client    appends, retries; what they are told
  *     place     who votes, changed all the time    members   lost disks, new nodes, the table
- *                                                  truth     what every node has to have done
+ *     scavenge  what may go, and goes              truth     what every node has to have done
  *
  * The truth is one sequence of executed commands. Whoever executes a command first extends it, by
  * what the reference model (lib/model.h) says; whoever executes it later must do the same. */
@@ -316,6 +316,12 @@ struct node {
     struct stele_log_sync sync_log;
     uint64_t sync_visible, sync_effect;
     bool sync_scheduled;
+    /* Scavenging. */
+    bool scavenging;
+    uint64_t scavenge_base;
+    struct stele_work *scavenge_work; /* It has run, and is to be ended. */
+    int scavenge_outcome;
+    struct stele_error scavenge_err;
     bool power_cut;    /* Since it was last up. */
     uint64_t promised; /* The highest stamp whose effect was said to be durable here. */
     uint32_t read;     /* Events of the model that were read here. */
@@ -332,6 +338,16 @@ uint64_t node_number(const struct node *node);
 /* An error of a call on a node: was it to be expected? Ends its life, or the run. */
 void node_failed(struct world *world, struct node *node, int outcome, const char *what,
                  const struct stele_error *err);
+
+/* ---- scavenge.c ---- */
+
+void scavenge_init(struct world *world);
+void scavenge_opened(struct world *world, struct node *node);
+/* Before its store is closed. */
+void scavenge_crashed(struct node *node);
+/* The limits of this metastream's stream are about to change, or (NULL) somebody scavenges: what they hide, and is
+ * old enough, may be missing from now on. */
+void scavenge_mark(struct world *world, const char *metastream);
 
 /* ---- place.c ---- */
 
@@ -379,8 +395,8 @@ struct stats {
         stale, unknown, overloaded, crashes, power_cuts, crash_all, pauses, partitions, breaks,
         clocks, stalls, full, messages, lost, twice, turns, elections, fetches, fetched, look_backs,
         reads, failed_opens, moves, bursts, replaced, rolled_back, copy_starts, damaged,
-        damage_found, damaged_chunks, refused_hellos, meta_proposed, meta_applied, compared,
-        simulated_us;
+        damage_found, damaged_chunks, scavenges, scavenged, scavenged_events, missing, forgotten,
+        refused_hellos, meta_proposed, meta_applied, compared, simulated_us;
 };
 
 /* How to run a seed. */
@@ -406,7 +422,8 @@ struct world {
     struct places *places;
     struct members *members;
     struct stats stats;
-    struct rng rng_config, rng_workload, rng_schedule, rng_fault;
+    struct rng rng_config, rng_workload, rng_schedule, rng_fault, rng_scavenge;
+    uint64_t scavenge_us; /* Between two times on one node; 0: never. */
     struct queue queue;
     uint64_t now_us;
     uint64_t hash;
