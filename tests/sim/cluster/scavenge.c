@@ -13,10 +13,10 @@ void scavenge_init(struct world *world)
     struct rng *rng = &world->rng_scavenge;
     rng_init(rng, world->seed, 9);
     const uint64_t beat = world->config.heartbeat_ms * MS;
-    const uint64_t every_us = world->run.hours   ? rng_log(rng, 20 * beat, 500 * beat)
-                              : world->run.quick ? rng_log(rng, 2 * SECOND, 20 * SECOND)
-                                                 : rng_log(rng, 2 * SECOND, 60 * SECOND);
-    world->scavenge_us = rng_percent(rng, 60) && !world->run.still ? every_us : 0;
+    const uint64_t every_us = world->run.hours   ? rng_log(rng, 100 * beat, 1500 * beat)
+                              : world->run.quick ? rng_log(rng, 4 * SECOND, 30 * SECOND)
+                                                 : rng_log(rng, 10 * SECOND, 120 * SECOND);
+    world->scavenge_us = rng_percent(rng, 50) && !world->run.still ? every_us : 0;
 }
 
 void scavenge_mark(struct world *world, const char *metastream)
@@ -89,7 +89,9 @@ static void on_step(struct world *world, struct node *node, void *object, uint64
     (void)object;
     (void)number;
     struct stele_error err = {.outcome = 0};
-    scavenge_mark(world, NULL);
+    if (node->scavenge_base == 0) {
+        scavenge_mark(world, NULL); /* Limits are looked up before the first segment is packed. */
+    }
     const int outcome = stele_scavenge_begin(
         node->store, node->scavenge_base, rng_percent(&world->rng_scavenge, 50),
         node->wall_us + (int64_t)world->now_us, NULL, NULL, &node->scavenge_work, &err);
