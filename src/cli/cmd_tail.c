@@ -219,7 +219,7 @@ int stele_cli_tail(int argc, char **argv)
 {
     struct stele_cli_select select = {.from = "end"};
     struct follower follower = {.limit = 0};
-    uint64_t timeout_s = 0;
+    uint64_t timeout_s = UINT64_MAX; /* None. */
     bool cloudevents = false;
     bool long_form = false;
     const char *arguments[1];
@@ -243,6 +243,9 @@ int stele_cli_tail(int argc, char **argv)
     if (code == STELE_CLI_GO_ON && long_form && (cloudevents || stele_cli_globals.json)) {
         code = stele_cli_usage_error(&stele_cli_tail_command,
                                      "--long, --json and --cloudevents exclude each other");
+    }
+    if (code == STELE_CLI_GO_ON && timeout_s == 0) {
+        code = stele_cli_usage_error(&stele_cli_tail_command, "--timeout is from 1s on");
     }
     if (code == STELE_CLI_GO_ON) {
         code = stele_cli_select(&stele_cli_tail_command, arguments[0], &select);

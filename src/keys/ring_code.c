@@ -143,7 +143,9 @@ static int corrupt(struct stele_error *err, const char *what, size_t offset)
 static int check_header(struct stele_bytes bytes, struct stele_error *err)
 {
     if (bytes.size < sizeof magic + 4 || memcmp(bytes.data, magic, sizeof magic) != 0) {
-        return stele_fail(err, STELE_E_FORMAT, 0, "keyring: the file is no keyring");
+        return stele_fail(err, STELE_E_FORMAT, 0,
+                          "keyring: the file is no keyring, or its beginning is damaged; restore a "
+                          "backup (`stele keys restore`)");
     }
     if (stele_load_u32le(bytes.data + 8) != VERSION) {
         return stele_fail(err, STELE_E_FORMAT, 0,

@@ -93,6 +93,7 @@ def test_numbers(s: Stele):
         (["append", "a", "--batch", "65537"], "at most 65536"),
         (["import", "--batch", "0"], "no whole number from 1"),
         (["tail", "a", "--timeout", "1y"], "no duration"),
+        (["tail", "a", "--timeout", "0"], "--timeout is from 1s on"),
         (["tail", "a", "--timeout", "99999999999999999w"], "too large"),
         (["meta", "a", "--max-age", "7 d"], "neither a duration"),
         (["meta", "a", "--max-count", "many"], "neither a whole number"),

@@ -68,6 +68,9 @@ def test_damaged(s: Stele):
         file.write(b"x")
     has(s.run("read", "a", code=4).err, "checksum")
     s.run("keys", "restore", "copy")
+    s.write("ring/keyring", "")
+    has(s.run("read", "a", code=13).err, "restore a backup")
+    s.run("keys", "restore", "copy")
     same(s.run("read", "a", "--json").json[0]["data"], {"x": "secret-value"})
 
 

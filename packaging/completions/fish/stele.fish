@@ -67,7 +67,7 @@ complete -c stele -n __stele_none -a run -d 'Run what a file declares: projectio
 complete -c stele -n __stele_none -a saga -d 'Look at sagas, and decide for those that are parked'
 complete -c stele -n __stele_none -a user -d 'Look after the users of a store'
 complete -c stele -n __stele_none -a cluster -d 'Make nodes of a cluster, and look after them'
-complete -c stele -n __stele_none -a bench -d 'Measures how fast a store is on this machine and this disk'
+complete -c stele -n __stele_none -a bench -d 'Measure how fast a store is on this machine and this disk'
 complete -c stele -n __stele_none -a version -d 'Show the version'
 complete -c stele -n __stele_none -a help -d 'Explain a command or a topic'
 
