@@ -232,6 +232,16 @@ class Node:
             return -1
         return answer.json["events"][0]["revision"] if answer.status == 200 else None
 
+    def known_revision(self, stream):
+        """The same, as soon as it can be told: after a leader went there may be none for a while."""
+        found = []
+
+        def told():
+            found[:] = [self.revision(stream)]
+            return found[0] is not None
+        wait_for(told, words=lambda: f"{self.name} cannot tell: {self.status()}")
+        return found[0]
+
 
 def wait_for(condition, seconds=WAIT, words=lambda: "it did not happen in time", alive=()):
     """alive: nodes that have to run meanwhile."""

@@ -10,7 +10,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cli"))
-from harness import BINARY, SOURCE, Stele, has, hasnt, main, same  # noqa: E402
+from harness import BINARY, HANGS, SOURCE, Stele, has, hasnt, main, same  # noqa: E402
 
 from cluster import Cluster, Load, free_row, wait_for  # noqa: E402
 
@@ -181,19 +181,19 @@ def test_a_node_that_stands_still(s: Stele):
             def read(node=cluster[victim], results=results):
                 results.append(node.revision("a"))
             # Asked while it stands still: it may answer with anything that is true from now on.
-            before = others[0].revision("a")
+            before = others[0].known_revision("a")
             thread = threading.Thread(target=read)
             thread.start()
             with Load(cluster, 2, nodes=others, prefix=f"still-{victim}") as load:
                 load.wait_more(50)
             wait_for(lambda node=others[0]: node.append("a").is_done)
-            last = others[1].revision("a")
+            last = others[1].known_revision("a")
             assert last > before, (last, before)
             cluster[victim].resume()
             now = cluster[victim].revision("a")
             # It may say that it does not know; what it says is true.
             assert now in (None, last), (now, last)
-            thread.join(60)
+            thread.join(HANGS)
             assert results and results[0] in [None, *range(before, last + 1)], results
             cluster.wait_ready()
             load.check([e for e in cluster.all() if e[1].startswith("still-")])
@@ -237,9 +237,10 @@ def test_leaders_that_come_back(s: Stele):
         before = leaders()
         cluster[3].kill()
         wait_for(lambda: settled(2), words=lambda: repr(leaders()))
-        meanwhile = leaders()
-        note(f"{sum(one != other for one, other in zip(before, meanwhile))} of 24 moved")
-        same([one for one in zip(before, meanwhile) if one[0] != one[1] and one[0] != 3], [])
+        # A node that waited too long for the processor may have lost some for a moment, and gets them back.
+        wait_for(lambda: settled(2) and not [one for one in zip(before, leaders()) if one[0] not in (one[1], 3)],
+                 words=lambda: repr((before, leaders())))
+        note(f"{before.count(3)} of 24 moved")
         cluster[3].start()
         wait_for(lambda: leaders() == before, words=lambda: repr((before, leaders())))
         wait_for(lambda: [node.status()["imbalance"] for node in cluster.nodes] == [0, 0, 0])

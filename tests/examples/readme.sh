@@ -97,7 +97,7 @@ child, terminal = pty.fork()
 if child == 0:
     os.environ["STELE_PORT"] = "0"
     os.execv(sys.argv[1], sys.argv[1:])
-seen, deadline, step = "", time.monotonic() + 60, "wait"
+seen, deadline, step = "", time.monotonic() + 300, "wait"
 while time.monotonic() < deadline:
     if select.select([terminal], [], [], 1)[0]:
         try:

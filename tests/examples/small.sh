@@ -23,7 +23,7 @@ check "another address is free" "$dcb" users bob bob@example.org
 # One process at a time may write; those that come meanwhile try again.
 register() {
     local try
-    for try in $(seq 200); do
+    for try in $(seq 3000); do
         "$dcb" race "user$1" same@example.org >"race.$1" 2>&1
         case $? in
         0) echo won >"race.$1" && return ;;
