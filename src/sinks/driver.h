@@ -67,4 +67,9 @@ STELE_MUST_USE
 int stele_sinks_open_redis(const char *where, uint32_t flags, struct stele_sink **out_sink,
                            struct stele_error *err);
 
+/* What the nonces of a sink begin with: 128 random bits, as text. */
+#define STELE_SINKS_SEED_SIZE 33
+STELE_MUST_USE
+int stele_sinks_seed(char to[STELE_SINKS_SEED_SIZE], struct stele_error *err);
+
 #endif

@@ -6,14 +6,12 @@
 #include "sinks/elastic.h"
 
 #include "io/linux.h"
-#include "sinks/driver.h"
 
 #include <stele/sinks.h>
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #define EVENTS_MAX 2000u
 #define BYTES_MAX ((size_t)5 << 20)
@@ -538,7 +536,6 @@ int stele_sinks_open_elastic(const char *where, uint32_t flags, struct stele_sin
 {
     struct stele_alloc *const alloc = stele_linux_alloc();
     struct stele_sinks_elastic *const sink = stele_allocate_zeroed(alloc, sizeof *sink);
-    uint64_t random[2] = {0, 0};
     if (sink == NULL) {
         return stele_fail(err, STELE_E_NO_MEMORY, 0, "open a sink: no memory");
     }
@@ -546,15 +543,13 @@ int stele_sinks_open_elastic(const char *where, uint32_t flags, struct stele_sin
     sink->alloc = alloc;
     sink->flags = flags;
     int outcome = stele_sinks__elastic_open(&sink->link, where, err);
-    if (outcome == STELE_OK && getrandom(random, sizeof random, 0) != (ssize_t)sizeof random) {
-        outcome = stele_fail(err, STELE_E_IO, 0, "open a sink: no random numbers");
+    if (outcome == STELE_OK) {
+        outcome = stele_sinks_seed(sink->seed, err);
     }
     if (outcome != STELE_OK) {
         close_elastic(&sink->base);
         return outcome;
     }
-    (void)snprintf(sink->seed, sizeof sink->seed, "%016llx%016llx", (unsigned long long)random[0],
-                   (unsigned long long)random[1]);
     *out_sink = &sink->base;
     return STELE_OK;
 }

@@ -11,6 +11,7 @@
 #define STELE_SINKS_ELASTIC_H
 
 #include "runner/sink.h"
+#include "sinks/driver.h"
 
 #include <curl/curl.h>
 #include <jansson.h>
@@ -90,7 +91,7 @@ struct stele_sinks_elastic {
     struct stele_alloc *alloc;
     struct stele_sinks_elastic_link link;
     uint32_t flags;
-    char seed[33]; /* Nonces of this sink begin with it. */
+    char seed[STELE_SINKS_SEED_SIZE]; /* Nonces of this sink begin with it. */
     uint64_t nonces;
 
     /* While attached. */

@@ -1,9 +1,11 @@
-/* Which database a place is in. */
+/* Opening a sink: which database a place is in. */
 #include "sinks/driver.h"
 
 #include <stele/sinks.h>
 
+#include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 
 int stele_sink_open(const char *where, uint32_t flags, struct stele_sink **out_sink,
                     struct stele_error *err)
@@ -30,4 +32,15 @@ int stele_sink_open(const char *where, uint32_t flags, struct stele_sink **out_s
     }
     return stele_sinks_open_sql(postgres ? &stele_sinks_postgres : &stele_sinks_sqlite, where,
                                 flags, out_sink, err);
+}
+
+int stele_sinks_seed(char to[STELE_SINKS_SEED_SIZE], struct stele_error *err)
+{
+    uint64_t random[2] = {0, 0};
+    if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random) {
+        return stele_fail(err, STELE_E_IO, 0, "open a sink: no random numbers");
+    }
+    (void)snprintf(to, STELE_SINKS_SEED_SIZE, "%016llx%016llx", (unsigned long long)random[0],
+                   (unsigned long long)random[1]);
+    return STELE_OK;
 }

@@ -8,14 +8,12 @@
 
 #include "base/text.h"
 #include "io/linux.h"
-#include "sinks/driver.h"
 
 #include <stele/sinks.h>
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 /* The server does nothing else while it works on a transaction. */
 #define EVENTS_MAX 1000u
@@ -552,18 +550,15 @@ int stele_sinks_open_redis(const char *where, uint32_t flags, struct stele_sink 
 {
     struct stele_alloc *const alloc = stele_linux_alloc();
     struct stele_sinks_redis *const sink = stele_allocate_zeroed(alloc, sizeof *sink);
-    uint64_t random[2] = {0, 0};
     if (sink == NULL) {
         return stele_fail(err, STELE_E_NO_MEMORY, 0, "open a sink: no memory");
     }
     sink->base.ops = &redis_ops;
     sink->alloc = alloc;
     int outcome = stele_sinks_redis_link_open(&sink->link, where, err);
-    if (outcome == STELE_OK && getrandom(random, sizeof random, 0) != (ssize_t)sizeof random) {
-        outcome = stele_fail(err, STELE_E_IO, 0, "open a sink: no random numbers");
+    if (outcome == STELE_OK) {
+        outcome = stele_sinks_seed(sink->seed, err);
     }
-    (void)snprintf(sink->seed, sizeof sink->seed, "%016llx%016llx", (unsigned long long)random[0],
-                   (unsigned long long)random[1]);
     if (outcome == STELE_OK) {
         outcome = check_server(sink, flags, err);
     }

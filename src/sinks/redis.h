@@ -14,6 +14,7 @@
 #define STELE_SINKS_REDIS_H
 
 #include "runner/sink.h"
+#include "sinks/driver.h"
 #include "sinks/redis_link.h"
 
 #define STELE_SINKS_REDIS_BASE_SIZE (STELE_PROJECT_NAME_SIZE_MAX + 4)
@@ -35,7 +36,7 @@ struct stele_sinks_redis {
     struct stele_alloc *alloc;
     struct stele_sinks_redis_link link;
     struct stele_sinks_redis_batch batch;
-    char seed[33]; /* Nonces of this sink begin with it. */
+    char seed[STELE_SINKS_SEED_SIZE]; /* Nonces of this sink begin with it. */
     uint64_t nonces;
 
     /* While attached. */

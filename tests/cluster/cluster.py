@@ -125,6 +125,17 @@ class Node:
             arguments += ["--seed", seed.address]
         self.s.run("cluster", "join", "--store", self.dir, "--name", self.name, "--address", self.address, *arguments)
 
+    # ---- Asking it by the command ----
+
+    @property
+    def target(self):
+        return f"stele://localhost:{self.port}?tls=false"
+
+    def stele(self, *arguments, code=0):
+        """What `stele cluster …` says, asked of this node."""
+        ended = self.s.run("cluster", *arguments, "--store", self.target, code=code)
+        return ended.out + ended.err
+
     # ---- Running ----
 
     @property

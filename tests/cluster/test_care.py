@@ -96,8 +96,7 @@ def tamper(path, data):
 
 
 def check(s, node):
-    ended = s.run("cluster", "check", "--events", "--json", "--store", f"stele://localhost:{node.port}?tls=false",
-                  code=None)
+    ended = s.run("cluster", "check", "--events", "--json", "--store", node.target, code=None)
     same(ended.code, 0 if ended.json[0]["ok"] else 1)
     return ended.json[0]
 
@@ -197,7 +196,7 @@ def test_a_cut(s: Stele):
     """a cut is a position that everything acknowledged is at or below, and that nothing comes to any more"""
     with Cluster(s, 3) as cluster:
         cluster.wait_ready()
-        target = f"stele://localhost:{cluster[3].port}?tls=false"
+        target = cluster[3].target
         with Load(cluster, 3) as load:
             cuts = []
             for _ in range(3):

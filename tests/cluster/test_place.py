@@ -77,11 +77,7 @@ def test_what_operators_do(s: Stele):
     with Cluster(s, 4) as cluster:
         cluster.wait_ready()
         rows = wait_placed(cluster, 3, (1, 2, 3, 4))
-        target = f"stele://localhost:{cluster[2].port}?tls=false"
-
-        def stele(*arguments, code=0):
-            ended = s.run("cluster", *arguments, "--store", target, code=code)
-            return ended.out + ended.err
+        stele = cluster[2].stele
 
         def other(partition):
             return next(number for number in (1, 2, 3, 4) if number not in rows[partition])
@@ -156,7 +152,7 @@ def test_by_bytes(s: Stele):
         wait_for(lambda: len(set(chain(*voters(cluster[1])))) == 3)
         wait_for(lambda: all(node.status()["rebalance"] == "manual" for node in cluster.nodes))
         rows = voters(cluster[1])
-        target = f"stele://localhost:{cluster[2].port}?tls=false"
+        target = cluster[2].target
         event = {"type": "T", "data": "x" * 1500000}
 
         def vote_bytes():
@@ -211,11 +207,7 @@ def test_a_full_node(s: Stele):
     with Cluster(s, 4) as cluster:
         cluster.wait_ready()
         rows = wait_placed(cluster, 3, (1, 2, 3, 4))
-        target = f"stele://localhost:{cluster[2].port}?tls=false"
-
-        def stele(*arguments, code=0):
-            ended = s.run("cluster", *arguments, "--store", target, code=code)
-            return ended.out + ended.err
+        stele = cluster[2].stele
         has(stele("set", "disk-reserve", "much", "--yes", code=None), "500MiB")
         has(stele("set", "disk-reserve", "900TiB", "--yes"), "set: done")
         to = next(number for number in (1, 2, 3, 4) if number not in rows[3])

@@ -94,6 +94,8 @@ struct model_decision {
                    * rests on may have been scavenged; outcome is the one if none was. */
 };
 
+/* Which of MODEL_MAY_… an outcome is; 0: none of them. */
+uint32_t model_may_of(int outcome, int idempotent);
 /* What an append must end with, staged events counted. */
 void model_decide(const struct model *model, const struct stele_append *streams,
                   size_t streams_count, const struct stele_condition *conditions,

@@ -206,24 +206,6 @@ static void accept(struct sim *sim, struct sim_client *client, const uint64_t *r
     check_new(sim, op, first, revisions_last, now_us);
 }
 
-static uint32_t may_of(int outcome, int idempotent)
-{
-    switch (outcome) {
-    case STELE_OK:
-        return idempotent != 0 ? MODEL_MAY_REPEAT : MODEL_MAY_APPEND;
-    case STELE_WRONG_REVISION:
-        return MODEL_MAY_FAIL_REVISION;
-    case STELE_STREAM_DELETED:
-        return MODEL_MAY_FAIL_DELETED;
-    case STELE_CONDITION_FAILED:
-        return MODEL_MAY_FAIL_CONDITION;
-    case STELE_E_ID_CONFLICT:
-        return MODEL_MAY_FAIL_ID;
-    default:
-        return 0;
-    }
-}
-
 /* The store has decided: does the model agree? */
 static void on_decision(struct sim *sim, struct sim_client *client, int outcome,
                         const struct model_decision *decision, const uint64_t *revisions_last,
@@ -232,7 +214,7 @@ static void on_decision(struct sim *sim, struct sim_client *client, int outcome,
     struct sim_op *op = &client->op;
     sim_trace(sim, "decided: client, outcome, place", client->index, (uint64_t)outcome,
               outcome == STELE_OK ? op->ticket.place : 0);
-    const uint32_t may = may_of(outcome, outcome == STELE_OK ? op->result.idempotent : 0);
+    const uint32_t may = model_may_of(outcome, outcome == STELE_OK ? op->result.idempotent : 0);
     if ((decision->may & may) == 0) {
         fail_decision(sim, op, outcome, decision,
                       may == MODEL_MAY_REPEAT ? "taken for a repeated append"

@@ -86,24 +86,6 @@ static void compare(struct world *world, const struct node *node, const struct t
 
 /* ---- Against the model ---- */
 
-static uint32_t may_of(int outcome, int idempotent)
-{
-    switch (outcome) {
-    case STELE_OK:
-        return idempotent != 0 ? MODEL_MAY_REPEAT : MODEL_MAY_APPEND;
-    case STELE_WRONG_REVISION:
-        return MODEL_MAY_FAIL_REVISION;
-    case STELE_STREAM_DELETED:
-        return MODEL_MAY_FAIL_DELETED;
-    case STELE_CONDITION_FAILED:
-        return MODEL_MAY_FAIL_CONDITION;
-    case STELE_E_ID_CONFLICT:
-        return MODEL_MAY_FAIL_ID;
-    default:
-        return 0;
-    }
-}
-
 static uint64_t last_position(const struct world *world)
 {
     const struct model *model = &world->model;
@@ -187,7 +169,7 @@ static void apply_append(struct world *world, struct attempt *attempt,
     struct model_decision decision;
     model_decide(&world->model, streams, command->streams_count, command->conditions,
                  command->conditions_count, &decision);
-    const uint32_t may = may_of(got->outcome, got->result.idempotent);
+    const uint32_t may = model_may_of(got->outcome, got->result.idempotent);
     const bool stale = is_stale(world, command->seen);
     if (got->outcome == STELE_STORE_STALE) {
         if (!stale) {

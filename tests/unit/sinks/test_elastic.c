@@ -9,13 +9,7 @@ static int run_jq(struct world *world, const char *text,
                   const struct stele_project_options *options,
                   struct stele_project_progress *out_progress, struct stele_error *err)
 {
-    struct stele_projection *const projection = world_parse("totals.jq", text);
-    struct stele_sink *const sink = world_sink(world);
-    const int outcome =
-        stele_project_run(world->store, projection, sink, options, out_progress, err);
-    stele_sink_close(sink);
-    stele_projection_destroy(projection);
-    return outcome;
+    return world_run_text(world, "totals.jq", text, options, out_progress, err);
 }
 
 #define HEAD(version) "# @projection totals\n# @version " version "\n# @language jq\n"
@@ -73,22 +67,10 @@ TEST(a_file_that_is_not_right_changes_nothing)
                        "Elasticsearch takes a projection in jq");
 }
 
-struct reason {
-    char text[500];
-};
-
-static int on_reason(void *context, const struct stele_project_parked *parked)
-{
-    struct reason *const reason = context;
-    (void)snprintf(reason->text, sizeof reason->text, "%s", parked->reason);
-    return 0;
-}
-
 static void check_reason(const char *section, const char *want)
 {
     struct world world;
     struct stele_error err = {0};
-    struct reason reason = {.text = ""};
     char text[700];
     world_open(&world, 3);
     (void)snprintf(text, sizeof text,
@@ -97,9 +79,7 @@ static void check_reason(const char *section, const char *want)
                    section);
     world_append(&world, "s-1", "A", "{\"n\": \"x\"}");
     CHECK_OK(run_jq(&world, text, NULL, NULL, &err), err);
-    struct stele_sink *const sink = world_sink(&world);
-    CHECK_OK(stele_project_parked(sink, "totals", on_reason, &reason, &err), err);
-    stele_sink_close(sink);
+    const struct world_reason reason = world_parked_reason(&world);
     CHECK_TEXT_EQ(reason.text, want);
     world_close(&world);
 }

@@ -37,13 +37,7 @@ static int run_lua(struct world *world, const char *text,
                    const struct stele_project_options *options,
                    struct stele_project_progress *out_progress, struct stele_error *err)
 {
-    struct stele_projection *const projection = world_parse("totals.lua", text);
-    struct stele_sink *const sink = world_sink(world);
-    const int outcome =
-        stele_project_run(world->store, projection, sink, options, out_progress, err);
-    stele_sink_close(sink);
-    stele_projection_destroy(projection);
-    return outcome;
+    return world_run_text(world, "totals.lua", text, options, out_progress, err);
 }
 
 /* ---- All or nothing ---- */
@@ -105,30 +99,16 @@ TEST(an_event_that_is_refused_takes_back_whatever_it_wrote)
     world_close(&world);
 }
 
-struct reason {
-    char text[500];
-};
-
-static int on_reason(void *context, const struct stele_project_parked *parked)
-{
-    struct reason *const reason = context;
-    (void)snprintf(reason->text, sizeof reason->text, "%s", parked->reason);
-    return 0;
-}
-
 static void check_reason(const char *section, const char *want)
 {
     struct world world;
     struct stele_error err = {0};
-    struct reason reason = {.text = ""};
     char text[500];
     world_open(&world, 2);
     (void)snprintf(text, sizeof text, HEAD("1") "-- @on A\n\n%s\n", section);
     world_append(&world, "s-1", "A", "{\"n\": null}");
     CHECK_OK(run_lua(&world, text, NULL, NULL, &err), err);
-    struct stele_sink *const sink = world_sink(&world);
-    CHECK_OK(stele_project_parked(sink, "totals", on_reason, &reason, &err), err);
-    stele_sink_close(sink);
+    const struct world_reason reason = world_parked_reason(&world);
     CHECK(strncmp(reason.text, want, strlen(want)) == 0);
     world_close(&world);
 }

@@ -282,6 +282,21 @@ static inline struct stele_sink *world_sink(const struct world *world)
     return sink;
 }
 
+/* Runs a projection that is written out; its outcome. */
+static inline int world_run_text(const struct world *world, const char *file, const char *text,
+                                 const struct stele_project_options *options,
+                                 struct stele_project_progress *out_progress,
+                                 struct stele_error *err)
+{
+    struct stele_projection *const projection = world_parse(file, text);
+    struct stele_sink *const sink = world_sink(world);
+    const int outcome =
+        stele_project_run(world->store, projection, sink, options, out_progress, err);
+    stele_sink_close(sink);
+    stele_projection_destroy(projection);
+    return outcome;
+}
+
 /* A run to the end of what there is. */
 static inline struct stele_project_progress world_run(struct world *world, unsigned version,
                                                       const struct stele_project_options *options)
@@ -431,6 +446,28 @@ static inline void world_check_parked(const struct world *world, const char *wan
     char *const got = world_parked(world);
     CHECK_TEXT_EQ(got, want);
     free(got);
+}
+
+struct world_reason {
+    char text[500];
+};
+
+static inline int world_on_reason(void *context, const struct stele_project_parked *parked)
+{
+    struct world_reason *const reason = context;
+    (void)snprintf(reason->text, sizeof reason->text, "%s", parked->reason);
+    return 0;
+}
+
+/* Why the last one of the parked events was refused; "": there is none. */
+static inline struct world_reason world_parked_reason(const struct world *world)
+{
+    struct world_reason reason = {.text = ""};
+    struct stele_error err = {0};
+    struct stele_sink *const sink = world_sink(world);
+    CHECK_OK(stele_project_parked(sink, "totals", world_on_reason, &reason, &err), err);
+    stele_sink_close(sink);
+    return reason;
 }
 
 static inline int world_on_build(void *context, const struct stele_project_info *info)
