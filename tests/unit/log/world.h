@@ -251,6 +251,16 @@ static inline void world_check_event(const struct world_event *want,
     }
 }
 
+/* How many events begin before a place. */
+static inline size_t world_events_below(const struct world *world, uint64_t place)
+{
+    size_t count = 0;
+    while (count < world->count && world->events[count].place < place) {
+        count++;
+    }
+    return count;
+}
+
 static inline void world_reader(struct world *world, struct stele_log_reader *reader)
 {
     stele_log_reader_init(reader, stele_log_view_acquire(world->log), &world->alloc.base,
