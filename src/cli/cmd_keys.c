@@ -1,3 +1,4 @@
+#include "base/hex.h"
 #include "base/text.h"
 #include "cli/cli.h"
 #include "cli/commands.h"
@@ -66,8 +67,8 @@ static int out_info(struct stele_keyring *keyring)
     if (outcome != STELE_OK) {
         return stele_cli_fail_outcome(outcome, &err, "read the keyring");
     }
-    stele_cli_hex(info.id, sizeof info.id, id);
-    stele_cli_hex(info.public_key, sizeof info.public_key, public_key);
+    stele_hex_encode(info.id, sizeof info.id, id);
+    stele_hex_encode(info.public_key, sizeof info.public_key, public_key);
     stele_cli_outf(stele_cli_globals.json
                        ? "{\"keyring\":\"%s\",\"public_key\":\"%s\",\"generation\":\"%llu\","
                          "\"live\":%u,\"erased\":%u}\n"
@@ -105,7 +106,7 @@ static int out_subject(void *context, const struct stele_subject *subject)
     char key[33];
     char at[STELE_TIME_SIZE] = "";
     (void)context;
-    stele_cli_hex(subject->key_id, 16, key);
+    stele_hex_encode(subject->key_id, 16, key);
     const bool erased = subject->erased_us != 0;
     if (!stele_time_format(erased ? subject->erased_us : subject->created_us, 3, at)) {
         at[0] = '\0';
@@ -255,7 +256,7 @@ static int out_erasure(void *context, const struct stele_erasure *erasure)
 {
     char key[33];
     (void)context;
-    stele_cli_hex(erasure->key_id, 16, key);
+    stele_hex_encode(erasure->key_id, 16, key);
     const char *const why = erasure->why == NULL ? "" : erasure->why;
     if (stele_cli_globals.json) {
         stele_cli_outf("{\"revision\":%llu,\"key\":\"%s\",\"valid\":%s,\"why\":\"%s\"}\n",
@@ -283,16 +284,10 @@ static int read_public_key(const struct request *request, uint8_t public_key[32]
         }
         return code;
     }
-    bool good = strlen(request->public_key) == 64;
-    for (size_t i = 0; good && i < 32; i++) {
-        const int high = stele_hex_value(request->public_key[2 * i]);
-        const int low = stele_hex_value(request->public_key[2 * i + 1]);
-        good = high >= 0 && low >= 0;
-        public_key[i] = good ? (uint8_t)(high << 4 | low) : 0;
-    }
-    return good ? STELE_CLI_OK
-                : stele_cli_usage_error(self, "--public-key: '%s' is not 64 hexadecimal digits",
-                                        request->public_key);
+    return stele_hex_decode(stele_bytes_of_text(request->public_key), public_key, 32)
+               ? STELE_CLI_OK
+               : stele_cli_usage_error(self, "--public-key: '%s' is not 64 hexadecimal digits",
+                                       request->public_key);
 }
 
 static int run_verify(const struct request *request)

@@ -1,3 +1,4 @@
+#include "base/hex.h"
 #include "cli/cli.h"
 #include "cli/commands.h"
 #include "cli/keyring.h"
@@ -24,7 +25,7 @@ const struct stele_cli_command stele_cli_shred_command = {
 static void out_result(const char *subject, const struct stele_shred_result *result)
 {
     char key[33];
-    stele_cli_hex(result->key_id, 16, key);
+    stele_hex_encode(result->key_id, 16, key);
     if (stele_cli_globals.json) {
         stele_cli_out("{\"subject\":");
         stele_cli_out_json_text(stele_cli_text(subject));

@@ -1,6 +1,6 @@
 #include "cli/keyring.h"
 
-#include "base/text.h"
+#include "base/hex.h"
 #include "cli/cli.h"
 
 #include <errno.h>
@@ -27,13 +27,6 @@ bool stele_cli_keyring_is_named(void)
     return or_environment(NULL, "STELE_KEYRING") != NULL;
 }
 
-void stele_cli_hex(const uint8_t *bytes, size_t size, char *to)
-{
-    for (size_t i = 0; i < size; i++) {
-        (void)snprintf(to + 2 * i, 3, "%02x", bytes[i]);
-    }
-}
-
 /* ---- Master keys ---- */
 
 void stele_cli_master_wipe(struct stele_cli_master *master)
@@ -55,7 +48,7 @@ static int make_key(const char *path)
     if (getrandom(key, sizeof key, 0) != (ssize_t)sizeof key) {
         return stele_cli_fail(STELE_CLI_IO, "io-error", "the system gives no random numbers");
     }
-    stele_cli_hex(key, sizeof key, text);
+    stele_hex_encode(key, sizeof key, text);
     text[sizeof text - 2] = '\n';
     const int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0) {
@@ -93,14 +86,8 @@ static int take_key(struct stele_cli_master *master, size_t size, const char *wh
         while (size > 0 && strchr(" \t\r\n", master->bytes[size - 1]) != NULL) {
             size--;
         }
-        bool good = size == sizeof key * 2;
-        for (size_t i = 0; good && i < sizeof key; i++) {
-            const int high = stele_hex_value(master->bytes[2 * i]);
-            const int low = stele_hex_value(master->bytes[2 * i + 1]);
-            good = high >= 0 && low >= 0;
-            key[i] = good ? (uint8_t)(high << 4 | low) : 0;
-        }
-        if (!good) {
+        const struct stele_bytes digits = {.data = (const uint8_t *)master->bytes, .size = size};
+        if (!stele_hex_decode(digits, key, sizeof key)) {
             return stele_cli_fail(STELE_CLI_INPUT, "input",
                                   "master key: %s has neither 32 bytes nor 64 hexadecimal digits; "
                                   "`stele keys init --key-file FILE` makes one",

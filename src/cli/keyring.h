@@ -50,7 +50,4 @@ bool stele_cli_keyring_is_named(void);
 /* After the store was closed. */
 void stele_cli_keyring_close(void);
 
-/* Lower-case digits and a zero: 2 * size + 1 bytes. */
-void stele_cli_hex(const uint8_t *bytes, size_t size, char *to);
-
 #endif

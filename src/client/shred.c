@@ -1,4 +1,5 @@
 /* A store's use of a keyring, erasure records, and shredding. */
+#include "base/hex.h"
 #include "client/keyring.h"
 
 #include <stdio.h>
@@ -196,9 +197,9 @@ static size_t put_escaped(char *to, const char *text)
 static size_t put_redaction(const struct stele_erasure_record *record, const char *subject,
                             int anonymous, char *to, size_t size)
 {
-    char key[33] = "";
+    char key[33];
     char name[STELE_SUBJECT_SIZE_MAX * 6 + 1];
-    stele_erasure_hex(record->key_id, 16, key);
+    stele_hex_encode(record->key_id, 16, key);
     name[put_escaped(name, subject)] = '\0';
     return (size_t)(anonymous ? snprintf(to, size, "{\"key\":\"%s\",\"erased_us\":%lld}", key,
                                          (long long)record->erased_us)

@@ -17,8 +17,9 @@ static void list_nodes(const struct stele_meta *meta, uint64_t open,
 static uint64_t active_of(const struct stele_meta *meta)
 {
     uint64_t active = 0;
-    for (size_t i = 0; i < meta->nodes_count; i++) {
-        active |= (uint64_t)(meta->nodes[i].state == STELE_META_ACTIVE) << i;
+    uint64_t bit = 1;
+    for (size_t i = 0; i < meta->nodes_count; i++, bit <<= 1) {
+        active |= meta->nodes[i].state == STELE_META_ACTIVE ? bit : 0;
     }
     return active;
 }
@@ -237,8 +238,9 @@ static uint64_t open_of(const struct stele_meta *meta)
 {
     const bool paused = stele_plan_is_paused(meta);
     uint64_t open = 0;
-    for (size_t i = 0; i < meta->nodes_count; i++) {
-        open |= (uint64_t)(meta->nodes[i].state != STELE_META_DRAINING) << i;
+    uint64_t bit = 1;
+    for (size_t i = 0; i < meta->nodes_count; i++, bit <<= 1) {
+        open |= meta->nodes[i].state != STELE_META_DRAINING ? bit : 0;
     }
     for (unsigned round = 0; round < 2; round++) {
         for (size_t i = 0; i < meta->nodes_count; i++) {

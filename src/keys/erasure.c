@@ -1,6 +1,6 @@
 #include "keys/erasure.h"
 
-#include "base/text.h"
+#include "base/hex.h"
 
 #include <sodium.h>
 #include <stdio.h>
@@ -42,15 +42,6 @@ bool stele_erasure_is_valid(const struct stele_erasure_record *record, const uin
 
 /* ---- Text ---- */
 
-void stele_erasure_hex(const uint8_t *bytes, size_t size, char *to)
-{
-    static const char digits[] = "0123456789abcdef";
-    for (size_t i = 0; i < size; i++) {
-        to[2 * i] = digits[bytes[i] >> 4];
-        to[2 * i + 1] = digits[bytes[i] & 15];
-    }
-}
-
 static size_t put_text(char *to, size_t at, const char *text)
 {
     const size_t size = strlen(text);
@@ -61,7 +52,7 @@ static size_t put_text(char *to, size_t at, const char *text)
 static size_t put_hex(char *to, size_t at, const char *before, const uint8_t *bytes, size_t size)
 {
     at = put_text(to, at, before);
-    stele_erasure_hex(bytes, size, to + at);
+    stele_hex_encode(bytes, size, to + at);
     return at + 2 * size;
 }
 
@@ -99,13 +90,9 @@ static void get_text(struct reader *reader, const char *text)
 static void get_hex(struct reader *reader, const char *before, uint8_t *bytes, size_t size)
 {
     get_text(reader, before);
-    reader->good = reader->good && reader->text.size - reader->at >= 2 * size;
-    for (size_t i = 0; reader->good && i < size; i++) {
-        const int high = stele_hex_value((char)reader->text.data[reader->at + 2 * i]);
-        const int low = stele_hex_value((char)reader->text.data[reader->at + 2 * i + 1]);
-        reader->good = high >= 0 && low >= 0;
-        bytes[i] = reader->good ? (uint8_t)(high << 4 | low) : 0;
-    }
+    reader->good =
+        reader->good && reader->text.size - reader->at >= 2 * size &&
+        stele_hex_decode(stele_bytes_slice(reader->text, reader->at, 2 * size), bytes, size);
     reader->at += reader->good ? 2 * size : 0;
 }
 

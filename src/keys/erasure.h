@@ -43,7 +43,4 @@ bool stele_erasure_decode(struct stele_bytes text, struct stele_erasure_record *
 #define STELE_ERASURE_REDACTION 2
 void stele_erasure_event_id(const uint8_t key_id[16], uint8_t which, uint8_t id[16]);
 
-/* 2 × size digits; no zero at the end. */
-void stele_erasure_hex(const uint8_t *bytes, size_t size, char *to);
-
 #endif

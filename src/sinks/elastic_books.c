@@ -1,4 +1,5 @@
 /* The books in Elasticsearch: documents that are replaced only as they were read; builds, listings. */
+#include "base/hex.h"
 #include "sinks/elastic.h"
 
 #include <stele/sinks.h>
@@ -364,9 +365,7 @@ static int find_build(struct stele_sinks_elastic *sink, const struct stele_sink_
 {
     char store[33];
     char id[STELE_ELASTIC_NAME_SIZE];
-    for (size_t i = 0; i < 16; i++) {
-        (void)snprintf(store + 2 * i, 3, "%02x", request->store_id[i]);
-    }
+    stele_hex_encode(request->store_id, 16, store);
     int outcome = stele_sinks__elastic_read(sink, request->projection->name, &sink->head, err);
     if (outcome == STELE_OK && sink->head.json == NULL) {
         return first_build(sink, request, store, err);

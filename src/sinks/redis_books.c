@@ -1,4 +1,5 @@
 /* The books in Redis: attached to, listed, dropped. */
+#include "base/hex.h"
 #include "base/text.h"
 #include "sinks/redis.h"
 
@@ -170,9 +171,7 @@ static int find_build(struct stele_sinks_redis *sink, const struct stele_sink_re
     STELE_ASSERT(stele_sinks__redis_attach_size < sizeof script);
     memcpy(script, stele_sinks__redis_attach, stele_sinks__redis_attach_size);
     script[stele_sinks__redis_attach_size] = '\0';
-    for (size_t i = 0; i < 16; i++) {
-        (void)snprintf(store + 2 * i, 3, "%02x", request->store_id[i]);
-    }
+    stele_hex_encode(request->store_id, 16, store);
     (void)snprintf(version, sizeof version, "%llu", (unsigned long long)projection->version);
     (void)snprintf(effects, sizeof effects, "%llu", (unsigned long long)request->effects_after);
     const char *const words[] = {"EVAL",

@@ -1,6 +1,7 @@
 /* A projection meets its database: the build is found or made, and every statement is prepared once.
  *
  * All of that happens in one transaction, so a mistake in the file leaves nothing behind. */
+#include "base/hex.h"
 #include "io/linux.h"
 #include "sinks/sql.h"
 
@@ -147,9 +148,7 @@ static int check_build(const struct stele_sinks_sql *sink, const struct stele_si
 {
     const struct stele_projection *const projection = request->projection;
     char store[33];
-    for (size_t i = 0; i < 16; i++) {
-        (void)snprintf(store + 2 * i, 3, "%02x", request->store_id[i]);
-    }
+    stele_hex_encode(request->store_id, 16, store);
     if (strcmp(store, live->store) != 0) {
         return other_store(sink, projection->name, err);
     }

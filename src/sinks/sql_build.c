@@ -2,6 +2,7 @@
  *
  * Databases change tables inside transactions, so a build is there with its row in the books or not at
  * all, and the views change hands in the transaction that drops the old tables. */
+#include "base/hex.h"
 #include "io/linux.h"
 #include "sinks/sql.h"
 
@@ -172,9 +173,7 @@ static int insert_rows(struct stele_sinks_sql *sink, const struct stele_sink_req
                        uint64_t build, uint32_t lanes, bool live, struct stele_error *err)
 {
     char store[33];
-    for (size_t i = 0; i < 16; i++) {
-        (void)snprintf(store + 2 * i, 3, "%02x", request->store_id[i]);
-    }
+    stele_hex_encode(request->store_id, 16, store);
     const struct stele_projection *const projection = request->projection;
     const struct stele_sinks_value values[] = {
         stele_sinks_text(projection->name),

@@ -3,6 +3,7 @@
  * The log proves itself (checksums, places, the chain). The index is compared with the log: each
  * event must be found under its stream and revision at its place, which together with dense
  * revisions says that the index neither lacks nor invents anything. */
+#include "base/hex.h"
 #include "store/store_internal.h"
 
 #include <stdio.h>
@@ -168,12 +169,11 @@ static int on_event(void *context, const struct stele_frame *frame, uint64_t pla
 
 static void encode_digest(const struct stele_log_chain *chain, char digest[STELE_DIGEST_SIZE])
 {
-    int at = snprintf(digest, STELE_DIGEST_SIZE,
-                      DIGEST_PREFIX "%016llx:%016llx:", (unsigned long long)chain->place,
-                      (unsigned long long)chain->position);
-    for (size_t i = 0; i < sizeof chain->hash; i++) {
-        at += snprintf(digest + at, (size_t)(STELE_DIGEST_SIZE - at), "%02x", chain->hash[i]);
-    }
+    const int at = snprintf(digest, STELE_DIGEST_SIZE,
+                            DIGEST_PREFIX "%016llx:%016llx:", (unsigned long long)chain->place,
+                            (unsigned long long)chain->position);
+    STELE_ASSERT((size_t)at + 2 * sizeof chain->hash < STELE_DIGEST_SIZE);
+    stele_hex_encode(chain->hash, sizeof chain->hash, digest + at);
 }
 
 static bool parse_hex(const char *text, size_t digits, uint64_t *out)
