@@ -10,8 +10,9 @@
  *     queue     virtual time; failing, tracing     execute   commands on its store; answers
  *     net       messages between nodes             fetch     copying from another node's store
  *     world     faults, healing, peace             client    appends, retries; what they are told
- *     place     who votes, changed all the time    members   lost disks, new nodes, the table
- *     scavenge  what may go, and goes              truth     what every node has to have done
+ *     place     who votes, changed all the time    members   the table, its commands, greetings
+ *     scavenge  what may go, and goes              losses    lost disks, new nodes, the operator
+ *                                                  truth     what every node has to have done
  *
  * The truth is one sequence of executed commands. Whoever executes a command first extends it, by
  * what the reference model (lib/model.h) says; whoever executes it later must do the same. */
@@ -363,7 +364,7 @@ bool place_is_settled(struct world *world, const struct node *but);
 /* In each row of every table; 0: everybody votes. */
 uint32_t place_voters(const struct world *world);
 
-/* ---- members.c ---- */
+/* ---- members.c, losses.c ---- */
 
 struct members;
 void members_init(struct world *world);
