@@ -266,6 +266,33 @@ int load_report(struct load_run *run)
     return result->errors > 0 ? 1 : 0;
 }
 
+int load_main(const char *program, const struct load_workloads *workloads, int argc, char **argv)
+{
+    struct load_options options;
+    const struct {
+        const char *name;
+        int (*run)(const struct load_options *options);
+    } others[] = {{"fill", workloads->fill},
+                  {"readall", workloads->readall},
+                  {"readstream", workloads->readstream},
+                  {"live", workloads->live}};
+    int code = 0;
+    for (int i = load_parse(&options, program, argc, argv); i < argc && code == 0; i++) {
+        struct load_shape shape;
+        code = 2;
+        if (load_shape_of(&options, argv[i], &shape)) {
+            code = workloads->append(&options, argv[i], shape);
+        }
+        for (size_t j = 0; j < STELE_COUNT_OF(others); j++) {
+            code = strcmp(argv[i], others[j].name) == 0 ? others[j].run(&options) : code;
+        }
+        if (code == 2) {
+            (void)fprintf(stderr, "load-%s: no workload %s\n", program, argv[i]);
+        }
+    }
+    return code;
+}
+
 /* ---- Names and order ---------------------------------------------------------------------------- */
 
 uint32_t *load_fill_order(const struct load_options *options)

@@ -66,6 +66,18 @@ void load_end(struct load_run *run);
 /* Prints; returns the exit code. */
 int load_report(struct load_run *run);
 
+/* What a program for one server can do; each returns an exit code. */
+struct load_workloads {
+    int (*append)(const struct load_options *options, const char *workload,
+                  struct load_shape shape);
+    int (*fill)(const struct load_options *options);
+    int (*readall)(const struct load_options *options);
+    int (*readstream)(const struct load_options *options);
+    int (*live)(const struct load_options *options);
+};
+/* main() of such a program: runs what argv names, one after the other. */
+int load_main(const char *program, const struct load_workloads *workloads, int argc, char **argv);
+
 /* The order in which a store is filled: each stream gets events / streams events, in random places.
  * The same for every program. Release with free(). */
 uint32_t *load_fill_order(const struct load_options *options);

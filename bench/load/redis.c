@@ -465,27 +465,10 @@ static int run_live(const struct load_options *options)
 
 int main(int argc, char **argv)
 {
-    struct load_options options;
-    static const struct {
-        const char *name;
-        int (*run)(const struct load_options *options);
-    } others[] = {{"fill", run_fill},
-                  {"readall", run_readall},
-                  {"readstream", run_readstream},
-                  {"live", run_live}};
-    int code = 0;
-    for (int i = load_parse(&options, "redis", argc, argv); i < argc && code == 0; i++) {
-        struct load_shape shape;
-        code = 2;
-        if (load_shape_of(&options, argv[i], &shape)) {
-            code = run_append(&options, argv[i], shape);
-        }
-        for (size_t j = 0; j < STELE_COUNT_OF(others); j++) {
-            code = strcmp(argv[i], others[j].name) == 0 ? others[j].run(&options) : code;
-        }
-        if (code == 2) {
-            (void)fprintf(stderr, "load-redis: no workload %s\n", argv[i]);
-        }
-    }
-    return code;
+    static const struct load_workloads workloads = {.append = run_append,
+                                                    .fill = run_fill,
+                                                    .readall = run_readall,
+                                                    .readstream = run_readstream,
+                                                    .live = run_live};
+    return load_main("redis", &workloads, argc, argv);
 }
