@@ -2,6 +2,7 @@
 #include "lib/memengine.h"
 
 #include "lib/check.h"
+#include "lib/storeread.h"
 
 struct memengine_append {
     struct memengine_append *next;
@@ -276,21 +277,7 @@ static int read_next(struct stele_reading *reading, const struct stele_event **o
         mem->fail_reads--;
         return stele_fail(err, STELE_E_NO_MEMORY, 0, "read: the test wants no memory");
     }
-    size_t count = 0;
-    int outcome = STELE_OK;
-    bool again = true;
-    while (outcome == STELE_OK && count == 0 && again) {
-        outcome = stele_read_next(reading->read, out_events, &count, err);
-        again = !reading->bounded || outcome == STELE_INCOMPLETE;
-        if (outcome == STELE_INCOMPLETE) {
-            count = 0;
-            outcome = stele_read_refill(mem->store, reading->read, err);
-        }
-    }
-    if (outcome == STELE_OK) {
-        *out_count = count;
-    }
-    return outcome;
+    return storeread_next(mem->store, reading->read, reading->bounded, out_events, out_count, err);
 }
 
 static uint64_t read_position(const struct stele_reading *reading)

@@ -2,6 +2,7 @@
  *
  * An append is decided by the store and by the model, and told when it is durable. Whoever watches is
  * told by a task of its loop, as by the engine of the process. */
+#include "lib/storeread.h"
 #include "server.h"
 
 #include <stdlib.h>
@@ -187,21 +188,8 @@ static int read_next(struct stele_reading *reading, const struct stele_event **o
     if (is_gone(reading->engine)) {
         return gone(err);
     }
-    size_t count = 0;
-    int outcome = STELE_OK;
-    bool again = true;
-    while (outcome == STELE_OK && count == 0 && again) {
-        outcome = stele_read_next(reading->read, out_events, &count, err);
-        again = !reading->bounded || outcome == STELE_INCOMPLETE;
-        if (outcome == STELE_INCOMPLETE) {
-            count = 0;
-            outcome = stele_read_refill(sim_of(reading->engine)->store, reading->read, err);
-        }
-    }
-    if (outcome == STELE_OK) {
-        *out_count = count;
-    }
-    return outcome;
+    return storeread_next(sim_of(reading->engine)->store, reading->read, reading->bounded,
+                          out_events, out_count, err);
 }
 
 static uint64_t read_position(const struct stele_reading *reading)
