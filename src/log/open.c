@@ -201,7 +201,10 @@ static int take_up_listed(struct stele_log *log, uint64_t live_end, bool accept_
         const uint32_t old = log->view->count;
         struct stele_log_view *const view =
             stele_log__view_create(log->io, &log->identity, old + (uint32_t)(end - skip));
-        outcome = view == NULL ? stele_fail(err, STELE_E_NO_MEMORY, 0, "log: no memory") : STELE_OK;
+        if (view == NULL) {
+            (void)stele_fail(err, STELE_E_NO_MEMORY, 0, "log: no memory");
+            outcome = STELE_E_NO_MEMORY;
+        }
         for (uint32_t index = 0; outcome == STELE_OK && index < old; index++) {
             log->view->segments[index]->refs++;
             stele_log__view_put(view, index, log->view->segments[index]);
