@@ -21,7 +21,9 @@ static inline struct stele_bytes stele_bytes_slice(struct stele_bytes bytes, siz
 {
     STELE_ASSERT(offset <= bytes.size);
     STELE_ASSERT(size <= bytes.size - offset);
-    return (struct stele_bytes){.data = bytes.data + offset, .size = size};
+    /* Nothing may be at NULL, and there is no NULL + 0 in C. */
+    return (struct stele_bytes){.data = offset == 0 ? bytes.data : bytes.data + offset,
+                                .size = size};
 }
 
 static inline struct stele_bytes stele_bytes_of_text(const char *text)

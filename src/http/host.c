@@ -29,7 +29,7 @@ static bool is_number(struct stele_text host)
     uint8_t address[16];
     const bool is_6 = host.size >= 2 && host.data[0] == '[' && host.data[host.size - 1] == ']';
     const size_t skip = is_6 ? 1 : 0;
-    if (host.size - 2 * skip >= sizeof text) {
+    if (host.size == 0 || host.size - 2 * skip >= sizeof text) {
         return false;
     }
     (void)snprintf(text, sizeof text, "%.*s", (int)(host.size - 2 * skip), host.data + skip);
