@@ -1,7 +1,6 @@
 /* Where a group's events are: in lists, and by their id once they were handed out. */
-#include "subs/group_internal.h"
-
 #include "base/checksum.h"
+#include "subs/group_internal.h"
 
 void stele_group__list_append(struct group_list *list, struct stele_group_entry *entry)
 {
