@@ -1,5 +1,6 @@
 /* Clusters: makes a store that is the first node of one, or one that will join. What runs is looked after through any
  * of its servers: cluster_ask.c. */
+#include "base/hex.h"
 #include "cli/cli.h"
 #include "cli/cluster.h"
 #include "cli/commands.h"
@@ -181,7 +182,7 @@ static int make(const struct making *making, bool joins)
         return stele_cli_fail_outcome(outcome, &err, "make the node");
     }
     char cluster[33];
-    stele_identity_hex(identity.cluster_id, cluster);
+    stele_hex_encode(identity.cluster_id, 16, cluster);
     if (stele_cli_globals.json) {
         (void)printf("{\"node\":\"%s\",\"store\":\"%s\"%s%s%s}\n", identity.name, path,
                      joins ? "" : ",\"cluster\":\"", joins ? "" : cluster, joins ? "" : "\"");

@@ -1,48 +1,17 @@
 #include "server/identity.h"
 
+#include "base/hex.h"
 #include "io/linux.h"
 
+#include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#define VERSION 1 /* Of the file. */
 #define PATH_SIZE 4096
 #define FILE_SIZE_MAX 65536
-
-void stele_identity_hex(const uint8_t id[16], char text[33])
-{
-    static const char digits[] = "0123456789abcdef";
-    for (size_t i = 0; i < 16; i++) {
-        text[2 * i] = digits[id[i] >> 4];
-        text[2 * i + 1] = digits[id[i] & 15];
-    }
-    text[32] = 0;
-}
-
-static int digit_of(char c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-bool stele_identity_unhex(const char *text, uint8_t id[16])
-{
-    if (text == NULL || strlen(text) != 32) {
-        return false;
-    }
-    for (size_t i = 0; i < 16; i++) {
-        const int high = digit_of(text[2 * i]);
-        const int low = digit_of(text[2 * i + 1]);
-        if (high < 0 || low < 0) {
-            return false;
-        }
-        id[i] = (uint8_t)(high << 4 | low);
-    }
-    return true;
-}
 
 static bool path_of(const char *store_path, const char *name, char path[PATH_SIZE])
 {
@@ -100,17 +69,15 @@ static bool parse(const json_t *from, struct stele_identity *to)
 {
     char cluster[33];
     char incarnation[33];
-    uint64_t version = 0;
     uint64_t partitions = 0;
     uint64_t key = 0;
     *to = (struct stele_identity){.number = 0};
     const json_t *seeds = json_object_get(from, "seeds");
     const bool good =
-        get_number(from, "version", 1, &version) && version == 1 &&
         get_text(from, "cluster", cluster, sizeof cluster) &&
-        stele_identity_unhex(cluster, to->cluster_id) &&
+        stele_hex_decode(stele_bytes_of_text(cluster), to->cluster_id, 16) &&
         get_text(from, "incarnation", incarnation, sizeof incarnation) &&
-        stele_identity_unhex(incarnation, to->incarnation) &&
+        stele_hex_decode(stele_bytes_of_text(incarnation), to->incarnation, 16) &&
         get_number(from, "number", INT64_MAX, &to->number) &&
         get_text(from, "name", to->name, sizeof to->name) &&
         get_text(from, "zone", to->zone, sizeof to->zone) &&
@@ -159,10 +126,18 @@ int stele_identity_read(const char *store_path, struct stele_identity *out_ident
     const int outcome = stele_identity_get(store_path, "node", text, FILE_SIZE_MAX, &size, err);
     json_t *json = outcome == STELE_OK ? json_loadb(text, size, 0, NULL) : NULL;
     free(text);
-    const bool good = json != NULL && parse(json, out_identity);
+    uint64_t version = 0;
+    const bool told = json != NULL && get_number(json, "version", INT64_MAX, &version);
+    const bool good = told && version == VERSION && parse(json, out_identity);
     json_decref(json);
     if (outcome != STELE_OK) {
         return outcome;
+    }
+    if (told && version != VERSION) {
+        return stele_fail(err, STELE_E_FORMAT, 0,
+                          "%.300s/cluster/node has version %" PRIu64 ", this software knows "
+                          "version %d: run the version of the software that this node ran last",
+                          store_path, version, VERSION);
     }
     return good ? STELE_OK
                 : stele_fail(err, STELE_E_CORRUPT, 0,
@@ -188,20 +163,21 @@ static json_t *render(const struct stele_identity *identity)
 {
     char cluster[33];
     char incarnation[33];
-    stele_identity_hex(identity->cluster_id, cluster);
-    stele_identity_hex(identity->incarnation, incarnation);
+    stele_hex_encode(identity->cluster_id, 16, cluster);
+    stele_hex_encode(identity->incarnation, 16, incarnation);
     json_t *seeds = json_array();
     for (size_t i = 0; i < identity->seeds_count; i++) {
         (void)json_array_append_new(seeds, json_string(identity->seeds[i]));
     }
     json_t *json = json_pack(
-        "{s:i, s:s, s:s, s:I, s:b, s:s, s:s, s:s, s:s, s:o, s:I, s:i, s:i, s:I, s:i}", "version", 1,
-        "cluster", cluster, "incarnation", incarnation, "number", (json_int_t)identity->number,
-        "founder", (int)identity->founder, "name", identity->name, "zone", identity->zone,
-        "address", identity->address, "client-address", identity->client_address, "seeds", seeds,
-        "replaces", (json_int_t)identity->replaces, "partitions", (int)identity->partitions,
-        "partition-key", (int)identity->partition_key, "starts", (json_int_t)identity->starts,
-        "replication-factor", (int)identity->replication_factor);
+        "{s:i, s:s, s:s, s:I, s:b, s:s, s:s, s:s, s:s, s:o, s:I, s:i, s:i, s:I, s:i}", "version",
+        VERSION, "cluster", cluster, "incarnation", incarnation, "number",
+        (json_int_t)identity->number, "founder", (int)identity->founder, "name", identity->name,
+        "zone", identity->zone, "address", identity->address, "client-address",
+        identity->client_address, "seeds", seeds, "replaces", (json_int_t)identity->replaces,
+        "partitions", (int)identity->partitions, "partition-key", (int)identity->partition_key,
+        "starts", (json_int_t)identity->starts, "replication-factor",
+        (int)identity->replication_factor);
     if (json != NULL) {
         (void)json_object_set_new(json, "past", render_past(&identity->past));
     }

@@ -30,7 +30,8 @@ struct stele_identity {
     uint32_t replication_factor; /* That a founder begins with; 0: every node votes. */
 };
 
-/* STELE_NOT_FOUND: the store is no node's. STELE_E_CORRUPT: the file is no such file. */
+/* STELE_NOT_FOUND: the store is no node's. STELE_E_CORRUPT: the file is no such file. STELE_E_FORMAT: it has a
+ * version that this software does not know. */
 int stele_identity_read(const char *store_path, struct stele_identity *out_identity,
                         struct stele_error *err);
 /* Makes the directories that are missing; durable when it returns. */
@@ -42,8 +43,5 @@ int stele_identity_put(const char *store_path, const char *name, const void *dat
 /* STELE_NOT_FOUND: there is none. A file that is larger than size_max is STELE_E_CORRUPT. */
 int stele_identity_get(const char *store_path, const char *name, void *data, size_t size_max,
                        size_t *out_size, struct stele_error *err);
-/* "0123…" of 16 bytes, and back. */
-void stele_identity_hex(const uint8_t id[16], char text[33]);
-bool stele_identity_unhex(const char *text, uint8_t id[16]);
 
 #endif

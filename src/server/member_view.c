@@ -1,4 +1,5 @@
 /* What services see of the cluster (api/cluster.h): a copy that the member thread refreshes. */
+#include "base/hex.h"
 #include "server/member_internal.h"
 
 #include <jansson.h>
@@ -225,7 +226,7 @@ static char *render(struct stele_member *member, const struct stele_cluster_view
                     const struct stele_cluster_readiness *readiness)
 {
     char id[33];
-    stele_identity_hex(view->cluster_id, id);
+    stele_hex_encode(view->cluster_id, 16, id);
     json_t *nodes = json_array();
     for (size_t i = 0; i < view->count; i++) {
         const struct stele_node_seen *node = &view->nodes[i];

@@ -402,6 +402,19 @@ def test_who_does_not_fit(s: Stele):
         comes({"name": "n2"}, "stele cluster replace n2")
         comes({}, "belongs to node 2", address=cluster[2].address)
         comes({"incarnation": identity_of(cluster[3])["incarnation"]}, "node 3")
+        # Directories of other versions are left as they are, whoever made them.
+        for version in (0, 2):
+            node = cluster.add(4, "n4")
+            node.join(cluster[2])
+            identity = {**identity_of(node), "version": version, "what nobody knows": True}
+            write(node, identity)
+            node.start()
+            assert node.ended() != 0
+            has(node.log, f"has version {version}, this software knows version 1: run the version of the software")
+            same(identity_of(node), identity)
+            cluster.nodes.remove(node)
+            os.remove(node.log_path)
+            shutil.rmtree(s.path(node.dir))
         # As one that has a number, of a cluster that it takes for another.
         cluster[3].stop()
         identity = identity_of(cluster[3])
