@@ -216,8 +216,17 @@ uint64_t stele_plan_copy_rate(const struct stele_meta *meta)
 {
     const char *const value = stele_meta_setting(meta, STELE_PLAN_COPY_RATE_KEY);
     uint64_t rate = 0;
-    return value != NULL && stele_plan_is_size(value, &rate) && rate > 0 ? rate
-                                                                         : STELE_PLAN_COPY_RATE;
+    if (value == NULL || !stele_plan_is_size(value, &rate) || rate == 0) {
+        return STELE_PLAN_COPY_RATE;
+    }
+    return rate < STELE_PLAN_COPY_RATE_MIN ? STELE_PLAN_COPY_RATE_MIN : rate;
+}
+
+bool stele_plan_is_copy_rate(const char *value)
+{
+    uint64_t rate = 0;
+    return stele_plan_is_size(value, &rate) &&
+           (value[0] == '\0' || rate >= STELE_PLAN_COPY_RATE_MIN);
 }
 
 static bool has_votes(const struct stele_meta *meta, uint64_t number)

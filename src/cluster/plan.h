@@ -78,7 +78,11 @@ uint64_t stele_plan_disk_reserve(const struct stele_meta *meta);
 /* Bytes a second at which a node gets what it has missed: what "copy-rate" says, or STELE_PLAN_COPY_RATE. */
 #define STELE_PLAN_COPY_RATE_KEY "copy-rate"
 #define STELE_PLAN_COPY_RATE (UINT64_C(64) << 20)
+/* Slower than this, who catches up would be taken for one that hears nothing any more. */
+#define STELE_PLAN_COPY_RATE_MIN (UINT64_C(512) << 10)
 uint64_t stele_plan_copy_rate(const struct stele_meta *meta);
+/* A size from STELE_PLAN_COPY_RATE_MIN on, or nothing. */
+bool stele_plan_is_copy_rate(const char *value);
 /* "disk-reserve": "500MiB", "20GiB", bytes, or nothing. *out_size: 0 for nothing; may be NULL. */
 bool stele_plan_is_size(const char *value, uint64_t *out_size);
 

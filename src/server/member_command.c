@@ -122,11 +122,12 @@ static int to_meta(struct stele_member *member, struct stele_cluster_command *fr
                               "what an operator asks for), or nothing, for by itself",
                               STELE_META_REBALANCE);
         }
-        if (strcmp(key, STELE_PLAN_COPY_RATE_KEY) == 0 && !stele_plan_is_size(value, NULL)) {
+        if (strcmp(key, STELE_PLAN_COPY_RATE_KEY) == 0 && !stele_plan_is_copy_rate(value)) {
             return stele_fail(&from->err, STELE_E_INVALID, 0,
                               "set: %s is how much a node may get in a second while it catches up: "
-                              "20MiB, or nothing, for %d MiB",
-                              STELE_PLAN_COPY_RATE_KEY, (int)(STELE_PLAN_COPY_RATE >> 20));
+                              "20MiB, at least %dKiB, or nothing, for %d MiB",
+                              STELE_PLAN_COPY_RATE_KEY, (int)(STELE_PLAN_COPY_RATE_MIN >> 10),
+                              (int)(STELE_PLAN_COPY_RATE >> 20));
         }
         if (strcmp(key, STELE_META_DISK_RESERVE) == 0 && !stele_plan_is_size(value, NULL)) {
             return stele_fail(&from->err, STELE_E_INVALID, 0,

@@ -94,6 +94,10 @@ def test_what_operators_do(s: Stele):
         has(stele("move", "3", f"n{to}", "n9", "--yes", code=None), "no node n9")
         has(stele("move", "8", f"n{to}", "n1", "--yes", code=None), "no partition")
         has(stele("set", "replication-factor", "9", "--yes", code=None), "1 to 7")
+        for value in ("fast", "511KiB", "0"):
+            has(stele("set", "copy-rate", value, "--yes", code=None), "at least 512KiB")
+        has(stele("set", "copy-rate", "512KiB", "--yes"), "set: done")
+        has(stele("set", "copy-rate", "", "--yes"), "set: done")
         has(stele("pause", "--yes"), "pause: done")
         has(stele("status"), "moving is paused")
         has(stele("rebalance", "--yes", code=None), "resume")
