@@ -80,6 +80,14 @@ static void finish_group(struct stele_export *export)
     stele_store__group_encode(head_of(export), &export->group);
 }
 
+/* A group that is known in one of its frames is known whole: what was taken of it are frames that scavenging has
+ * emptied, which do not tell by themselves. */
+static void leave_group(struct stele_export *export)
+{
+    STELE_ASSERT(!export->in_group || export->group.events == 0);
+    finish_group(export);
+}
+
 static int begin_group(struct stele_export *export, const struct stele_frame *frame)
 {
     /* Frames that scavenging has emptied keep their row, so that the head's size is known now. */
@@ -148,7 +156,9 @@ int stele_export_next(struct stele_export *export, size_t size, struct stele_byt
     while (outcome == STELE_OK && (export->chunk.size < size || export->in_group)) {
         struct stele_log_remains remains;
         outcome = stele_log_scan_frame(&export->reader, &export->cursor, &remains);
-        if (outcome == STELE_OK && !is_known(export, &remains)) {
+        if (outcome == STELE_OK && is_known(export, &remains)) {
+            leave_group(export);
+        } else if (outcome == STELE_OK) {
             outcome = add_frame(export, &remains);
         }
     }

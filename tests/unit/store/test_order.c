@@ -527,6 +527,78 @@ TEST(what_does_not_continue_the_store_changes_nothing)
     world_destroy(other);
 }
 
+/* A stream in that partition. */
+static void name_in(struct world *world, const char *prefix, uint32_t partition, char name[16])
+{
+    int i = 0;
+    do {
+        (void)snprintf(name, 16, "%s%d", prefix, i++);
+    } while (stele_store_partition(world->store, stele_bytes_of_text(name)) != partition);
+}
+
+/* One event for each of three partitions, the frames in their order; that of `gone` is going to be removed. Returns the
+ * position of the last one. */
+static uint64_t append_to_three(struct world *world, uint64_t i, uint32_t gone)
+{
+    char names[3][16];
+    struct stele_event_draft drafts[3];
+    struct stele_append streams[3];
+    for (uint32_t k = 0; k < 3; k++) {
+        name_in(world, k == gone ? "gone" : "kept", k, names[k]);
+        drafts[k] = draft_of(i * 3 + k + 1);
+        streams[k] = (struct stele_append){
+            .stream = names[k], .expected = STELE_EXPECT_ANY, .events = &drafts[k], .count = 1};
+    }
+    struct stele_prepared *prepared = NULL;
+    struct stele_append_result result;
+    struct stele_ticket ticket;
+    const uint64_t stamp = BEGIN + i * MINUTE;
+    const struct stele_order order = {.stamp = stamp, .seen = stamp};
+    CHECK_OK(stele_prepared_create(world->store, &prepared, &world->err), world->err);
+    CHECK_OK(stele_prepare_at(prepared, streams, 3, NULL, 0, stamp, &world->err), world->err);
+    CHECK_OK(
+        stele_store_append_at(world->store, prepared, &order, &ticket, NULL, &result, &world->err),
+        world->err);
+    stele_prepared_destroy(prepared);
+    world_commit(world);
+    return result.position_last;
+}
+
+/* A frame that is empty does not tell whether it is known. Once, the first one of a known append and those in the middle of
+ * known ones behind it were taken together for one append with more frames than it has. */
+TEST(what_scavenging_has_emptied_is_known_where_its_append_is_known)
+{
+    enum { APPENDS = 8 };
+    struct world *world = ordered_world(1 << 20);
+    uint64_t known[APPENDS];
+    for (uint64_t i = 0; i < APPENDS; i++) {
+        known[i] = append_to_three(world, i, i == 0 ? 0 : 1);
+    }
+    for (uint32_t k = 0; k < 2; k++) {
+        char name[16];
+        name_in(world, "gone", k, name);
+        CHECK_OK(tombstone(world, name, BEGIN + (APPENDS + k) * MINUTE), world->err);
+    }
+    append_filler(world, BEGIN + 300 * MINUTE);
+    CHECK_EQ(world_work(world, true), STELE_OK);
+    CHECK_EQ(scavenge(world), APPENDS);
+
+    const struct stele_bytes whole = export_all(world);
+    size_t before = whole.size;
+    for (size_t i = 0; i < APPENDS; i++) {
+        struct stele_export *export = NULL;
+        struct stele_bytes chunk;
+        CHECK_OK(stele_export_begin(world->store, 0, known[i], &export, &world->err), world->err);
+        CHECK_OK(stele_export_next(export, SIZE_MAX, &chunk, &world->err), world->err);
+        CHECK(chunk.size < before);
+        before = chunk.size;
+        CHECK_BYTES_EQ(chunk.data, whole.data + whole.size - chunk.size, chunk.size);
+        stele_export_end(world->store, export);
+    }
+    free((void *)(uintptr_t)whole.data);
+    world_destroy(world);
+}
+
 TEST(a_store_in_the_middle_of_a_copy_executes_nothing)
 {
     struct world *source = some_source();
