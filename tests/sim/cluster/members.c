@@ -285,7 +285,9 @@ bool members_may_hear(struct world *world, struct node *from, struct node *to)
     }
     if (outcome != STELE_META_DONE) {
         const bool stranger = outcome == STELE_META_UNKNOWN_NODE || outcome == STELE_META_REMOVED;
-        if (!from->impostor && !stranger) {
+        /* A page of zeros at its end looks as if nothing had been written there: others know better. */
+        const bool lost_its_end = from->damaged && outcome == STELE_META_ROLLED_BACK;
+        if (!from->impostor && !stranger && !lost_its_end) {
             fail(world, "node %u is refused (%s) by node %u: %s", from->index + 1,
                  stele_meta_outcome_name(outcome), to->index + 1, words);
         }
